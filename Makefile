@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: MIT
+#
+# all check lint fuzz install uninstall clean
+#
+#   make            builds ./btgate
+#   make check      builds and runs the unit tests
+#   make SAN=1 ...  the same under ASan, UBSan and LSan, in a directory of its own
+#   make V=1        shows the commands
+#   make WERROR=1   warnings are errors (CI)
+
+PREFIX ?= /usr/local
+SBINDIR ?= $(PREFIX)/sbin
+MANDIR ?= $(PREFIX)/share/man
+SYSCONFDIR ?= /etc
+EXAMPLEDIR ?= $(PREFIX)/share/doc/btgate/examples
+DESTDIR ?=
+
+PKG_CONFIG ?= pkg-config
+PACKAGES := bluez libevent_core libevent_extra inih libsystemd
+VERSION := $(shell cat VERSION)
+
+CFLAGS ?= -O2 -g
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+	-Wpointer-arith -Wwrite-strings -Wvla -Wformat=2 -Wundef \
+	-Wno-unused-parameter
+ALL_CPPFLAGS = -D_GNU_SOURCE -DBTGATE_VERSION='"$(VERSION)"' -Igateway \
+	$(shell $(PKG_CONFIG) --cflags $(PACKAGES)) $(CPPFLAGS)
+HARDENING := -fstack-protector-strong -fPIE
+ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(HARDENING) $(CFLAGS) -MMD -MP
+ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now $(LDFLAGS)
+LIBS = $(shell $(PKG_CONFIG) --libs $(PACKAGES))
+
+ifdef WERROR
+ALL_CFLAGS += -Werror
+endif
+
+BUILD := build
+PROGRAM := btgate
+ifdef SAN
+# A build of its own beside the plain one: both are tested in one run.
+BUILD := build-san
+PROGRAM := build-san/btgate
+SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=undefined \
+	-fno-omit-frame-pointer
+ALL_CFLAGS += $(SANITIZERS)
+ALL_LDFLAGS += $(SANITIZERS)
+else
+# _FORTIFY_SOURCE hides from ASan what it is there to see.
+ALL_CPPFLAGS += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+endif
+
+SOURCES := $(wildcard gateway/*.c)
+OBJECTS := $(SOURCES:gateway/%.c=$(BUILD)/%.o)
+LIBRARY := $(BUILD)/libbtgate.a
+CHECKS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/check_*.c))
+FUZZERS := $(patsubst tests/%.c,build-fuzz/%,$(wildcard tests/fuzz_*.c))
+# What a fuzzer may link: text to structs, without libevent or BlueZ.
+FUZZED := gateway/address.c gateway/config.c gateway/error.c
+# Seconds that `make fuzz` spends on each fuzzer.
+FUZZ_SECONDS ?= 60
+
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
+
+.PHONY: all check lint layers fuzz fuzz-corpus install uninstall clean
+all: $(PROGRAM)
+
+$(PROGRAM): $(BUILD)/main.o $(LIBRARY)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+$(LIBRARY): $(filter-out $(BUILD)/main.o,$(OBJECTS))
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/%.o: gateway/%.c Makefile VERSION | $(BUILD)/tests
+	$(call say,CC,$@)
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -c -o $@ $<
+
+$(BUILD)/tests/%: tests/%.c $(LIBRARY) Makefile | $(BUILD)/tests
+	$(call say,CC,$@)
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(shell $(PKG_CONFIG) --cflags check) \
+		$(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIBRARY) \
+		$(shell $(PKG_CONFIG) --libs check) $(LIBS)
+
+$(BUILD)/tests build-fuzz:
+	$(Q)mkdir -p $@
+
+# Every suite runs, also after one failed; the last line sums up.
+check: $(PROGRAM) $(CHECKS)
+	$(Q)BTGATE=./$(PROGRAM) tests/run-checks $(CHECKS)
+
+lint: layers
+	$(Q)cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 \
+		--enable=warning,performance,portability -D_GNU_SOURCE \
+		-D'BTGATE_VERSION=""' --suppress=missingIncludeSystem \
+		-Igateway gateway tests/*.c
+	$(Q)clang-format --dry-run --Werror gateway/*.[ch] tests/*.[ch]
+	$(Q)shellcheck -x $$(git ls-files scripts tests .ci | \
+		xargs grep -lE '^#!.*(ba)?sh')
+
+layers:
+	$(Q)scripts/check-layers
+
+fuzz: $(FUZZERS)
+	$(Q)for fuzzer in $(FUZZERS); do \
+		name=$${fuzzer##*/fuzz_}; mkdir -p build-fuzz/corpus-$$name; \
+		$$fuzzer -max_total_time=$(FUZZ_SECONDS) -max_len=8192 \
+			-artifact_prefix=build-fuzz/ -print_final_stats=1 \
+			build-fuzz/corpus-$$name tests/seeds/$$name || exit 1; \
+	done
+
+# The seeds once each, as tests.
+fuzz-corpus: $(FUZZERS)
+	$(Q)for fuzzer in $(FUZZERS); do \
+		$$fuzzer -runs=0 tests/seeds/$${fuzzer##*/fuzz_} \
+			2>build-fuzz/log || { cat build-fuzz/log; exit 1; }; \
+	done
+
+build-fuzz/%: tests/%.c $(FUZZED) Makefile | build-fuzz
+	$(call say,FUZZ,$@)
+	$(Q)clang $(ALL_CPPFLAGS) -U_FORTIFY_SOURCE -std=gnu11 -g -O1 \
+		-fsanitize=fuzzer,address,undefined \
+		-fno-sanitize-recover=undefined -o $@ $< $(FUZZED) \
+		$(shell $(PKG_CONFIG) --libs inih)
+
+install: all
+	install -D -m 755 $(PROGRAM) $(DESTDIR)$(SBINDIR)/btgate
+	install -D -m 644 scripts/btgate.8 $(DESTDIR)$(MANDIR)/man8/btgate.8
+	install -D -m 644 scripts/btgate.conf.5 \
+		$(DESTDIR)$(MANDIR)/man5/btgate.conf.5
+	install -d $(DESTDIR)$(EXAMPLEDIR)
+	install -m 644 conf/*.conf $(DESTDIR)$(EXAMPLEDIR)
+	@# A configuration that somebody made is never overwritten.
+	test -e $(DESTDIR)$(SYSCONFDIR)/btgate/btgate.conf || \
+		install -D -m 644 conf/btgate.conf \
+			$(DESTDIR)$(SYSCONFDIR)/btgate/btgate.conf
+
+uninstall:
+	rm -f $(DESTDIR)$(SBINDIR)/btgate $(DESTDIR)$(MANDIR)/man8/btgate.8 \
+		$(DESTDIR)$(MANDIR)/man5/btgate.conf.5
+	rm -rf $(DESTDIR)$(EXAMPLEDIR)
+
+clean:
+	rm -rf build build-san build-fuzz btgate
+
+-include $(wildcard $(BUILD)/*.d $(BUILD)/tests/*.d)

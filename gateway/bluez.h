@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bluetoothd over the system bus, the only D-Bus user of the gateway: is it
+ * there, which adapters it has, keep them reachable, hand it service records.
+ * It keeps the connection up by itself: a bus or a bluetoothd that goes away
+ * and comes back is followed, and everything asked for is asked for again.
+ *
+ * Does not know routes, sockets or what is in a record.
+ */
+#ifndef BTGATE_BLUEZ_H
+#define BTGATE_BLUEZ_H
+
+#include <stdbool.h>
+
+#include "address.h"
+
+struct bluez;
+struct bluez_record;
+struct error;
+struct loop;
+
+struct bluez_settings {
+	struct address_adapter adapter;	/* which ones to make reachable */
+	const char *name;		/* Alias; NULL: leave it alone */
+	bool is_discoverable;
+};
+
+enum bluez_state {
+	BLUEZ_STATE_NO_BUS,	/* no system bus to be had; retried */
+	BLUEZ_STATE_NO_DAEMON,	/* the bus is there, bluetoothd is not */
+	BLUEZ_STATE_READY,
+};
+
+const char *bluez_state_to_string(enum bluez_state state);
+
+/* The state changed, or an adapter came, went, or was powered on or off. */
+typedef void (*bluez_changed_cb)(struct bluez *bluez, void *arg);
+
+/*
+ * Start following bluetoothd. Never fails for want of a bus: that is a state.
+ * NULL with errno when memory is short. @changed runs from the loop only.
+ */
+struct bluez *bluez_new(struct loop *loop,
+			const struct bluez_settings *settings,
+			bluez_changed_cb changed, void *arg);
+/* Closes the connection: bluetoothd drops our records at once. */
+void bluez_free(struct bluez *bluez);
+
+enum bluez_state bluez_state(const struct bluez *bluez);
+/* Adapters that match the settings and are powered. */
+unsigned int bluez_adapters_powered(const struct bluez *bluez);
+
+/*
+ * The answer to a registration: code 0, or -errno with bluetoothd's words.
+ */
+typedef void (*bluez_record_cb)(int code, const struct error *error,
+				void *arg);
+
+/*
+ * Give bluetoothd a service record (ProfileManager1.RegisterProfile with a
+ * private random UUID, Role=server, ServiceRecord and no Channel or PSM: it
+ * publishes and opens no socket). Valid in BLUEZ_STATE_READY; dies with that
+ * state (bluez_changed_cb tells), and must then be freed and made anew. NULL
+ * with errno set.
+ */
+struct bluez_record *bluez_record_new(struct bluez *bluez, const char *xml,
+				      bluez_record_cb done, void *arg);
+/* Withdraws the record if it stands. NULL is legal. */
+void bluez_record_free(struct bluez_record *record);
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The route table: an INI file (inih) to a validated, immutable struct, and
+ * back. btgate.conf(5) is the user's description of the same thing.
+ *
+ * Knows sections, keys, defaults and conflicts; leaves the text of single
+ * values to address.h. Opens the one file, never logs, knows neither libevent
+ * nor BlueZ.
+ */
+#ifndef BTGATE_CONFIG_H
+#define BTGATE_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "address.h"
+
+/* Lines longer than this are refused: inih would cut them (INI_MAX_LINE). */
+#define CONFIG_LINE_BYTES_MAX 198
+
+struct config_gateway {
+	struct address_adapter adapter;	/* any */
+	char *name;			/* NULL: the adapter keeps its own */
+	bool is_discoverable;		/* yes */
+};
+
+struct config_route {
+	char *name;			/* [A-Za-z0-9._-]+, unique */
+	unsigned int line;		/* of the section's header */
+	struct address_endpoint listen;
+	struct address_endpoint connect;
+	char *service_name;		/* default: the route's name */
+	struct address_uuid service_uuid;	/* Serial Port, 0x1101 */
+	struct address_adapter adapter;	/* the gateway's */
+	enum security_level security;	/* medium */
+	unsigned int max_sessions;	/* 0: no limit of the route's own */
+	unsigned int connect_timeout_ms;	/* 10 s; below 25 s, see route.c */
+	unsigned int linger_ms;		/* 2 s: session.h */
+	unsigned int drain_timeout_ms;	/* 5 s: session.h */
+};
+
+struct config {
+	struct config_gateway gateway;
+	struct config_route *routes;	/* in file order */
+	size_t route_count;
+};
+
+/* One finding, "FILE:LINE: what is wrong"; @text is gone after the call. */
+typedef void (*config_error_cb)(const char *text, void *arg);
+
+/*
+ * Read @path. Every error in the file is reported through @report, in the
+ * order of its lines. Returns 0 with *out owned by the caller, or -errno with
+ * *out NULL: -EINVAL for a bad file, else why it could not be read (which was
+ * reported too, with what to do).
+ */
+int config_load(const char *path, struct config **out, config_error_cb report,
+		void *arg);
+
+/* The same for @size bytes in memory; @name stands in for the file's name. */
+int config_parse(const char *name, const char *data, size_t size,
+		 struct config **out, config_error_cb report, void *arg);
+
+/*
+ * Print what was understood, defaults included, as a file that parses to the
+ * same config. Returns 0 or -errno of the stream.
+ */
+int config_print(const struct config *config, FILE *stream);
+
+void config_free(struct config *config);
+
+#endif

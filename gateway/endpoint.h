@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Both ends of a route, whatever their kind: a listener brings clients, a
+ * target is dialled, and what either gives is a stream of bytes. One file
+ * endpoint_KIND.c per kind fills in these ops; callers never ask the kind.
+ *
+ * Knows how ends behave; does not know routes, admission or relaying.
+ *
+ * The contract:
+ * - Nothing here blocks. Callbacks run from the loop, never from inside the
+ *   call that asked for them, and never after the object was closed.
+ * - A stream belongs to exactly one holder, who closes it once. A listener
+ *   gives its clients away; closing the listener leaves them alone.
+ * - A dial ends by calling back once, or by being cancelled. After either it
+ *   is gone. Deadlines are the caller's: a dial may take for ever.
+ * - Errors are negative errno with a sentence for the person; nothing here
+ *   logs, but for a listener that pauses (endpoint_socket.c).
+ */
+#ifndef BTGATE_ENDPOINT_H
+#define BTGATE_ENDPOINT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "address.h"
+
+struct error;
+struct loop;
+struct dial;
+struct listener;
+struct stream;
+struct target;
+
+/* What a route says that matters to an end of it. */
+struct endpoint_settings {
+	struct address_adapter adapter;
+	enum security_level security;
+};
+
+/* ---- streams ---------------------------------------------------------- */
+
+enum stream_close {
+	STREAM_CLOSE_ORDERLY,	/* what was written still goes out */
+	STREAM_CLOSE_ABORT,	/* the other side is told that it was cut off */
+};
+
+struct stream_ops {
+	/*
+	 * Tell the client that it is connected. 0, or -errno if it left
+	 * meanwhile; the holder closes it either way. NULL: it knew already.
+	 */
+	int (*admit)(struct stream *stream);
+	/*
+	 * Bytes read, 0 at the orderly end (once; do not read again), -EAGAIN
+	 * when there is nothing now, else how the stream broke. Each kind maps
+	 * its own goodbyes: RFCOMM's ECONNRESET is an orderly end.
+	 */
+	ssize_t (*read)(struct stream *stream, void *buffer, size_t bytes);
+	/* Bytes taken (may be fewer), -EAGAIN when full, else how it broke. */
+	ssize_t (*write)(struct stream *stream, const void *buffer,
+			 size_t bytes);
+	/*
+	 * Send the end of stream and go on reading: half-close. NULL: this
+	 * kind knows none, its end is the end of both directions.
+	 */
+	int (*shutdown_write)(struct stream *stream);
+	/* Let go of the stream and free it. */
+	void (*close)(struct stream *stream, enum stream_close how);
+};
+
+#define STREAM_PEER_BYTES 56
+
+struct stream {
+	const struct stream_ops *ops;
+	int read_fd;		/* to watch for reading; never -1 */
+	int write_fd;		/* to watch for writing; often the same */
+	char peer[STREAM_PEER_BYTES];	/* who is there, for people */
+};
+
+int stream_admit(struct stream *stream);
+ssize_t stream_read(struct stream *stream, void *buffer, size_t bytes);
+ssize_t stream_write(struct stream *stream, const void *buffer, size_t bytes);
+bool stream_has_half_close(const struct stream *stream);
+int stream_shutdown_write(struct stream *stream);
+/* NULL is legal. */
+void stream_close(struct stream *stream, enum stream_close how);
+/*
+ * Whether the stream is known to be broken or left in both directions, asked
+ * without reading from it (POLLERR, POLLHUP): data may still be queued.
+ */
+bool stream_is_hung_up(const struct stream *stream);
+
+/* ---- listeners -------------------------------------------------------- */
+
+/* A client came; @client now belongs to the callee. */
+typedef void (*listener_client_cb)(struct stream *client, void *arg);
+
+/* What a listener has to offer in a service record, if anything. */
+enum service_protocol {
+	SERVICE_PROTOCOL_NONE,
+	SERVICE_PROTOCOL_RFCOMM,
+	SERVICE_PROTOCOL_L2CAP,
+};
+
+struct listener_ops {
+	void (*close)(struct listener *listener);
+};
+
+struct listener {
+	const struct listener_ops *ops;
+	enum service_protocol protocol;
+	uint16_t port;		/* channel or PSM, once auto has chosen */
+	char name[STREAM_PEER_BYTES];	/* what is listened on, for people */
+};
+
+/*
+ * Start listening. -EADDRINUSE says who holds it as far as can be known;
+ * -ENODEV means that the chosen adapter is not there now and may come;
+ * anything else does not mend itself soon.
+ */
+int listener_open(struct loop *loop, const struct address_endpoint *address,
+		  const struct endpoint_settings *settings,
+		  listener_client_cb client_cb, void *arg,
+		  struct listener **out, struct error *error);
+/* Stop listening; leaves nothing behind. NULL is legal. */
+void listener_close(struct listener *listener);
+
+/* ---- targets ---------------------------------------------------------- */
+
+/*
+ * The dial ended: @stream belongs to the callee and @error is unset, or
+ * @stream is NULL and @error says why.
+ */
+typedef void (*dial_done_cb)(struct stream *stream, int code,
+			     const struct error *error, void *arg);
+
+struct target_ops {
+	struct dial *(*dial)(struct target *target, dial_done_cb done,
+			     void *arg);
+	void (*close)(struct target *target);
+};
+
+struct target {
+	const struct target_ops *ops;
+	/*
+	 * Sessions at once that the thing itself can bear: 1 for a port, 0
+	 * where each dial makes a new connection.
+	 */
+	unsigned int sessions_max;
+	char name[STREAM_PEER_BYTES];
+};
+
+struct dial_ops {
+	void (*cancel)(struct dial *dial);
+};
+
+struct dial {
+	const struct dial_ops *ops;
+};
+
+/*
+ * Make the target ready: for a pty, its path is there from now on. Errors as
+ * for listener_open.
+ */
+int target_open(struct loop *loop, const struct address_endpoint *address,
+		const struct endpoint_settings *settings, struct target **out,
+		struct error *error);
+/* No dial or stream of it may be left. NULL is legal. */
+void target_close(struct target *target);
+
+/* NULL with errno set when memory is short; else the callback comes. */
+struct dial *target_dial(struct target *target, dial_done_cb done, void *arg);
+/* NULL is legal. */
+void dial_cancel(struct dial *dial);
+
+/* ---- the kinds, one file each ------------------------------------------ */
+
+struct endpoint_ops {
+	/* NULL where the kind does not play that role. */
+	int (*listen)(struct loop *loop, const struct address_endpoint *address,
+		      const struct endpoint_settings *settings,
+		      listener_client_cb client_cb, void *arg,
+		      struct listener **out, struct error *error);
+	int (*open_target)(struct loop *loop,
+			   const struct address_endpoint *address,
+			   const struct endpoint_settings *settings,
+			   struct target **out, struct error *error);
+};
+
+extern const struct endpoint_ops endpoint_rfcomm_ops;
+extern const struct endpoint_ops endpoint_tcp_ops;
+extern const struct endpoint_ops endpoint_unix_ops;
+extern const struct endpoint_ops endpoint_pty_ops;
+extern const struct endpoint_ops endpoint_echo_ops;
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Log lines to stderr, one event a line, made for a person and for journald.
+ *
+ * Knows levels, time stamps and how to print text that came from a stranger;
+ * knows nothing of routes or Bluetooth. Holds the one mutable global, the
+ * level, which main sets from -v and -q.
+ */
+#ifndef BTGATE_LOG_H
+#define BTGATE_LOG_H
+
+#include <stddef.h>
+
+enum log_level {
+	LOG_LEVEL_ERROR,	/* something asked for cannot be done */
+	LOG_LEVEL_WARNING,	/* works, but not as it should */
+	LOG_LEVEL_INFO,		/* one line per state change, session end */
+	LOG_LEVEL_DEBUG,	/* steps on the way */
+};
+
+void log_set_level(enum log_level level);
+enum log_level log_level(void);
+
+/*
+ * Write one line. Under journald (JOURNAL_STREAM names our stderr) it starts
+ * with the priority, sd-daemon(3); else with the local time. Control
+ * characters are printed as \xNN, so that no name can forge a line. Never
+ * fails; errno is kept.
+ */
+void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

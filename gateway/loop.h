@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The one event loop: libevent's base, the one read buffer that every session
+ * shares while its callback runs, and work put off to the next turn.
+ *
+ * Knows nothing of what is done in it.
+ */
+#ifndef BTGATE_LOOP_H
+#define BTGATE_LOOP_H
+
+#include <stddef.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+struct event;
+struct event_base;
+
+/*
+ * Work for the next turn of the loop, embedded in the object that it is for:
+ * putting it off allocates nothing and cannot fail.
+ */
+struct loop_task {
+	TAILQ_ENTRY(loop_task) link;
+	void (*run)(void *arg);
+	void *arg;
+	bool is_queued;
+};
+
+struct loop {
+	struct event_base *base;
+	uint8_t *buffer;	/* valid only inside one callback */
+	size_t buffer_bytes;
+	TAILQ_HEAD(loop_task_list, loop_task) tasks;
+	struct event *task_event;
+};
+
+/* NULL with errno set when memory or descriptors are short. */
+struct loop *loop_new(void);
+void loop_free(struct loop *loop);
+
+/* Run until loop_stop. 0, or -errno of a loop that cannot go on. */
+int loop_run(struct loop *loop);
+/* Leave loop_run after the callback that runs now. */
+void loop_stop(struct loop *loop);
+
+/*
+ * Call run(arg) on the next turn, after every callback of this one. Queueing
+ * a queued task does nothing. This is how an object frees itself: no callback
+ * returns into freed memory.
+ */
+void loop_defer(struct loop *loop, struct loop_task *task);
+void loop_cancel(struct loop *loop, struct loop_task *task);
+
+/* Monotonic milliseconds (CLOCK_MONOTONIC): a changed clock changes nothing. */
+uint64_t loop_now_ms(void);
+
+#endif

@@ -1,0 +1,260 @@
+/*
+ * A preload library for BlueZ's btvirt: gives forwarded ACL packets the
+ * receiver's connection handle.
+ *
+ * btvirt (seen in 5.66) hands an ACL packet from one virtual controller to the
+ * other with the sender's handle still in it.  Each controller numbers its own
+ * links, so the two ends agree by luck only while both have a single link; with
+ * a second one the receiving kernel drops the data ("unknown connection
+ * handle").
+ *
+ * btvirt is single-threaded: it read()s a packet from the /dev/vhci descriptor
+ * of one controller and, before it reads the next, writev()s the consequences to
+ * the same or another descriptor.  So the last descriptor read names the sender.
+ * The events written to a controller tell its address and its links; an ACL
+ * packet written to another controller is then given the handle of that
+ * controller's link back to the sender.
+ *
+ * It knows no other process's packets and no other fault of btvirt's.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define FD_MAX		256
+#define LINKS_MAX	64
+#define ADDRESS_BYTES	6
+
+/* H4 packet types: Bluetooth Core, volume 4, part A, section 2. */
+#define H4_ACL_DATA	0x02
+#define H4_EVENT	0x04
+
+/* Events and the one command: Bluetooth Core, volume 4, part E, section 7. */
+#define EVENT_CONNECTION_COMPLETE	0x03
+#define EVENT_DISCONNECTION_COMPLETE	0x05
+#define EVENT_COMMAND_COMPLETE		0x0e
+#define EVENT_LE_META			0x3e
+#define LE_CONNECTION_COMPLETE		0x01
+#define LE_ENHANCED_CONNECTION_COMPLETE	0x0a
+#define COMMAND_READ_BD_ADDR		0x1009
+
+#define EVENT_HEADER_BYTES	2
+#define EVENT_MAX_BYTES		(EVENT_HEADER_BYTES + 255)
+
+/* An ACL handle field carries two flags of two bits above the handle. */
+#define HANDLE_MASK		0x0fff
+#define HANDLE_FLAGS_MASK	0xf000
+
+/* The smallest buffer btvirt reads a controller's packets into. */
+#define VHCI_READ_MIN_BYTES	1024
+
+enum link_kind {
+	LINK_KIND_NONE,		/* slot free */
+	LINK_KIND_BREDR,
+	LINK_KIND_LE,
+};
+
+struct link {
+	enum link_kind kind;
+	uint16_t handle;
+	uint8_t peer[ADDRESS_BYTES];
+};
+
+struct controller {
+	bool has_address;
+	uint8_t address[ADDRESS_BYTES];
+	struct link links[LINKS_MAX];
+};
+
+static struct controller controllers[FD_MAX];	/* indexed by descriptor */
+static int sender_fd = -1;
+
+static uint16_t get_le16(const uint8_t *bytes)
+{
+	return bytes[0] | bytes[1] << 8;
+}
+
+static void put_le16(uint8_t *bytes, uint16_t value)
+{
+	bytes[0] = value & 0xff;
+	bytes[1] = value >> 8;
+}
+
+static struct link *find_link(struct controller *controller, uint16_t handle)
+{
+	for (size_t i = 0; i < LINKS_MAX; i++) {
+		struct link *link = &controller->links[i];
+
+		if (link->kind != LINK_KIND_NONE && link->handle == handle)
+			return link;
+	}
+	return NULL;
+}
+
+static struct link *find_link_to(struct controller *controller,
+				 const uint8_t *peer, enum link_kind kind)
+{
+	for (size_t i = 0; i < LINKS_MAX; i++) {
+		struct link *link = &controller->links[i];
+
+		if (link->kind == kind &&
+		    memcmp(link->peer, peer, ADDRESS_BYTES) == 0)
+			return link;
+	}
+	return NULL;
+}
+
+static void add_link(struct controller *controller, enum link_kind kind,
+		     uint16_t handle, const uint8_t *peer)
+{
+	struct link *link = find_link(controller, handle);
+
+	for (size_t i = 0; !link && i < LINKS_MAX; i++)
+		if (controller->links[i].kind == LINK_KIND_NONE)
+			link = &controller->links[i];
+	if (!link)
+		return;	/* more links than btvirt has controllers */
+	link->kind = kind;
+	link->handle = handle;
+	memcpy(link->peer, peer, ADDRESS_BYTES);
+}
+
+static void remove_link(struct controller *controller, uint16_t handle)
+{
+	struct link *link = find_link(controller, handle);
+
+	if (link)
+		link->kind = LINK_KIND_NONE;
+}
+
+/* Command Complete: packets allowed, opcode (2), then the command's return. */
+static void learn_from_command_complete(struct controller *controller,
+					const uint8_t *p, size_t len)
+{
+	/* Read BD_ADDR returns a status and the address. */
+	if (len < 4 + ADDRESS_BYTES || get_le16(p + 1) != COMMAND_READ_BD_ADDR ||
+	    p[3] != 0)
+		return;
+	memcpy(controller->address, p + 4, ADDRESS_BYTES);
+	controller->has_address = true;
+}
+
+/* Both LE events begin: subevent, status, handle (2), role, type, peer (6). */
+static void learn_from_le_meta(struct controller *controller,
+			       const uint8_t *p, size_t len)
+{
+	if (len < 6 + ADDRESS_BYTES || p[1] != 0)
+		return;
+	if (p[0] == LE_CONNECTION_COMPLETE ||
+	    p[0] == LE_ENHANCED_CONNECTION_COMPLETE)
+		add_link(controller, LINK_KIND_LE,
+			 get_le16(p + 2) & HANDLE_MASK, p + 6);
+}
+
+static void learn_from_event(struct controller *controller,
+			     const uint8_t *event, size_t len)
+{
+	const uint8_t *p = event + EVENT_HEADER_BYTES;
+
+	if (len < EVENT_HEADER_BYTES)
+		return;
+	len -= EVENT_HEADER_BYTES;
+
+	switch (event[0]) {
+	case EVENT_CONNECTION_COMPLETE:
+		/* status, handle (2), peer (6), link type (1 is ACL), ... */
+		if (len >= 10 && p[0] == 0 && p[9] == 1)
+			add_link(controller, LINK_KIND_BREDR,
+				 get_le16(p + 1) & HANDLE_MASK, p + 3);
+		break;
+	case EVENT_DISCONNECTION_COMPLETE:
+		if (len >= 3 && p[0] == 0)
+			remove_link(controller, get_le16(p + 1) & HANDLE_MASK);
+		break;
+	case EVENT_COMMAND_COMPLETE:
+		learn_from_command_complete(controller, p, len);
+		break;
+	case EVENT_LE_META:
+		learn_from_le_meta(controller, p, len);
+		break;
+	}
+}
+
+/* Rewrites the handle in place; leaves it alone when the links are unknown. */
+static void translate_handle(struct controller *receiver,
+			     struct controller *sender, uint8_t *acl_header)
+{
+	uint16_t field = get_le16(acl_header);
+	struct link *out, *in;
+
+	if (!sender->has_address)
+		return;
+	out = find_link(sender, field & HANDLE_MASK);
+	if (!out)
+		return;
+	in = find_link_to(receiver, sender->address, out->kind);
+	if (in)
+		put_le16(acl_header, (field & HANDLE_FLAGS_MASK) | in->handle);
+}
+
+/* Copies what follows the packet type; the parts may be cut anywhere. */
+static size_t gather(uint8_t *to, size_t size, const struct iovec *parts,
+		     int count)
+{
+	size_t used = 0;
+
+	for (int i = 0; i < count; i++) {
+		size_t len = parts[i].iov_len;
+
+		if (len > size - used)
+			len = size - used;
+		memcpy(to + used, parts[i].iov_base, len);
+		used += len;
+	}
+	return used;
+}
+
+ssize_t read(int fd, void *buffer, size_t size)
+{
+	static ssize_t (*next)(int, void *, size_t);
+	ssize_t len;
+
+	if (!next)
+		next = (ssize_t (*)(int, void *, size_t))dlsym(RTLD_NEXT, "read");
+	len = next(fd, buffer, size);
+	/* Timers and signals are descriptors too, read in small pieces. */
+	if (len > 0 && fd < FD_MAX && size >= VHCI_READ_MIN_BYTES)
+		sender_fd = fd;
+	return len;
+}
+
+ssize_t writev(int fd, const struct iovec *parts, int count)
+{
+	static ssize_t (*next)(int, const struct iovec *, int);
+
+	if (!next)
+		next = (ssize_t (*)(int, const struct iovec *, int))
+			dlsym(RTLD_NEXT, "writev");
+
+	/* btvirt writes the H4 type as a part of its own. */
+	if (fd >= 0 && fd < FD_MAX && count >= 2 && parts[0].iov_len == 1) {
+		uint8_t type = *(const uint8_t *)parts[0].iov_base;
+		uint8_t event[EVENT_MAX_BYTES];
+
+		if (type == H4_EVENT)
+			learn_from_event(&controllers[fd], event,
+					 gather(event, sizeof(event),
+						parts + 1, count - 1));
+		else if (type == H4_ACL_DATA && parts[1].iov_len >= 2 &&
+			 sender_fd >= 0 && sender_fd != fd)
+			translate_handle(&controllers[fd],
+					 &controllers[sender_fd],
+					 parts[1].iov_base);
+	}
+	return next(fd, parts, count);
+}
