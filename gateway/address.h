@@ -87,9 +87,9 @@ struct endpoint_rfcomm {
 };
 
 struct endpoint_tcp {
-	char *host;		/* name or address without brackets */
+	char *host;		/* name or address without brackets; "*": every */
 	uint16_t port;		/* 1..65535 */
-	unsigned int keepalive_s;	/* 0: off */
+	unsigned int keepalive_s;	/* 0: off; at most 32767 (tcp(7)) */
 };
 
 struct endpoint_unix {
@@ -157,7 +157,10 @@ void address_duration_format(unsigned int duration_ms, char text[24]);
  */
 int address_endpoint_parse(const char *text, enum endpoint_role role,
 			   struct address_endpoint *out, struct error *error);
-/* The canonical text, with what was left to default left out; NUL-ended. */
+/*
+ * The canonical text, NUL-ended. Options left to default are left out; the
+ * host and "auto" are shown, because a reader wants to know them.
+ */
 void address_endpoint_format(const struct address_endpoint *endpoint,
 			     enum endpoint_role role,
 			     char text[ADDRESS_ENDPOINT_TEXT_BYTES]);
@@ -167,7 +170,9 @@ void address_endpoint_clear(struct address_endpoint *endpoint);
 /*
  * Whether two endpoints of the given roles cannot both be held by gateways at
  * the same time: one channel (a fixed one, on adapters that overlap), one TCP
- * port (a wildcard host takes every address), one path.
+ * port (a wildcard host takes every address of its family), one path. Only
+ * what the text can tell: hci0 may or may not be the adapter with a given
+ * address, and a host name may stand for any address but localhost's.
  */
 bool address_endpoint_is_conflict(const struct address_endpoint *a,
 				  enum endpoint_role a_role,
@@ -175,6 +180,35 @@ bool address_endpoint_is_conflict(const struct address_endpoint *a,
 				  const struct address_endpoint *b,
 				  enum endpoint_role b_role,
 				  const struct address_adapter *b_adapter);
+
+/* Whether dialling @connect reaches @listen: a route that feeds itself. */
+bool address_endpoint_is_loop(const struct address_endpoint *listen,
+			      const struct address_endpoint *connect);
+
+bool address_endpoint_is_bluetooth(const struct address_endpoint *endpoint);
+
+/* 0, or -EINVAL where that kind's sockets do not know that level. */
+int address_endpoint_check_security(const struct address_endpoint *endpoint,
+				    enum security_level level,
+				    struct error *error);
+
+/*
+ * Take the double quotes off @text, in place: "..." around the whole of it,
+ * with a backslash inside taking the next character as it is. Text without
+ * quotes stays as it is. Needed where a comma, a leading space or " ;" (which
+ * starts a comment in an INI file) is part of the value.
+ */
+int address_quoted_parse(char *text, struct error *error);
+/* Quoted if it must be. Room for 2 * strlen(@text) + 3 bytes is enough. */
+void address_quoted_format(const char *text, char *out, size_t out_bytes);
+
+/*
+ * Set "WHAT; did you mean 'X'?" if @text is near to one of @words (NULL-ended),
+ * else "WHAT; use A, B or C". Returns -EINVAL.
+ */
+int address_error_choice(struct error *error, const char *text,
+			 const char *const *words, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
 
 /*
  * The word of @words (NULL-ended) that @text is most likely a slip of, or

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bluetoothd over the system bus, the only D-Bus user of the gateway: is it
- * there, which adapters it has, keep them reachable, hand it service records.
- * It keeps the connection up by itself: a bus or a bluetoothd that goes away
- * and comes back is followed, and everything asked for is asked for again.
+ * bluetoothd over the system bus: is it there, which adapters it has, keep
+ * them reachable, hand it service records. It keeps the connection up by
+ * itself: a bus or a bluetoothd that goes away and comes back is followed.
  *
  * Does not know routes, sockets or what is in a record.
  */
@@ -12,56 +11,61 @@
 
 #include <stdbool.h>
 
-#include "address.h"
+#include "adapter.h"
 
 struct bluez;
 struct bluez_record;
 struct error;
 struct loop;
 
-struct bluez_settings {
-	struct address_adapter adapter;	/* which ones to make reachable */
-	const char *name;		/* Alias; NULL: leave it alone */
-	bool is_discoverable;
-};
-
 enum bluez_state {
-	BLUEZ_STATE_NO_BUS,	/* no system bus to be had; retried */
-	BLUEZ_STATE_NO_DAEMON,	/* the bus is there, bluetoothd is not */
+	BLUEZ_STATE_NO_BUS, /* no system bus to be had; retried */
+	BLUEZ_STATE_NO_DAEMON, /* the bus is there, bluetoothd is not */
 	BLUEZ_STATE_READY,
 };
 
 const char *bluez_state_to_string(enum bluez_state state);
 
-/* The state changed, or an adapter came, went, or was powered on or off. */
+/*
+ * The state or the reason for it changed, or an adapter came, went, or was
+ * powered on or off. What this callback does, freeing the bluez included, is
+ * its own affair.
+ */
 typedef void (*bluez_changed_cb)(struct bluez *bluez, void *arg);
 
 /*
  * Start following bluetoothd. Never fails for want of a bus: that is a state.
- * NULL with errno when memory is short. @changed runs from the loop only.
+ * Copies @settings. NULL with errno when memory is short. @changed runs from
+ * the loop only.
  */
 struct bluez *bluez_new(struct loop *loop,
 			const struct bluez_settings *settings,
 			bluez_changed_cb changed, void *arg);
-/* Closes the connection: bluetoothd drops our records at once. */
+/*
+ * Closes the connection: bluetoothd drops our records at once. Records must
+ * have been freed. NULL is legal.
+ */
 void bluez_free(struct bluez *bluez);
 
 enum bluez_state bluez_state(const struct bluez *bluez);
+/* Why it is in this state, for a person; "" until the first answer. */
+const char *bluez_reason(const struct bluez *bluez);
 /* Adapters that match the settings and are powered. */
 unsigned int bluez_adapters_powered(const struct bluez *bluez);
 
 /*
  * The answer to a registration: code 0, or -errno with bluetoothd's words.
+ * After 0 it may come once more, with -ECONNRESET, when bluetoothd has
+ * dropped the record or is gone. With an error the record is nothing any
+ * more but for being freed, which this callback may do.
  */
-typedef void (*bluez_record_cb)(int code, const struct error *error,
-				void *arg);
+typedef void (*bluez_record_cb)(int code, const struct error *error, void *arg);
 
 /*
  * Give bluetoothd a service record (ProfileManager1.RegisterProfile with a
  * private random UUID, Role=server, ServiceRecord and no Channel or PSM: it
- * publishes and opens no socket). Valid in BLUEZ_STATE_READY; dies with that
- * state (bluez_changed_cb tells), and must then be freed and made anew. NULL
- * with errno set.
+ * publishes and opens no socket). NULL with errno set: ENOTCONN unless in
+ * BLUEZ_STATE_READY.
  */
 struct bluez_record *bluez_record_new(struct bluez *bluez, const char *xml,
 				      bluez_record_cb done, void *arg);

@@ -14,7 +14,7 @@
  * - A dial ends by calling back once, or by being cancelled. After either it
  *   is gone. Deadlines are the caller's: a dial may take for ever.
  * - Errors are negative errno with a sentence for the person; nothing here
- *   logs, but for a listener that pauses (endpoint_socket.c).
+ *   logs, but for a listener that pauses (socket.h) and a pty that discards.
  */
 #ifndef BTGATE_ENDPOINT_H
 #define BTGATE_ENDPOINT_H
@@ -62,6 +62,12 @@ struct stream_ops {
 	ssize_t (*write)(struct stream *stream, const void *buffer,
 			 size_t bytes);
 	/*
+	 * Asked when the stream hangs up while nobody reads from it: 0 if what
+	 * is still queued is worth reading, or -errno if the other side has cut
+	 * the stream off (a TCP reset). NULL: always worth reading.
+	 */
+	int (*check)(struct stream *stream);
+	/*
 	 * Send the end of stream and go on reading: half-close. NULL: this
 	 * kind knows none, its end is the end of both directions.
 	 */
@@ -87,10 +93,11 @@ int stream_shutdown_write(struct stream *stream);
 /* NULL is legal. */
 void stream_close(struct stream *stream, enum stream_close how);
 /*
- * Whether the stream is known to be broken or left in both directions, asked
- * without reading from it (POLLERR, POLLHUP): data may still be queued.
+ * Whether the other side has left in both directions, asked without reading
+ * (POLLERR, POLLHUP): data may still be queued.
  */
 bool stream_is_hung_up(const struct stream *stream);
+int stream_check(struct stream *stream);
 
 /* ---- listeners -------------------------------------------------------- */
 

@@ -52,11 +52,7 @@ void loop_free(struct loop *loop)
 {
 	if (!loop)
 		return;
-	if (loop->base) {
-		/* What was put off is mostly objects freeing themselves. */
-		while (!TAILQ_EMPTY(&loop->tasks))
-			run_tasks(-1, 0, loop);
-	}
+	loop_flush(loop);
 	if (loop->task_event)
 		event_free(loop->task_event);
 	if (loop->base)
@@ -90,6 +86,12 @@ void loop_cancel(struct loop *loop, struct loop_task *task)
 		return;
 	task->is_queued = false;
 	TAILQ_REMOVE(&loop->tasks, task, link);
+}
+
+void loop_flush(struct loop *loop)
+{
+	while (!TAILQ_EMPTY(&loop->tasks))
+		run_tasks(-1, 0, loop);
 }
 
 uint64_t loop_now_ms(void)

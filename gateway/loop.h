@@ -52,6 +52,9 @@ void loop_stop(struct loop *loop);
 void loop_defer(struct loop *loop, struct loop_task *task);
 void loop_cancel(struct loop *loop, struct loop_task *task);
 
+/* Run what was put off, now: for taking things down outside loop_run. */
+void loop_flush(struct loop *loop);
+
 /* Monotonic milliseconds (CLOCK_MONOTONIC): a changed clock changes nothing. */
 uint64_t loop_now_ms(void);
 

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Service records up and kept up: through bluetoothd on the system bus, or
- * where that is not to be had through libbluetooth's local SDP server
- * (/run/sdp), or, where neither is, retried until one comes.
+ * where that is not to be had through bluetoothd's local SDP server (--compat,
+ * /var/run/sdp), or, where neither is, retried until one comes.
+ *
+ * A record stays with the way that it went up by until that is lost: it is
+ * never in two places, and no phone sees it flicker for a better way.
  *
  * Knows which way is open and when to try again; does not know what a record
  * is for.
@@ -19,21 +22,27 @@ struct publisher;
 struct sdp_service;
 
 enum publication_state {
-	PUBLICATION_STATE_WAITING,	/* no way to publish now; retried */
-	PUBLICATION_STATE_ASKED,	/* bluetoothd has not answered yet */
-	PUBLICATION_STATE_UP,		/* phones can find it */
+	PUBLICATION_STATE_WAITING, /* no way to publish now; retried */
+	PUBLICATION_STATE_ASKED, /* bluetoothd has not answered yet */
+	PUBLICATION_STATE_UP, /* phones can find it */
 };
 
 const char *publication_state_to_string(enum publication_state state);
 
 /*
- * The state changed; @detail says by what way, or why not and what to do.
+ * The state, or the reason for it, changed; @detail says by what way, or why
+ * not and what to do. Told is what holds now: a state that lasted less than a
+ * turn of the loop is not. A retry that fails the same way is not told. May
+ * free the publication and the publisher.
  */
 typedef void (*publication_changed_cb)(struct publication *publication,
 				       enum publication_state state,
 				       const char *detail, void *arg);
 
-/* Adapters came, went, or changed their power: a waiting listener may try. */
+/*
+ * Adapters came, went, or changed their power, or bluetoothd did: a waiting
+ * listener may try.
+ */
 typedef void (*publisher_adapters_cb)(void *arg);
 
 /*
@@ -43,11 +52,21 @@ typedef void (*publisher_adapters_cb)(void *arg);
 struct publisher *publisher_new(struct loop *loop,
 				const struct bluez_settings *settings,
 				publisher_adapters_cb adapters_cb, void *arg);
-/* Withdraws everything. Publications must have been freed. */
+/* Withdraws everything. Publications must have been freed. NULL is legal. */
 void publisher_free(struct publisher *publisher);
 
-/* True once the first attempt was answered, either way: readiness. */
+/* For the tests: another path for the local SDP server's socket; kept. */
+void publisher_set_sdp_path(struct publisher *publisher, const char *path);
+
+/*
+ * True once the first attempt was answered, either way, for every publication
+ * that there was then: readiness. adapters_cb or a publication's callback
+ * comes after it became so.
+ */
 bool publisher_is_settled(const struct publisher *publisher);
+
+/* Adapters that match the settings and are powered. */
+unsigned int publisher_adapters_powered(const struct publisher *publisher);
 
 /*
  * Publish a copy of @service from now on. @changed never runs from inside

@@ -17,17 +17,21 @@
 
 struct error;
 
+/* The longest name that fits an 8-bit length; no phone shows more. */
+#define SDP_NAME_MAX_BYTES 255
+
 struct sdp_service {
 	enum service_protocol protocol;
-	uint16_t port;			/* RFCOMM channel, or PSM */
-	struct address_uuid uuid;	/* service class */
-	const char *name;		/* UTF-8 */
+	uint16_t port; /* RFCOMM channel, or PSM */
+	struct address_uuid uuid; /* service class */
+	const char *name; /* UTF-8, 1..SDP_NAME_MAX_BYTES bytes */
 };
 
 /*
  * The record as an attribute list in SDP's binary form, without a handle.
  * *out is malloc'd. 0 or -errno; -EINVAL for a port out of range, a missing
- * name, or text that is not UTF-8: bluetoothd would take those in silence.
+ * or too long name, control characters or text that is not UTF-8: bluetoothd
+ * would take those in silence.
  */
 int sdp_record_build(const struct sdp_service *service, uint8_t **out,
 		     size_t *out_bytes, struct error *error);
@@ -36,7 +40,6 @@ int sdp_record_build(const struct sdp_service *service, uint8_t **out,
  * The same record as the XML that ProfileManager1's ServiceRecord takes
  * (bluez doc/profile-api). malloc'd; NULL with errno set.
  */
-char *sdp_record_to_xml(const struct sdp_service *service,
-			struct error *error);
+char *sdp_record_to_xml(const struct sdp_service *service, struct error *error);
 
 #endif

@@ -26,35 +26,35 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define FD_MAX		256
-#define LINKS_MAX	64
-#define ADDRESS_BYTES	6
+#define FD_MAX 256
+#define LINKS_MAX 64
+#define ADDRESS_BYTES 6
 
 /* H4 packet types: Bluetooth Core, volume 4, part A, section 2. */
-#define H4_ACL_DATA	0x02
-#define H4_EVENT	0x04
+#define H4_ACL_DATA 0x02
+#define H4_EVENT 0x04
 
 /* Events and the one command: Bluetooth Core, volume 4, part E, section 7. */
-#define EVENT_CONNECTION_COMPLETE	0x03
-#define EVENT_DISCONNECTION_COMPLETE	0x05
-#define EVENT_COMMAND_COMPLETE		0x0e
-#define EVENT_LE_META			0x3e
-#define LE_CONNECTION_COMPLETE		0x01
-#define LE_ENHANCED_CONNECTION_COMPLETE	0x0a
-#define COMMAND_READ_BD_ADDR		0x1009
+#define EVENT_CONNECTION_COMPLETE 0x03
+#define EVENT_DISCONNECTION_COMPLETE 0x05
+#define EVENT_COMMAND_COMPLETE 0x0e
+#define EVENT_LE_META 0x3e
+#define LE_CONNECTION_COMPLETE 0x01
+#define LE_ENHANCED_CONNECTION_COMPLETE 0x0a
+#define COMMAND_READ_BD_ADDR 0x1009
 
-#define EVENT_HEADER_BYTES	2
-#define EVENT_MAX_BYTES		(EVENT_HEADER_BYTES + 255)
+#define EVENT_HEADER_BYTES 2
+#define EVENT_MAX_BYTES (EVENT_HEADER_BYTES + 255)
 
 /* An ACL handle field carries two flags of two bits above the handle. */
-#define HANDLE_MASK		0x0fff
-#define HANDLE_FLAGS_MASK	0xf000
+#define HANDLE_MASK 0x0fff
+#define HANDLE_FLAGS_MASK 0xf000
 
 /* The smallest buffer btvirt reads a controller's packets into. */
-#define VHCI_READ_MIN_BYTES	1024
+#define VHCI_READ_MIN_BYTES 1024
 
 enum link_kind {
-	LINK_KIND_NONE,		/* slot free */
+	LINK_KIND_NONE, /* slot free */
 	LINK_KIND_BREDR,
 	LINK_KIND_LE,
 };
@@ -71,7 +71,7 @@ struct controller {
 	struct link links[LINKS_MAX];
 };
 
-static struct controller controllers[FD_MAX];	/* indexed by descriptor */
+static struct controller controllers[FD_MAX]; /* indexed by descriptor */
 static int sender_fd = -1;
 
 static uint16_t get_le16(const uint8_t *bytes)
@@ -118,7 +118,7 @@ static void add_link(struct controller *controller, enum link_kind kind,
 		if (controller->links[i].kind == LINK_KIND_NONE)
 			link = &controller->links[i];
 	if (!link)
-		return;	/* more links than btvirt has controllers */
+		return; /* more links than btvirt has controllers */
 	link->kind = kind;
 	link->handle = handle;
 	memcpy(link->peer, peer, ADDRESS_BYTES);
@@ -137,16 +137,16 @@ static void learn_from_command_complete(struct controller *controller,
 					const uint8_t *p, size_t len)
 {
 	/* Read BD_ADDR returns a status and the address. */
-	if (len < 4 + ADDRESS_BYTES || get_le16(p + 1) != COMMAND_READ_BD_ADDR ||
-	    p[3] != 0)
+	if (len < 4 + ADDRESS_BYTES ||
+	    get_le16(p + 1) != COMMAND_READ_BD_ADDR || p[3] != 0)
 		return;
 	memcpy(controller->address, p + 4, ADDRESS_BYTES);
 	controller->has_address = true;
 }
 
 /* Both LE events begin: subevent, status, handle (2), role, type, peer (6). */
-static void learn_from_le_meta(struct controller *controller,
-			       const uint8_t *p, size_t len)
+static void learn_from_le_meta(struct controller *controller, const uint8_t *p,
+			       size_t len)
 {
 	if (len < 6 + ADDRESS_BYTES || p[1] != 0)
 		return;
@@ -225,7 +225,8 @@ ssize_t read(int fd, void *buffer, size_t size)
 	ssize_t len;
 
 	if (!next)
-		next = (ssize_t (*)(int, void *, size_t))dlsym(RTLD_NEXT, "read");
+		next = (ssize_t(*)(int, void *, size_t))dlsym(RTLD_NEXT,
+							      "read");
 	len = next(fd, buffer, size);
 	/* Timers and signals are descriptors too, read in small pieces. */
 	if (len > 0 && fd < FD_MAX && size >= VHCI_READ_MIN_BYTES)
@@ -238,8 +239,8 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
 	static ssize_t (*next)(int, const struct iovec *, int);
 
 	if (!next)
-		next = (ssize_t (*)(int, const struct iovec *, int))
-			dlsym(RTLD_NEXT, "writev");
+		next = (ssize_t(*)(int, const struct iovec *,
+				   int))dlsym(RTLD_NEXT, "writev");
 
 	/* btvirt writes the H4 type as a part of its own. */
 	if (fd >= 0 && fd < FD_MAX && count >= 2 && parts[0].iov_len == 1) {
@@ -248,8 +249,8 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
 
 		if (type == H4_EVENT)
 			learn_from_event(&controllers[fd], event,
-					 gather(event, sizeof(event),
-						parts + 1, count - 1));
+					 gather(event, sizeof(event), parts + 1,
+						count - 1));
 		else if (type == H4_ACL_DATA && parts[1].iov_len >= 2 &&
 			 sender_fd >= 0 && sender_fd != fd)
 			translate_handle(&controllers[fd],

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+#include "access.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "address.h"
+#include "error.h"
+
+#define ID_UNCHANGED ((unsigned int)-1) /* chown(2) */
+
+/* A number below 2^32 - 1, which chown(2) takes for "unchanged". */
+static bool is_id(const char *text, unsigned int *id)
+{
+	unsigned long value;
+	char *end;
+
+	if (!isdigit((unsigned char)text[0]))
+		return false;
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	if (errno || *end || value >= ID_UNCHANGED)
+		return false;
+	*id = (unsigned int)value;
+	return true;
+}
+
+static int lookup_failed(const char *what, const char *name, int code,
+			 struct error *error)
+{
+	/* getpwnam(3): "not found" shows as 0, ENOENT, ESRCH, EBADF, EPERM. */
+	if (code == EIO || code == EMFILE || code == ENFILE || code == ENOMEM)
+		return error_set(error, -code, "cannot look up %s '%s': %s",
+				 what, name, strerror(code));
+	return error_set(error, -EINVAL, "%s '%s' does not exist", what, name);
+}
+
+static int find_user(const char *name, uid_t *uid, struct error *error)
+{
+	struct passwd *user;
+
+	/* As chown(1) does: a name of digits is a name first. */
+	errno = 0;
+	user = getpwnam(name);
+	if (user)
+		*uid = user->pw_uid;
+	else if (!is_id(name, uid))
+		return lookup_failed("user", name, errno, error);
+	return 0;
+}
+
+static int find_group(const char *name, gid_t *gid, struct error *error)
+{
+	struct group *group;
+
+	errno = 0;
+	group = getgrnam(name);
+	if (group)
+		*gid = group->gr_gid;
+	else if (!is_id(name, gid))
+		return lookup_failed("group", name, errno, error);
+	return 0;
+}
+
+static int set_owner(const char *path, const char *name, struct error *error)
+{
+	uid_t uid = ID_UNCHANGED;
+	int code = find_user(name, &uid, error);
+
+	if (code < 0)
+		return code;
+	if (lchown(path, uid, ID_UNCHANGED) == 0)
+		return 0;
+	code = -errno;
+	if (code == -EPERM)
+		return error_set(error, code,
+				 "cannot give %s to user '%s': the gateway is "
+				 "another user and has no CAP_CHOWN; leave "
+				 "owner= out, or use group=",
+				 path, name);
+	return error_set(error, code, "cannot give %s to user '%s': %s", path,
+			 name, strerror(-code));
+}
+
+static int set_group(const char *path, const char *name, struct error *error)
+{
+	gid_t gid = ID_UNCHANGED;
+	int code = find_group(name, &gid, error);
+
+	if (code < 0)
+		return code;
+	if (lchown(path, ID_UNCHANGED, gid) == 0)
+		return 0;
+	code = -errno;
+	if (code == -EPERM)
+		return error_set(error, code,
+				 "cannot give %s to group '%s': the gateway is "
+				 "not a member of it and has no CAP_CHOWN; add "
+				 "its user to the group, or leave group= out",
+				 path, name);
+	return error_set(error, code, "cannot give %s to group '%s': %s", path,
+			 name, strerror(-code));
+}
+
+int access_apply(const char *path, const struct address_access *access,
+		 struct error *error)
+{
+	int code = 0;
+
+	/* The group first: whoever gives the file away can do no more to it. */
+	if (access->group)
+		code = set_group(path, access->group, error);
+	if (code == 0 && access->mode &&
+	    fchmodat(AT_FDCWD, path, access->mode, AT_SYMLINK_NOFOLLOW) < 0) {
+		code = -errno;
+		error_set(error, code, "cannot give %s the mode %04o: %s", path,
+			  (unsigned int)access->mode, strerror(-code));
+	}
+	if (code == 0 && access->owner)
+		code = set_owner(path, access->owner, error);
+	return code;
+}

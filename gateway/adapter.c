@@ -1,0 +1,739 @@
+/* SPDX-License-Identifier: MIT */
+#include "adapter.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include <event2/event.h>
+#include <systemd/sd-bus.h>
+
+#include "bus.h"
+#include "error.h"
+#include "log.h"
+#include "loop.h"
+#include "mgmt.h"
+
+#define ADAPTER_INTERFACE "org.bluez.Adapter1"
+#define RETRY_FIRST_MS 1000
+#define RETRY_MAX_MS 30000
+/*
+ * bluetoothd answers before it has found its adapters, shows one before it
+ * powers it on, and switches all off before it ends: only what stays missing
+ * or off is a complaint.
+ */
+#define GRACE_MS 5000
+
+/* What is to be done to an adapter, in this order. */
+enum adapter_step {
+	ADAPTER_STEP_ALIAS = 1 << 0,
+	/* First: bluetoothd takes Discoverable with the timeout it has. */
+	ADAPTER_STEP_TIMEOUT = 1 << 1,
+	ADAPTER_STEP_DISCOVERABLE = 1 << 2,
+	/* Last: taking Discoverable away takes this with it. */
+	ADAPTER_STEP_CONNECTABLE = 1 << 3,
+};
+
+#define ADAPTER_STEPS_ALL                            \
+	(ADAPTER_STEP_ALIAS | ADAPTER_STEP_TIMEOUT | \
+	 ADAPTER_STEP_DISCOVERABLE | ADAPTER_STEP_CONNECTABLE)
+
+/* Adapter1's properties, those that matter here. */
+struct adapter_properties {
+	bool is_powered;
+	bool is_discoverable;
+	uint32_t timeout_s;
+	char *alias;
+	struct address_bluetooth address;
+};
+
+struct adapter {
+	TAILQ_ENTRY(adapter) link;
+	struct adapter_list *list;
+	char *path;
+	const char *name; /* hciN, in the path */
+	uint16_t index;
+	bool is_chosen; /* matches the settings */
+	struct adapter_properties now;
+	unsigned int todo; /* enum adapter_step bits */
+	enum adapter_step step; /* asked, not answered */
+	sd_bus_slot *call;
+	struct mgmt_call *mgmt;
+	struct event *timer; /* off: the grace; on: the next try */
+	unsigned int retry_ms;
+	char complaint[ERROR_TEXT_BYTES]; /* logged already */
+};
+
+TAILQ_HEAD(adapter_queue, adapter);
+
+struct adapter_list {
+	struct loop *loop;
+	struct bus *bus;
+	const struct bluez_settings *settings;
+	adapter_changed_cb changed;
+	void *arg;
+	sd_bus *handle; /* NULL: nothing is known */
+	struct adapter_queue adapters;
+	struct event *absence_timer;
+	bool is_absence_logged;
+	bool is_privilege_logged;
+};
+
+static void add_timer(struct event *timer, unsigned int delay_ms)
+{
+	struct timeval delay = {
+		.tv_sec = delay_ms / 1000,
+		.tv_usec = (suseconds_t)(delay_ms % 1000) * 1000,
+	};
+
+	event_add(timer, &delay);
+}
+
+/* ---- reaching the wanted state, one step at a time --------------------- */
+
+static void advance(struct adapter *adapter);
+
+/* Nothing is under way any more, whatever was. */
+static void cancel_steps(struct adapter *adapter)
+{
+	adapter->call = sd_bus_slot_unref(adapter->call);
+	mgmt_call_free(adapter->mgmt);
+	adapter->mgmt = NULL;
+	adapter->todo = 0;
+	adapter->retry_ms = RETRY_FIRST_MS;
+	event_del(adapter->timer);
+}
+
+static const char *step_to_string(enum adapter_step step)
+{
+	switch (step) {
+	case ADAPTER_STEP_ALIAS:
+		return "give it its name";
+	case ADAPTER_STEP_TIMEOUT:
+		return "keep it discoverable";
+	case ADAPTER_STEP_DISCOVERABLE:
+		return "change whether it is discoverable";
+	case ADAPTER_STEP_CONNECTABLE:
+		return "make it connectable";
+	}
+	return "?";
+}
+
+static void fail_step(struct adapter *adapter, const struct error *error)
+{
+	char complaint[ERROR_TEXT_BYTES];
+
+	snprintf(complaint, sizeof(complaint), "cannot %s: %.200s",
+		 step_to_string(adapter->step), error->text);
+	if (strcmp(complaint, adapter->complaint) != 0) {
+		memcpy(adapter->complaint, complaint, sizeof(complaint));
+		log_warning("adapter %s: %s", adapter->name, complaint);
+	}
+	add_timer(adapter->timer, adapter->retry_ms);
+	adapter->retry_ms *= 2;
+	if (adapter->retry_ms > RETRY_MAX_MS)
+		adapter->retry_ms = RETRY_MAX_MS;
+}
+
+static void finish_step(struct adapter *adapter)
+{
+	adapter->todo &= ~(unsigned int)adapter->step;
+	adapter->retry_ms = RETRY_FIRST_MS;
+	advance(adapter);
+}
+
+static int on_set(sd_bus_message *answer, void *arg, sd_bus_error *unused)
+{
+	struct adapter *adapter = arg;
+	const struct bluez_settings *settings = adapter->list->settings;
+	const sd_bus_error *failure = sd_bus_message_get_error(answer);
+	struct error error;
+	char *alias;
+
+	adapter->call = sd_bus_slot_unref(adapter->call);
+	if (failure) {
+		bus_explain(failure, &error);
+		fail_step(adapter, &error);
+		return 0;
+	}
+	/* The answer comes before the signal that tells of the new value. */
+	switch (adapter->step) {
+	case ADAPTER_STEP_ALIAS:
+		alias = strdup(settings->name);
+		if (alias) {
+			free(adapter->now.alias);
+			adapter->now.alias = alias;
+		}
+		break;
+	case ADAPTER_STEP_TIMEOUT:
+		adapter->now.timeout_s = 0;
+		break;
+	case ADAPTER_STEP_DISCOVERABLE:
+		adapter->now.is_discoverable = settings->is_discoverable;
+		break;
+	case ADAPTER_STEP_CONNECTABLE:
+		break;
+	}
+	finish_step(adapter);
+	return 0;
+}
+
+static int append_value(sd_bus_message *call, enum adapter_step step,
+			const struct bluez_settings *settings)
+{
+	switch (step) {
+	case ADAPTER_STEP_ALIAS:
+		return sd_bus_message_append(call, "ssv", ADAPTER_INTERFACE,
+					     "Alias", "s", settings->name);
+	case ADAPTER_STEP_TIMEOUT:
+		return sd_bus_message_append(call, "ssv", ADAPTER_INTERFACE,
+					     "DiscoverableTimeout", "u", 0);
+	case ADAPTER_STEP_DISCOVERABLE:
+		return sd_bus_message_append(call, "ssv", ADAPTER_INTERFACE,
+					     "Discoverable", "b",
+					     settings->is_discoverable);
+	case ADAPTER_STEP_CONNECTABLE:
+		break;
+	}
+	return -EINVAL;
+}
+
+static int set_property(struct adapter *adapter)
+{
+	struct adapter_list *list = adapter->list;
+	sd_bus_message *call = NULL;
+	int code = bus_new_call(list->handle, &call, adapter->path,
+				"org.freedesktop.DBus.Properties", "Set");
+
+	if (code >= 0)
+		code = append_value(call, adapter->step, list->settings);
+	if (code >= 0)
+		code = sd_bus_call_async(list->handle, &adapter->call, call,
+					 on_set, adapter, 0);
+	sd_bus_message_unref(call);
+	bus_watch(list->bus);
+	return code;
+}
+
+/* Only root may; not for every try and adapter the same sentence. */
+static void log_privilege(struct adapter *adapter)
+{
+	if (adapter->list->is_privilege_logged)
+		return;
+	adapter->list->is_privilege_logged = true;
+	log_warning("adapter %s: with discoverable = no only phones that are "
+		    "paired already can connect; to let others connect by "
+		    "address, give btgate the capability CAP_NET_ADMIN or run "
+		    "'btmgmt connectable on' as root",
+		    adapter->name);
+}
+
+static void on_connectable(int code, const struct error *error, void *arg)
+{
+	struct adapter *adapter = arg;
+
+	mgmt_call_free(adapter->mgmt);
+	adapter->mgmt = NULL;
+	if (code == -EPERM) {
+		log_privilege(adapter);
+		code = 0;
+	}
+	if (code < 0)
+		fail_step(adapter, error);
+	else
+		finish_step(adapter);
+}
+
+static int make_connectable(struct adapter *adapter)
+{
+	int fd = mgmt_open();
+
+	if (fd < 0)
+		return fd;
+	adapter->mgmt = mgmt_call_new(adapter->list->loop, fd, adapter->index,
+				      on_connectable, adapter);
+	return adapter->mgmt ? 0 : -errno;
+}
+
+static bool is_step_needed(const struct adapter *adapter,
+			   enum adapter_step step)
+{
+	const struct bluez_settings *settings = adapter->list->settings;
+
+	switch (step) {
+	case ADAPTER_STEP_ALIAS:
+		return settings->name &&
+		       (!adapter->now.alias ||
+			strcmp(adapter->now.alias, settings->name) != 0);
+	case ADAPTER_STEP_TIMEOUT:
+		return settings->is_discoverable && adapter->now.timeout_s != 0;
+	case ADAPTER_STEP_DISCOVERABLE:
+		return settings->is_discoverable !=
+		       adapter->now.is_discoverable;
+	case ADAPTER_STEP_CONNECTABLE:
+		/* Discoverable takes connectable with it. */
+		return !settings->is_discoverable;
+	}
+	return false;
+}
+
+static void log_reachable(const struct adapter *adapter)
+{
+	char address[ADDRESS_BLUETOOTH_TEXT_BYTES];
+
+	address_bluetooth_format(&adapter->now.address, address);
+	log_info("adapter %s: %s is %s as \"%s\"", adapter->name, address,
+		 adapter->list->settings->is_discoverable ? "discoverable"
+							  : "hidden",
+		 adapter->now.alias ? adapter->now.alias : "");
+}
+
+/* Begin the next step, unless one is under way. */
+static void advance(struct adapter *adapter)
+{
+	struct error error;
+	int code;
+
+	if (adapter->call || adapter->mgmt || !adapter->todo)
+		return;
+	event_del(adapter->timer);
+	for (unsigned int bit = 1; bit <= ADAPTER_STEPS_ALL; bit <<= 1) {
+		adapter->step = (enum adapter_step)bit;
+		if (!(adapter->todo & bit))
+			continue;
+		if (!is_step_needed(adapter, adapter->step)) {
+			adapter->todo &= ~bit;
+			continue;
+		}
+		code = adapter->step == ADAPTER_STEP_CONNECTABLE
+			       ? make_connectable(adapter)
+			       : set_property(adapter);
+		if (code < 0) {
+			error_set(&error, code, "%s", strerror(-code));
+			fail_step(adapter, &error);
+		}
+		return;
+	}
+	adapter->complaint[0] = '\0';
+	log_reachable(adapter);
+}
+
+static void begin(struct adapter *adapter)
+{
+	cancel_steps(adapter);
+	adapter->todo = ADAPTER_STEPS_ALL;
+	advance(adapter);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct adapter *adapter = arg;
+
+	if (adapter->now.is_powered)
+		advance(adapter);
+	else
+		log_warning("adapter %s is powered off and no phone can reach "
+			    "it: 'bluetoothctl power on', or if rfkill blocks "
+			    "it 'rfkill unblock bluetooth'",
+			    adapter->name);
+}
+
+/* ---- what bluetoothd tells --------------------------------------------- */
+
+static int read_property(sd_bus_message *message, const char *name,
+			 struct adapter_properties *out)
+{
+	const char *text;
+	char *alias;
+	int flag, code;
+
+	if (strcmp(name, "Powered") == 0) {
+		code = sd_bus_message_read(message, "v", "b", &flag);
+		if (code >= 0)
+			out->is_powered = flag;
+	} else if (strcmp(name, "Discoverable") == 0) {
+		code = sd_bus_message_read(message, "v", "b", &flag);
+		if (code >= 0)
+			out->is_discoverable = flag;
+	} else if (strcmp(name, "DiscoverableTimeout") == 0) {
+		code = sd_bus_message_read(message, "v", "u", &out->timeout_s);
+	} else if (strcmp(name, "Alias") == 0) {
+		code = sd_bus_message_read(message, "v", "s", &text);
+		alias = code >= 0 ? strdup(text) : NULL;
+		if (alias) {
+			free(out->alias);
+			out->alias = alias;
+		}
+	} else if (strcmp(name, "Address") == 0) {
+		code = sd_bus_message_read(message, "v", "s", &text);
+		if (code >= 0)
+			code = address_bluetooth_parse(text, &out->address,
+						       NULL);
+	} else {
+		code = sd_bus_message_skip(message, "v");
+	}
+	return code;
+}
+
+/* a{sv} into @out; what is not in it keeps its value. */
+static int read_properties(sd_bus_message *message,
+			   struct adapter_properties *out)
+{
+	const char *name;
+	int code = sd_bus_message_enter_container(message, 'a', "{sv}");
+
+	if (code < 0)
+		return code;
+	while ((code = sd_bus_message_enter_container(message, 'e', "sv")) >
+	       0) {
+		code = sd_bus_message_read(message, "s", &name);
+		if (code >= 0)
+			code = read_property(message, name, out);
+		if (code >= 0)
+			code = sd_bus_message_exit_container(message);
+		if (code < 0)
+			return code;
+	}
+	return code < 0 ? code : sd_bus_message_exit_container(message);
+}
+
+static struct adapter *find(struct adapter_list *list, const char *path)
+{
+	struct adapter *adapter;
+
+	TAILQ_FOREACH (adapter, &list->adapters, link) {
+		if (strcmp(adapter->path, path) == 0)
+			return adapter;
+	}
+	return NULL;
+}
+
+static bool is_match(const struct adapter *adapter)
+{
+	const struct address_adapter *wanted =
+		&adapter->list->settings->adapter;
+
+	switch (wanted->choice) {
+	case ADAPTER_CHOICE_ANY:
+		return true;
+	case ADAPTER_CHOICE_INDEX:
+		return wanted->index == adapter->index;
+	case ADAPTER_CHOICE_ADDRESS:
+		return memcmp(&wanted->address, &adapter->now.address,
+			      sizeof(wanted->address)) == 0;
+	}
+	return false;
+}
+
+static void adapter_free(struct adapter *adapter)
+{
+	TAILQ_REMOVE(&adapter->list->adapters, adapter, link);
+	if (adapter->timer) {
+		cancel_steps(adapter);
+		event_free(adapter->timer);
+	}
+	free(adapter->now.alias);
+	free(adapter->path);
+	free(adapter);
+}
+
+static struct adapter *adapter_new(struct adapter_list *list, const char *path)
+{
+	struct adapter *adapter = calloc(1, sizeof(*adapter));
+	unsigned int index = UINT16_MAX;
+	const char *name;
+
+	if (!adapter)
+		return NULL;
+	adapter->list = list;
+	TAILQ_INSERT_TAIL(&list->adapters, adapter, link);
+	adapter->path = strdup(path);
+	adapter->timer = event_new(list->loop->base, -1, 0, on_timer, adapter);
+	if (!adapter->path || !adapter->timer) {
+		adapter_free(adapter);
+		return NULL;
+	}
+	name = strrchr(adapter->path, '/');
+	adapter->name = name ? name + 1 : adapter->path;
+	if (sscanf(adapter->name, "hci%u", &index) == 1)
+		adapter->index = (uint16_t)index;
+	return adapter;
+}
+
+static bool has_chosen(const struct adapter_list *list)
+{
+	const struct adapter *adapter;
+
+	TAILQ_FOREACH (adapter, &list->adapters, link) {
+		if (adapter->is_chosen)
+			return true;
+	}
+	return false;
+}
+
+/* Tell of a missing adapter, once until one comes. */
+static void check_presence(struct adapter_list *list)
+{
+	if (has_chosen(list)) {
+		event_del(list->absence_timer);
+		list->is_absence_logged = false;
+	} else if (!list->is_absence_logged) {
+		add_timer(list->absence_timer, GRACE_MS);
+	}
+}
+
+static void on_absent(evutil_socket_t fd, short what, void *arg)
+{
+	struct adapter_list *list = arg;
+	char wanted[ADDRESS_ADAPTER_TEXT_BYTES];
+
+	list->is_absence_logged = true;
+	address_adapter_format(&list->settings->adapter, wanted);
+	if (list->settings->adapter.choice == ADAPTER_CHOICE_ANY)
+		log_warning("there is no Bluetooth adapter; it is used as "
+			    "soon as one is plugged in");
+	else if (TAILQ_EMPTY(&list->adapters))
+		log_warning("the adapter %s is not there, nor any other; it "
+			    "is used as soon as it is plugged in",
+			    wanted);
+	else
+		log_warning("the adapter %s is not there, only others; "
+			    "'bluetoothctl list' shows them",
+			    wanted);
+}
+
+/* A power change, or the first sight of the adapter. */
+static void take_power(struct adapter *adapter)
+{
+	if (adapter->now.is_powered) {
+		begin(adapter);
+	} else {
+		cancel_steps(adapter);
+		add_timer(adapter->timer, GRACE_MS);
+	}
+	adapter->list->changed(adapter->list->arg);
+}
+
+static int add_adapter(struct adapter_list *list, const char *path,
+		       sd_bus_message *message)
+{
+	struct adapter *adapter = find(list, path);
+	int code;
+
+	if (adapter)
+		adapter_free(adapter);
+	adapter = adapter_new(list, path);
+	if (!adapter)
+		return -ENOMEM;
+	code = read_properties(message, &adapter->now);
+	if (code < 0) {
+		adapter_free(adapter);
+		return code;
+	}
+	adapter->is_chosen = is_match(adapter);
+	if (adapter->is_chosen)
+		take_power(adapter);
+	return 0;
+}
+
+/* a{sa{sv}}: the interfaces of the object @path. */
+static int read_interfaces(struct adapter_list *list, const char *path,
+			   sd_bus_message *message)
+{
+	const char *name;
+	int code = sd_bus_message_enter_container(message, 'a', "{sa{sv}}");
+
+	if (code < 0)
+		return code;
+	while ((code = sd_bus_message_enter_container(message, 'e', "sa{sv}")) >
+	       0) {
+		code = sd_bus_message_read(message, "s", &name);
+		if (code < 0)
+			return code;
+		if (strcmp(name, ADAPTER_INTERFACE) == 0)
+			code = add_adapter(list, path, message);
+		else
+			code = sd_bus_message_skip(message, "a{sv}");
+		if (code >= 0)
+			code = sd_bus_message_exit_container(message);
+		if (code < 0)
+			return code;
+	}
+	return code < 0 ? code : sd_bus_message_exit_container(message);
+}
+
+int adapter_list_load(struct adapter_list *list, struct sd_bus *handle,
+		      struct sd_bus_message *answer)
+{
+	const char *path;
+	int code = sd_bus_message_enter_container(answer, 'a', "{oa{sa{sv}}}");
+
+	if (code < 0)
+		return code;
+	list->handle = handle;
+	while ((code = sd_bus_message_enter_container(answer, 'e',
+						      "oa{sa{sv}}")) > 0) {
+		code = sd_bus_message_read(answer, "o", &path);
+		if (code >= 0)
+			code = read_interfaces(list, path, answer);
+		if (code >= 0)
+			code = sd_bus_message_exit_container(answer);
+		if (code < 0)
+			return code;
+	}
+	if (code >= 0)
+		check_presence(list);
+	return code;
+}
+
+int adapter_list_take_added(struct adapter_list *list,
+			    struct sd_bus_message *signal)
+{
+	const char *path;
+	int code;
+
+	if (!list->handle)
+		return 0;
+	code = sd_bus_message_read(signal, "o", &path);
+	if (code >= 0)
+		code = read_interfaces(list, path, signal);
+	check_presence(list);
+	return code;
+}
+
+int adapter_list_take_removed(struct adapter_list *list,
+			      struct sd_bus_message *signal)
+{
+	struct adapter *adapter;
+	const char *path, *interface;
+	bool is_chosen;
+	int code = sd_bus_message_read(signal, "o", &path);
+
+	if (code < 0 || !list->handle)
+		return code;
+	adapter = find(list, path);
+	code = sd_bus_message_enter_container(signal, 'a', "s");
+	while (adapter && code >= 0 &&
+	       (code = sd_bus_message_read(signal, "s", &interface)) > 0) {
+		if (strcmp(interface, ADAPTER_INTERFACE) != 0)
+			continue;
+		is_chosen = adapter->is_chosen;
+		if (is_chosen)
+			log_info("adapter %s: unplugged", adapter->name);
+		adapter_free(adapter);
+		adapter = NULL;
+		check_presence(list);
+		if (is_chosen)
+			list->changed(list->arg);
+	}
+	return code;
+}
+
+/*
+ * It was on and something switched it off. With a time limit set by another
+ * program that was probably the limit, and it is set right again, once: the
+ * limit is gone then. Without, somebody wanted it so.
+ */
+static void take_hidden(struct adapter *adapter)
+{
+	if (adapter->now.timeout_s) {
+		log_info("adapter %s: no longer discoverable after another "
+			 "program's limit of %u s; making it discoverable "
+			 "again",
+			 adapter->name, adapter->now.timeout_s);
+		adapter->todo |= ADAPTER_STEP_TIMEOUT |
+				 ADAPTER_STEP_DISCOVERABLE;
+		advance(adapter);
+	} else {
+		log_warning("adapter %s: another program made it "
+			    "undiscoverable, and unpaired phones can neither "
+			    "find it nor connect; 'bluetoothctl discoverable "
+			    "on' undoes that",
+			    adapter->name);
+	}
+}
+
+int adapter_list_take_changed(struct adapter_list *list,
+			      struct sd_bus_message *signal)
+{
+	struct adapter *adapter = find(list, sd_bus_message_get_path(signal));
+	bool was_powered, was_discoverable;
+	const char *interface;
+	int code;
+
+	if (!adapter)
+		return 0;
+	was_powered = adapter->now.is_powered;
+	was_discoverable = adapter->now.is_discoverable;
+	code = sd_bus_message_read(signal, "s", &interface);
+	if (code >= 0)
+		code = read_properties(signal, &adapter->now);
+	if (code < 0 || !adapter->is_chosen)
+		return code;
+	if (adapter->now.is_powered != was_powered) {
+		log_info("adapter %s: powered %s", adapter->name,
+			 adapter->now.is_powered ? "on" : "off");
+		take_power(adapter);
+	} else if (adapter->now.is_powered && was_discoverable &&
+		   !adapter->now.is_discoverable &&
+		   list->settings->is_discoverable) {
+		take_hidden(adapter);
+	}
+	return 0;
+}
+
+unsigned int adapter_list_powered(const struct adapter_list *list)
+{
+	const struct adapter *adapter;
+	unsigned int count = 0;
+
+	TAILQ_FOREACH (adapter, &list->adapters, link)
+		count += adapter->is_chosen && adapter->now.is_powered;
+	return count;
+}
+
+void adapter_list_clear(struct adapter_list *list)
+{
+	struct adapter *adapter;
+
+	list->handle = NULL;
+	list->is_absence_logged = false;
+	event_del(list->absence_timer);
+	while ((adapter = TAILQ_FIRST(&list->adapters)))
+		adapter_free(adapter);
+}
+
+struct adapter_list *adapter_list_new(struct loop *loop, struct bus *bus,
+				      const struct bluez_settings *settings,
+				      adapter_changed_cb changed, void *arg)
+{
+	struct adapter_list *list = calloc(1, sizeof(*list));
+
+	if (!list)
+		return NULL;
+	list->loop = loop;
+	list->bus = bus;
+	list->settings = settings;
+	list->changed = changed;
+	list->arg = arg;
+	TAILQ_INIT(&list->adapters);
+	list->absence_timer = event_new(loop->base, -1, 0, on_absent, list);
+	if (!list->absence_timer) {
+		free(list);
+		errno = ENOMEM;
+		return NULL;
+	}
+	return list;
+}
+
+void adapter_list_free(struct adapter_list *list)
+{
+	if (!list)
+		return;
+	adapter_list_clear(list);
+	event_free(list->absence_timer);
+	free(list);
+}

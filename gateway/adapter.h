@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The adapters as bluetoothd shows them, those of the settings kept
+ * reachable: named, discoverable without a time limit, or else connectable;
+ * again whenever one appears or is powered on.
+ *
+ * Knows org.bluez.Adapter1; does not know whether bluetoothd is there: it is
+ * given the objects and signals, and told when they are void.
+ */
+#ifndef BTGATE_ADAPTER_H
+#define BTGATE_ADAPTER_H
+
+#include <stdbool.h>
+
+#include "address.h"
+
+struct adapter_list;
+struct bus;
+struct loop;
+struct sd_bus;
+struct sd_bus_message;
+
+struct bluez_settings {
+	struct address_adapter adapter; /* which ones to make reachable */
+	const char *name; /* Alias; NULL: leave it alone */
+	bool is_discoverable;
+};
+
+/* An adapter came, went, or was powered on or off. */
+typedef void (*adapter_changed_cb)(void *arg);
+
+/*
+ * @settings stays the caller's and must stay. @changed may run from within
+ * the calls below. NULL with errno set.
+ */
+struct adapter_list *adapter_list_new(struct loop *loop, struct bus *bus,
+				      const struct bluez_settings *settings,
+				      adapter_changed_cb changed, void *arg);
+void adapter_list_free(struct adapter_list *list);
+
+/*
+ * Read the answer to GetManagedObjects, which came over @handle; from now on
+ * the adapters are worked on. 0, or -errno of an answer that cannot be read.
+ */
+int adapter_list_load(struct adapter_list *list, struct sd_bus *handle,
+		      struct sd_bus_message *answer);
+/* bluetoothd or the connection to it is gone: forget everything. */
+void adapter_list_clear(struct adapter_list *list);
+
+/* The signals of ObjectManager, and Adapter1's PropertiesChanged. */
+int adapter_list_take_added(struct adapter_list *list,
+			    struct sd_bus_message *signal);
+int adapter_list_take_removed(struct adapter_list *list,
+			      struct sd_bus_message *signal);
+int adapter_list_take_changed(struct adapter_list *list,
+			      struct sd_bus_message *signal);
+
+/* Adapters that match the settings and are powered. */
+unsigned int adapter_list_powered(const struct adapter_list *list);
+
+#endif

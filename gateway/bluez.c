@@ -1,0 +1,562 @@
+/* SPDX-License-Identifier: MIT */
+#include "bluez.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/random.h>
+
+#include <systemd/sd-bus.h>
+
+#include "bus.h"
+#include "error.h"
+#include "log.h"
+#include "loop.h"
+
+#define BLUEZ_NAME "org.bluez"
+#define PROFILE_MANAGER_PATH "/org/bluez"
+#define PROFILE_MANAGER "org.bluez.ProfileManager1"
+#define MATCHES 4
+
+enum record_state {
+	RECORD_STATE_ASKED,
+	RECORD_STATE_UP,
+	RECORD_STATE_OVER, /* refused, released, or bluetoothd is gone */
+};
+
+struct bluez_record {
+	TAILQ_ENTRY(bluez_record) link;
+	struct bluez *bluez;
+	enum record_state state;
+	char path[40]; /* of the Profile1 object that stands for it */
+	sd_bus_slot *object;
+	sd_bus_slot *call;
+	bluez_record_cb done;
+	void *arg;
+	struct loop_task done_task;
+	int code;
+	struct error error;
+};
+
+TAILQ_HEAD(record_queue, bluez_record);
+
+struct bluez {
+	struct loop *loop;
+	struct bluez_settings settings;
+	char *name; /* the settings' one */
+	bluez_changed_cb changed;
+	void *arg;
+	struct loop_task changed_task;
+	enum bluez_state state;
+	char reason[ERROR_TEXT_BYTES];
+	struct bus *bus;
+	sd_bus *handle; /* NULL while there is no connection */
+	bool is_given_up; /* the connection is about to be dropped */
+	char *owner; /* bluetoothd's unique name, NULL without one */
+	sd_bus_slot *matches[MATCHES];
+	sd_bus_slot *owner_call;
+	sd_bus_slot *objects_call;
+	struct adapter_list *adapters;
+	struct record_queue records;
+	unsigned int records_made;
+};
+
+const char *bluez_state_to_string(enum bluez_state state)
+{
+	switch (state) {
+	case BLUEZ_STATE_NO_BUS:
+		return "no bus";
+	case BLUEZ_STATE_NO_DAEMON:
+		return "no bluetoothd";
+	case BLUEZ_STATE_READY:
+		return "ready";
+	}
+	return "?";
+}
+
+/* The one place where the state changes. */
+static void set_state(struct bluez *bluez, enum bluez_state state,
+		      const char *reason)
+{
+	if (state == bluez->state && strcmp(reason, bluez->reason) == 0)
+		return;
+	if (state != bluez->state)
+		log_info("bluez: %s -> %s (%s)",
+			 bluez_state_to_string(bluez->state),
+			 bluez_state_to_string(state), reason);
+	bluez->state = state;
+	snprintf(bluez->reason, sizeof(bluez->reason), "%s", reason);
+	loop_defer(bluez->loop, &bluez->changed_task);
+}
+
+static void run_changed(void *arg)
+{
+	struct bluez *bluez = arg;
+
+	bluez->changed(bluez, bluez->arg);
+}
+
+static void on_adapter_changed(void *arg)
+{
+	struct bluez *bluez = arg;
+
+	loop_defer(bluez->loop, &bluez->changed_task);
+}
+
+/* ---- records ------------------------------------------------------------ */
+
+static void run_done(void *arg)
+{
+	struct bluez_record *record = arg;
+
+	record->done(record->code, &record->error, record->arg);
+}
+
+/* The one place where a record's state changes. */
+static void record_set_state(struct bluez_record *record,
+			     enum record_state state, int code)
+{
+	record->state = state;
+	record->code = code;
+	record->call = sd_bus_slot_unref(record->call);
+	if (state == RECORD_STATE_OVER)
+		record->object = sd_bus_slot_unref(record->object);
+	loop_defer(record->bluez->loop, &record->done_task);
+}
+
+static void records_end(struct bluez *bluez, const char *reason)
+{
+	struct bluez_record *record;
+
+	TAILQ_FOREACH (record, &bluez->records, link) {
+		if (record->state != RECORD_STATE_OVER)
+			record_set_state(record, RECORD_STATE_OVER,
+					 error_set(&record->error, -ECONNRESET,
+						   "%s", reason));
+	}
+}
+
+static bool is_from_daemon(const struct bluez *bluez, sd_bus_message *message)
+{
+	const char *sender = sd_bus_message_get_sender(message);
+
+	return sender && bluez->owner && strcmp(sender, bluez->owner) == 0;
+}
+
+/* bluetoothd ends (SIGTERM), and takes its leave of each record first. */
+static int on_release(sd_bus_message *call, void *arg, sd_bus_error *error)
+{
+	struct bluez_record *record = arg;
+
+	if (!is_from_daemon(record->bluez, call))
+		return sd_bus_error_set(error, SD_BUS_ERROR_ACCESS_DENIED,
+					"only bluetoothd may");
+	/* Before the state: that takes the object away that was called. */
+	sd_bus_reply_method_return(call, NULL);
+	record_set_state(record, RECORD_STATE_OVER,
+			 error_set(&record->error, -ECONNRESET,
+				   "bluetoothd is ending"));
+	return 1;
+}
+
+/* It opens no socket for us, so there is no connection that it could bring. */
+static int on_unwanted(sd_bus_message *call, void *arg, sd_bus_error *error)
+{
+	return sd_bus_error_set(error, "org.bluez.Error.Rejected",
+				"btgate listens by itself");
+}
+
+static const sd_bus_vtable profile_vtable[] = {
+	SD_BUS_VTABLE_START(0),
+	/* Unprivileged: sd-bus would block to ask for the caller's. */
+	SD_BUS_METHOD("Release", "", "", on_release,
+		      SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD("NewConnection", "oha{sv}", "", on_unwanted,
+		      SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD("RequestDisconnection", "o", "", on_unwanted,
+		      SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_VTABLE_END,
+};
+
+static int on_registered(sd_bus_message *answer, void *arg,
+			 sd_bus_error *unused)
+{
+	struct bluez_record *record = arg;
+	const sd_bus_error *failure = sd_bus_message_get_error(answer);
+
+	if (failure)
+		record_set_state(record, RECORD_STATE_OVER,
+				 bus_explain(failure, &record->error));
+	else
+		record_set_state(record, RECORD_STATE_UP, 0);
+	return 0;
+}
+
+/*
+ * A version 4 UUID of our own: bluetoothd takes each only once, and compares
+ * it with nothing in the record (bluez src/profile.c).
+ */
+static int make_uuid(char text[ADDRESS_UUID_TEXT_BYTES])
+{
+	struct address_uuid uuid;
+
+	if (getrandom(uuid.octets, sizeof(uuid.octets), GRND_NONBLOCK) !=
+	    (ssize_t)sizeof(uuid.octets))
+		return errno ? -errno : -EIO;
+	uuid.octets[6] = (uint8_t)((uuid.octets[6] & 0x0f) | 0x40);
+	uuid.octets[8] = (uint8_t)((uuid.octets[8] & 0x3f) | 0x80);
+	address_uuid_format(&uuid, text);
+	return 0;
+}
+
+static int ask_to_register(struct bluez_record *record, const char *xml)
+{
+	struct bluez *bluez = record->bluez;
+	char uuid[ADDRESS_UUID_TEXT_BYTES];
+	sd_bus_message *call = NULL;
+	int code = make_uuid(uuid);
+
+	if (code < 0)
+		return code;
+	code = bus_new_call(bluez->handle, &call, PROFILE_MANAGER_PATH,
+			    PROFILE_MANAGER, "RegisterProfile");
+	if (code >= 0)
+		code = sd_bus_message_append(call, "osa{sv}", record->path,
+					     uuid, 2, "Role", "s", "server",
+					     "ServiceRecord", "s", xml);
+	if (code >= 0)
+		code = sd_bus_call_async(bluez->handle, &record->call, call,
+					 on_registered, record, 0);
+	sd_bus_message_unref(call);
+	return code;
+}
+
+/* Answers to nobody: what could be done about a refusal? */
+static void ask_to_unregister(const struct bluez_record *record)
+{
+	struct bluez *bluez = record->bluez;
+	sd_bus_message *call = NULL;
+	int code = bus_new_call(bluez->handle, &call, PROFILE_MANAGER_PATH,
+				PROFILE_MANAGER, "UnregisterProfile");
+
+	if (code >= 0)
+		code = sd_bus_message_append(call, "o", record->path);
+	if (code >= 0)
+		code = sd_bus_message_set_expect_reply(call, 0);
+	if (code >= 0)
+		code = sd_bus_send(bluez->handle, call, NULL);
+	if (code < 0)
+		log_debug("bluez: UnregisterProfile: %s", strerror(-code));
+	sd_bus_message_unref(call);
+	bus_watch(bluez->bus);
+}
+
+struct bluez_record *bluez_record_new(struct bluez *bluez, const char *xml,
+				      bluez_record_cb done, void *arg)
+{
+	struct bluez_record *record;
+	int code;
+
+	if (bluez->state != BLUEZ_STATE_READY) {
+		errno = ENOTCONN;
+		return NULL;
+	}
+	record = calloc(1, sizeof(*record));
+	if (!record)
+		return NULL;
+	record->bluez = bluez;
+	record->done = done;
+	record->arg = arg;
+	record->done_task = (struct loop_task){.run = run_done, .arg = record};
+	snprintf(record->path, sizeof(record->path), "/btgate/record%u",
+		 ++bluez->records_made);
+	TAILQ_INSERT_TAIL(&bluez->records, record, link);
+	code = sd_bus_add_object_vtable(bluez->handle, &record->object,
+					record->path, "org.bluez.Profile1",
+					profile_vtable, record);
+	if (code >= 0)
+		code = ask_to_register(record, xml);
+	bus_watch(bluez->bus);
+	if (code < 0) {
+		record->state = RECORD_STATE_OVER;
+		bluez_record_free(record);
+		errno = -code;
+		return NULL;
+	}
+	return record;
+}
+
+void bluez_record_free(struct bluez_record *record)
+{
+	if (!record)
+		return;
+	/* An unanswered request may still be carried out. */
+	if (record->bluez->owner &&
+	    (record->state != RECORD_STATE_OVER || record->code == -ETIMEDOUT))
+		ask_to_unregister(record);
+	TAILQ_REMOVE(&record->bluez->records, record, link);
+	loop_cancel(record->bluez->loop, &record->done_task);
+	sd_bus_slot_unref(record->call);
+	sd_bus_slot_unref(record->object);
+	free(record);
+}
+
+/* ---- bluetoothd comes and goes ------------------------------------------ */
+
+static void lose_daemon(struct bluez *bluez, enum bluez_state state,
+			const char *reason)
+{
+	bluez->objects_call = sd_bus_slot_unref(bluez->objects_call);
+	free(bluez->owner);
+	bluez->owner = NULL;
+	adapter_list_clear(bluez->adapters);
+	records_end(bluez, reason);
+	set_state(bluez, state, reason);
+}
+
+/*
+ * bluetoothd answers, but not as it should: try it all again later. Until
+ * something else is found that stays the state and the reason.
+ */
+static void give_up(struct bluez *bluez, const char *reason)
+{
+	bluez->is_given_up = true;
+	lose_daemon(bluez, BLUEZ_STATE_NO_DAEMON, reason);
+	bus_drop(bluez->bus, reason);
+}
+
+static int on_objects(sd_bus_message *answer, void *arg, sd_bus_error *unused)
+{
+	struct bluez *bluez = arg;
+	const sd_bus_error *failure = sd_bus_message_get_error(answer);
+	struct error error;
+	int code;
+
+	bluez->objects_call = sd_bus_slot_unref(bluez->objects_call);
+	if (failure) {
+		bus_explain(failure, &error);
+		error_prefix(&error, 0, "bluetoothd cannot be asked");
+		give_up(bluez, error.text);
+		return 0;
+	}
+	code = adapter_list_load(bluez->adapters, bluez->handle, answer);
+	if (code < 0) {
+		error_set(&error, code, "bluetoothd cannot be understood (%s)",
+			  strerror(-code));
+		give_up(bluez, error.text);
+		return 0;
+	}
+	set_state(bluez, BLUEZ_STATE_READY, "bluetoothd is on the system bus");
+	return 0;
+}
+
+static int ask_for_objects(struct bluez *bluez)
+{
+	sd_bus_message *call = NULL;
+	int code = bus_new_call(bluez->handle, &call, "/",
+				"org.freedesktop.DBus.ObjectManager",
+				"GetManagedObjects");
+
+	if (code >= 0)
+		code = sd_bus_call_async(bluez->handle, &bluez->objects_call,
+					 call, on_objects, bluez, 0);
+	sd_bus_message_unref(call);
+	return code;
+}
+
+static void take_owner(struct bluez *bluez, const char *owner)
+{
+	int code;
+
+	if (!*owner) {
+		lose_daemon(bluez, BLUEZ_STATE_NO_DAEMON,
+			    "bluetoothd is not running");
+		return;
+	}
+	if (bluez->owner)
+		lose_daemon(bluez, BLUEZ_STATE_NO_DAEMON,
+			    "bluetoothd was restarted");
+	bluez->owner = strdup(owner);
+	code = bluez->owner ? ask_for_objects(bluez) : -ENOMEM;
+	if (code < 0)
+		give_up(bluez, strerror(-code));
+}
+
+static int on_owner(sd_bus_message *answer, void *arg, sd_bus_error *unused)
+{
+	struct bluez *bluez = arg;
+	const sd_bus_error *failure = sd_bus_message_get_error(answer);
+	const char *owner = "";
+	struct error error;
+
+	bluez->owner_call = sd_bus_slot_unref(bluez->owner_call);
+	if (failure && strcmp(failure->name, SD_BUS_ERROR_NAME_HAS_NO_OWNER)) {
+		bus_explain(failure, &error);
+		give_up(bluez, error.text);
+		return 0;
+	}
+	if (!failure && sd_bus_message_read(answer, "s", &owner) < 0)
+		owner = "";
+	/* A signal that came in between may have told the same. */
+	if (!bluez->owner || strcmp(owner, bluez->owner) != 0)
+		take_owner(bluez, owner);
+	return 0;
+}
+
+static int on_owner_changed(sd_bus_message *signal, void *arg,
+			    sd_bus_error *unused)
+{
+	struct bluez *bluez = arg;
+	const char *name, *old, *new;
+
+	if (sd_bus_message_read(signal, "sss", &name, &old, &new) > 0 &&
+	    strcmp(name, BLUEZ_NAME) == 0)
+		take_owner(bluez, new);
+	return 0;
+}
+
+static int on_signal(sd_bus_message *signal, void *arg, sd_bus_error *unused)
+{
+	struct bluez *bluez = arg;
+	const char *member = sd_bus_message_get_member(signal);
+	int code = 0;
+
+	if (!is_from_daemon(bluez, signal))
+		return 0;
+	if (strcmp(member, "InterfacesAdded") == 0)
+		code = adapter_list_take_added(bluez->adapters, signal);
+	else if (strcmp(member, "InterfacesRemoved") == 0)
+		code = adapter_list_take_removed(bluez->adapters, signal);
+	else if (strcmp(member, "PropertiesChanged") == 0)
+		code = adapter_list_take_changed(bluez->adapters, signal);
+	if (code < 0)
+		log_debug("bluez: %s: %s", member, strerror(-code));
+	return 0;
+}
+
+/*
+ * Without an install callback sd-bus closes the connection when a match is
+ * refused, so there is nothing to check later.
+ */
+static int on_opened(sd_bus *handle, void *arg)
+{
+	static const struct {
+		const char *rule;
+		sd_bus_message_handler_t handler;
+	} rules[MATCHES] = {
+		{"type='signal',sender='org.freedesktop.DBus',"
+		 "interface='org.freedesktop.DBus',member='NameOwnerChanged',"
+		 "arg0='" BLUEZ_NAME "'",
+		 on_owner_changed},
+		{"type='signal',sender='" BLUEZ_NAME "',"
+		 "interface='org.freedesktop.DBus.ObjectManager',"
+		 "member='InterfacesAdded'",
+		 on_signal},
+		{"type='signal',sender='" BLUEZ_NAME "',"
+		 "interface='org.freedesktop.DBus.ObjectManager',"
+		 "member='InterfacesRemoved'",
+		 on_signal},
+		{"type='signal',sender='" BLUEZ_NAME "',"
+		 "interface='org.freedesktop.DBus.Properties',"
+		 "member='PropertiesChanged',arg0='org.bluez.Adapter1'",
+		 on_signal},
+	};
+	struct bluez *bluez = arg;
+	int code = 0;
+
+	bluez->handle = handle;
+	for (int i = 0; code >= 0 && i < MATCHES; i++)
+		code = sd_bus_add_match_async(handle, &bluez->matches[i],
+					      rules[i].rule, rules[i].handler,
+					      NULL, bluez);
+	if (code < 0)
+		return code;
+	return sd_bus_call_method_async(handle, &bluez->owner_call,
+					"org.freedesktop.DBus",
+					"/org/freedesktop/DBus",
+					"org.freedesktop.DBus", "GetNameOwner",
+					on_owner, bluez, "s", BLUEZ_NAME);
+}
+
+static void on_closed(const char *reason, void *arg)
+{
+	struct bluez *bluez = arg;
+
+	if (!bluez->is_given_up)
+		lose_daemon(bluez, BLUEZ_STATE_NO_BUS, reason);
+	bluez->is_given_up = false;
+	for (int i = 0; i < MATCHES; i++)
+		bluez->matches[i] = sd_bus_slot_unref(bluez->matches[i]);
+	bluez->owner_call = sd_bus_slot_unref(bluez->owner_call);
+	bluez->handle = NULL;
+}
+
+/* ---- the whole ----------------------------------------------------------- */
+
+struct bluez *bluez_new(struct loop *loop,
+			const struct bluez_settings *settings,
+			bluez_changed_cb changed, void *arg)
+{
+	struct bluez *bluez = calloc(1, sizeof(*bluez));
+
+	if (!bluez)
+		return NULL;
+	bluez->loop = loop;
+	bluez->settings = *settings;
+	bluez->changed = changed;
+	bluez->arg = arg;
+	bluez->changed_task = (struct loop_task){.run = run_changed,
+						 .arg = bluez};
+	TAILQ_INIT(&bluez->records);
+	if (settings->name) {
+		bluez->name = strdup(settings->name);
+		bluez->settings.name = bluez->name;
+	}
+	bluez->bus = bus_new(loop, on_opened, on_closed, bluez);
+	if (bluez->bus)
+		bluez->adapters = adapter_list_new(loop, bluez->bus,
+						   &bluez->settings,
+						   on_adapter_changed, bluez);
+	if (!bluez->adapters || (settings->name && !bluez->name)) {
+		bluez_free(bluez);
+		errno = ENOMEM;
+		return NULL;
+	}
+	return bluez;
+}
+
+void bluez_free(struct bluez *bluez)
+{
+	if (!bluez)
+		return;
+	/* Before the connection that they are slots of. */
+	adapter_list_free(bluez->adapters);
+	for (int i = 0; i < MATCHES; i++)
+		sd_bus_slot_unref(bluez->matches[i]);
+	sd_bus_slot_unref(bluez->owner_call);
+	sd_bus_slot_unref(bluez->objects_call);
+	if (bluez->bus)
+		bus_free(bluez->bus);
+	loop_cancel(bluez->loop, &bluez->changed_task);
+	free(bluez->owner);
+	free(bluez->name);
+	free(bluez);
+}
+
+enum bluez_state bluez_state(const struct bluez *bluez)
+{
+	return bluez->state;
+}
+
+const char *bluez_reason(const struct bluez *bluez)
+{
+	return bluez->reason;
+}
+
+unsigned int bluez_adapters_powered(const struct bluez *bluez)
+{
+	return adapter_list_powered(bluez->adapters);
+}

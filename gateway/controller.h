@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * This machine's Bluetooth adapters as the kernel lists them (HCIGETDEVLIST),
+ * without D-Bus and without privilege.
+ */
+#ifndef BTGATE_CONTROLLER_H
+#define BTGATE_CONTROLLER_H
+
+#include <stddef.h>
+
+#include "address.h"
+
+struct error;
+
+#define CONTROLLERS_MAX 16		/* HCI_MAX_DEV */
+
+/* The addresses of the adapters that are there; the count. */
+size_t controller_list(struct address_bluetooth addresses[CONTROLLERS_MAX]);
+
+/*
+ * The address to bind a socket to: all zero for "any". 0, or -ENODEV when a
+ * chosen hciN is not there now. A chosen address needs no adapter yet: the
+ * kernel takes the bind, and serves once the adapter comes.
+ */
+int controller_choose(const struct address_adapter *adapter,
+		    struct address_bluetooth *out, struct error *error);
+
+#endif

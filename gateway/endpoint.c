@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+#include "endpoint.h"
+
+#include <errno.h>
+#include <poll.h>
+
+#include "error.h"
+
+static const struct endpoint_ops *endpoint_ops(enum endpoint_kind kind)
+{
+	switch (kind) {
+	case ENDPOINT_KIND_RFCOMM:
+		return &endpoint_rfcomm_ops;
+	case ENDPOINT_KIND_TCP:
+		return &endpoint_tcp_ops;
+	case ENDPOINT_KIND_UNIX:
+		return &endpoint_unix_ops;
+	case ENDPOINT_KIND_PTY:
+		return &endpoint_pty_ops;
+	case ENDPOINT_KIND_ECHO:
+		return &endpoint_echo_ops;
+	}
+	return NULL;
+}
+
+int listener_open(struct loop *loop, const struct address_endpoint *address,
+		  const struct endpoint_settings *settings,
+		  listener_client_cb client_cb, void *arg,
+		  struct listener **out, struct error *error)
+{
+	const struct endpoint_ops *ops = endpoint_ops(address->kind);
+
+	*out = NULL;
+	if (!ops->listen)
+		return error_set(error, -EOPNOTSUPP,
+				 "this kind of endpoint cannot listen");
+	return ops->listen(loop, address, settings, client_cb, arg, out, error);
+}
+
+void listener_close(struct listener *listener)
+{
+	if (listener)
+		listener->ops->close(listener);
+}
+
+int target_open(struct loop *loop, const struct address_endpoint *address,
+		const struct endpoint_settings *settings, struct target **out,
+		struct error *error)
+{
+	const struct endpoint_ops *ops = endpoint_ops(address->kind);
+
+	*out = NULL;
+	if (!ops->open_target)
+		return error_set(error, -EOPNOTSUPP,
+				 "this kind of endpoint cannot be connected to");
+	return ops->open_target(loop, address, settings, out, error);
+}
+
+void target_close(struct target *target)
+{
+	if (target)
+		target->ops->close(target);
+}
+
+struct dial *target_dial(struct target *target, dial_done_cb done, void *arg)
+{
+	return target->ops->dial(target, done, arg);
+}
+
+void dial_cancel(struct dial *dial)
+{
+	if (dial)
+		dial->ops->cancel(dial);
+}
+
+int stream_admit(struct stream *stream)
+{
+	return stream->ops->admit ? stream->ops->admit(stream) : 0;
+}
+
+ssize_t stream_read(struct stream *stream, void *buffer, size_t bytes)
+{
+	return stream->ops->read(stream, buffer, bytes);
+}
+
+ssize_t stream_write(struct stream *stream, const void *buffer, size_t bytes)
+{
+	return stream->ops->write(stream, buffer, bytes);
+}
+
+bool stream_has_half_close(const struct stream *stream)
+{
+	return stream->ops->shutdown_write != NULL;
+}
+
+int stream_shutdown_write(struct stream *stream)
+{
+	return stream->ops->shutdown_write(stream);
+}
+
+void stream_close(struct stream *stream, enum stream_close how)
+{
+	if (stream)
+		stream->ops->close(stream, how);
+}
+
+bool stream_is_hung_up(const struct stream *stream)
+{
+	struct pollfd hang_up = {.fd = stream->read_fd};
+
+	return poll(&hang_up, 1, 0) == 1 &&
+	       hang_up.revents & (POLLERR | POLLHUP);
+}
+
+int stream_check(struct stream *stream)
+{
+	return stream->ops->check ? stream->ops->check(stream) : 0;
+}

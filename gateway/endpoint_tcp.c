@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tcp: listens on loopback unless told otherwise; connects to the first of the
+ * host's addresses that answers. Nagle's algorithm is off at both ends: what
+ * was read is passed on at once.
+ */
+#include "endpoint.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "error.h"
+#include "holder.h"
+#include "loop.h"
+#include "resolve.h"
+#include "socket.h"
+
+#define BACKLOG 128
+#define ADDRESSES_MAX 8
+/*
+ * How long one address may keep the next one waiting: a host whose IPv6 route
+ * leads nowhere must not use up the whole deadline.
+ */
+#define ATTEMPT_S 2
+
+static const struct stream_ops tcp_stream_ops = {
+	.read = socket_read,
+	.write = socket_write,
+	.check = socket_check,
+	.shutdown_write = socket_shutdown_write,
+	.close = socket_close,
+};
+
+static void set_options(int fd, unsigned int keepalive_s)
+{
+	const int on = 1, probes = 3;
+	const int interval = keepalive_s > 3 ? (int)keepalive_s / 3 : 1;
+	const int idle = (int)keepalive_s;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (!keepalive_s)
+		return;
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+}
+
+static void format_sockaddr(const struct sockaddr *address, socklen_t bytes,
+			    char *text, size_t text_bytes)
+{
+	char host[INET6_ADDRSTRLEN + 1], port[8];
+
+	if (getnameinfo(address, bytes, host, sizeof(host), port, sizeof(port),
+			NI_NUMERICHOST | NI_NUMERICSERV))
+		snprintf(text, text_bytes, "unknown");
+	else
+		snprintf(text, text_bytes, strchr(host, ':') ? "[%s]:%s" :
+							       "%s:%s",
+			 host, port);
+}
+
+/* ---- listening ----------------------------------------------------------- */
+
+struct tcp_listener {
+	struct listener listener;
+	struct acceptor *acceptor;
+	unsigned int keepalive_s;
+	listener_client_cb client_cb;
+	void *arg;
+};
+
+static void tcp_accepted(int fd, void *arg)
+{
+	struct tcp_listener *listener = arg;
+	struct sockaddr_storage address;
+	socklen_t bytes = sizeof(address);
+	char peer[STREAM_PEER_BYTES] = "unknown";
+	struct stream *stream;
+
+	if (getpeername(fd, (struct sockaddr *)&address, &bytes) == 0)
+		format_sockaddr((struct sockaddr *)&address, bytes, peer,
+				sizeof(peer));
+	set_options(fd, listener->keepalive_s);
+	stream = socket_stream_new(&tcp_stream_ops, fd, peer);
+	if (!stream)
+		close(fd);
+	else
+		listener->client_cb(stream, listener->arg);
+}
+
+static void tcp_listener_close(struct listener *base)
+{
+	struct tcp_listener *listener = (struct tcp_listener *)base;
+
+	acceptor_free(listener->acceptor);
+	free(listener);
+}
+
+/* The wildcard takes IPv4 too where the kernel has IPv6, else IPv4 alone. */
+static socklen_t listen_address(const struct endpoint_tcp *tcp,
+				struct sockaddr_storage *out)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)out;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
+	const char *host = tcp->host;
+
+	memset(out, 0, sizeof(*out));
+	if (!strcmp(host, "localhost"))
+		host = "127.0.0.1";
+	if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons(tcp->port);
+		return sizeof(*v4);
+	}
+	memset(out, 0, sizeof(*out));
+	if (!strcmp(host, "*") ||
+	    inet_pton(AF_INET6, host, &v6->sin6_addr) == 1) {
+		v6->sin6_family = AF_INET6;
+		v6->sin6_port = htons(tcp->port);
+		return sizeof(*v6);
+	}
+	return 0;
+}
+
+static int open_listen_socket(const struct endpoint_tcp *tcp)
+{
+	struct sockaddr_storage address;
+	socklen_t bytes = listen_address(tcp, &address);
+	const int on = 1, off = 0;
+	int fd, code;
+
+	if (!bytes)
+		return -EINVAL;
+	fd = socket(address.ss_family,
+		    SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0 && errno == EAFNOSUPPORT && !strcmp(tcp->host, "*")) {
+		const struct endpoint_tcp v4 = {.host = (char *)"0.0.0.0",
+						.port = tcp->port};
+
+		return open_listen_socket(&v4);
+	}
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (!strcmp(tcp->host, "*"))
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	if (bind(fd, (struct sockaddr *)&address, bytes) == 0 &&
+	    listen(fd, BACKLOG) == 0)
+		return fd;
+	code = -errno;
+	close(fd);
+	return code;
+}
+
+static int listen_error(const struct endpoint_tcp *tcp, int code,
+			struct error *error)
+{
+	char holder[HOLDER_TEXT_BYTES];
+
+	switch (-code) {
+	case EADDRINUSE:
+		holder_of_tcp_port(tcp->port, holder);
+		return error_set(error, code, "TCP port %u is held by %s",
+				 tcp->port, holder);
+	case EACCES:
+		return error_set(error, code,
+				 "not allowed to listen on TCP port %u: ports "
+				 "below 1024 need CAP_NET_BIND_SERVICE; choose "
+				 "a higher one",
+				 tcp->port);
+	case EADDRNOTAVAIL:
+		return error_set(error, code,
+				 "cannot listen on %s: this machine has no "
+				 "such address now; see 'ip address'",
+				 tcp->host);
+	case EINVAL:
+		return error_set(error, code,
+				 "cannot listen on '%s': give one of this "
+				 "machine's addresses, 'localhost', or '*' for "
+				 "all of them",
+				 tcp->host);
+	default:
+		return error_set(error, code, "cannot listen on %s port %u: %s",
+				 tcp->host, tcp->port, strerror(-code));
+	}
+}
+
+static int tcp_listen(struct loop *loop, const struct address_endpoint *address,
+		      const struct endpoint_settings *settings,
+		      listener_client_cb client_cb, void *arg,
+		      struct listener **out, struct error *error)
+{
+	static const struct listener_ops ops = {.close = tcp_listener_close};
+	const struct endpoint_tcp *tcp = &address->tcp;
+	struct tcp_listener *listener;
+	int fd = open_listen_socket(tcp);
+
+	if (fd < 0)
+		return listen_error(tcp, fd, error);
+	listener = calloc(1, sizeof(*listener));
+	if (!listener)
+		goto close_fd;
+	listener->listener.ops = &ops;
+	snprintf(listener->listener.name, sizeof(listener->listener.name),
+		 strchr(tcp->host, ':') ? "tcp:[%s]:%u" : "tcp:%s:%u",
+		 tcp->host, tcp->port);
+	listener->keepalive_s = tcp->keepalive_s;
+	listener->client_cb = client_cb;
+	listener->arg = arg;
+	listener->acceptor = acceptor_new(loop, fd, listener->listener.name,
+					  tcp_accepted, listener);
+	if (!listener->acceptor)
+		goto free_listener;
+	*out = &listener->listener;
+	return 0;
+
+free_listener:
+	free(listener);
+close_fd:
+	close(fd);
+	return error_set(error, -ENOMEM, "out of memory");
+}
+
+/* ---- connecting ----------------------------------------------------------- */
+
+struct tcp_target {
+	struct target target;
+	struct loop *loop;
+	char *host;
+	uint16_t port;
+	unsigned int keepalive_s;
+};
+
+/* Addresses tried one after the other; the last error is the one reported. */
+struct tcp_dial {
+	struct dial dial;
+	struct tcp_target *target;
+	struct resolve *resolve;
+	struct connector *connector;
+	struct event *attempt_timer;
+	struct sockaddr_storage addresses[ADDRESSES_MAX];
+	socklen_t address_bytes[ADDRESSES_MAX];
+	size_t address_count;
+	size_t next;
+	dial_done_cb done;
+	void *arg;
+};
+
+static void tcp_dial_free(struct tcp_dial *dial)
+{
+	resolve_cancel(dial->resolve);
+	connector_free(dial->connector);
+	if (dial->attempt_timer)
+		event_free(dial->attempt_timer);
+	free(dial);
+}
+
+static void tcp_dial_cancel(struct dial *base)
+{
+	tcp_dial_free((struct tcp_dial *)base);
+}
+
+static void tcp_dial_end(struct tcp_dial *dial, struct stream *stream, int code,
+			 const struct error *error)
+{
+	dial_done_cb done = dial->done;
+	void *arg = dial->arg;
+
+	tcp_dial_free(dial);
+	done(stream, code, error, arg);
+}
+
+static void tcp_dial_fail(struct tcp_dial *dial, int code)
+{
+	const struct tcp_target *target = dial->target;
+	struct error error;
+
+	if (code == -ECONNREFUSED)
+		error_set(&error, code,
+			  "%s port %u refused the connection: no program "
+			  "listens there",
+			  target->host, target->port);
+	else
+		error_set(&error, code, "cannot reach %s port %u: %s",
+			  target->host, target->port, strerror(-code));
+	tcp_dial_end(dial, NULL, code, &error);
+}
+
+static void tcp_dial_attempt(struct tcp_dial *dial);
+
+static void tcp_connected(int fd, int code, void *arg)
+{
+	struct tcp_dial *dial = arg;
+	char peer[STREAM_PEER_BYTES];
+	struct stream *stream;
+	size_t used = dial->next - 1;
+
+	dial->connector = NULL;
+	if (fd < 0 && dial->next < dial->address_count) {
+		tcp_dial_attempt(dial);
+		return;
+	}
+	if (fd < 0) {
+		tcp_dial_fail(dial, code);
+		return;
+	}
+	set_options(fd, dial->target->keepalive_s);
+	format_sockaddr((struct sockaddr *)&dial->addresses[used],
+			dial->address_bytes[used], peer, sizeof(peer));
+	stream = socket_stream_new(&tcp_stream_ops, fd, peer);
+	if (!stream) {
+		close(fd);
+		tcp_dial_fail(dial, -ENOMEM);
+		return;
+	}
+	tcp_dial_end(dial, stream, 0, NULL);
+}
+
+static void tcp_attempt_timeout(evutil_socket_t fd, short what, void *arg)
+{
+	struct tcp_dial *dial = arg;
+
+	connector_free(dial->connector);
+	dial->connector = NULL;
+	tcp_dial_attempt(dial);
+}
+
+/* Try the next address; in the end, fail with the last one's error. */
+static void tcp_dial_attempt(struct tcp_dial *dial)
+{
+	const struct timeval limit = {.tv_sec = ATTEMPT_S};
+	int code = -EADDRNOTAVAIL;
+
+	event_del(dial->attempt_timer);
+	while (dial->next < dial->address_count) {
+		struct sockaddr_storage *address = &dial->addresses[dial->next];
+		int fd = socket(address->ss_family,
+				SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+		dial->next++;
+		if (fd >= 0)
+			dial->connector = connector_new(
+				dial->target->loop, fd,
+				(struct sockaddr *)address,
+				dial->address_bytes[dial->next - 1],
+				tcp_connected, dial);
+		if (dial->connector) {
+			if (dial->next < dial->address_count)
+				event_add(dial->attempt_timer, &limit);
+			return;
+		}
+		code = -errno;
+	}
+	tcp_dial_fail(dial, code);
+}
+
+static void tcp_resolved(const struct addrinfo *list, const char *why,
+			 void *arg)
+{
+	struct tcp_dial *dial = arg;
+	struct error error;
+
+	dial->resolve = NULL;
+	if (!list) {
+		error_set(&error, -EHOSTUNREACH,
+			  "cannot find the address of host '%s': %s",
+			  dial->target->host, why);
+		tcp_dial_end(dial, NULL, -EHOSTUNREACH, &error);
+		return;
+	}
+	for (; list && dial->address_count < ADDRESSES_MAX;
+	     list = list->ai_next) {
+		memcpy(&dial->addresses[dial->address_count], list->ai_addr,
+		       list->ai_addrlen);
+		dial->address_bytes[dial->address_count++] = list->ai_addrlen;
+	}
+	tcp_dial_attempt(dial);
+}
+
+static struct dial *tcp_dial(struct target *base, dial_done_cb done, void *arg)
+{
+	static const struct dial_ops ops = {.cancel = tcp_dial_cancel};
+	struct tcp_target *target = (struct tcp_target *)base;
+	struct tcp_dial *dial = calloc(1, sizeof(*dial));
+
+	if (!dial)
+		return NULL;
+	dial->dial.ops = &ops;
+	dial->target = target;
+	dial->done = done;
+	dial->arg = arg;
+	dial->attempt_timer =
+		evtimer_new(target->loop->base, tcp_attempt_timeout, dial);
+	if (dial->attempt_timer)
+		dial->resolve = resolve_new(target->loop, target->host,
+					    target->port, tcp_resolved, dial);
+	if (!dial->resolve) {
+		tcp_dial_free(dial);
+		return NULL;
+	}
+	return &dial->dial;
+}
+
+static void tcp_target_close(struct target *base)
+{
+	struct tcp_target *target = (struct tcp_target *)base;
+
+	free(target->host);
+	free(target);
+}
+
+static int tcp_open_target(struct loop *loop,
+			   const struct address_endpoint *address,
+			   const struct endpoint_settings *settings,
+			   struct target **out, struct error *error)
+{
+	static const struct target_ops ops = {
+		.dial = tcp_dial,
+		.close = tcp_target_close,
+	};
+	struct tcp_target *target = calloc(1, sizeof(*target));
+
+	if (target)
+		target->host = strdup(address->tcp.host);
+	if (!target || !target->host) {
+		free(target);
+		return error_set(error, -ENOMEM, "out of memory");
+	}
+	target->target.ops = &ops;
+	target->loop = loop;
+	target->port = address->tcp.port;
+	target->keepalive_s = address->tcp.keepalive_s;
+	snprintf(target->target.name, sizeof(target->target.name),
+		 strchr(target->host, ':') ? "tcp:[%s]:%u" : "tcp:%s:%u",
+		 target->host, target->port);
+	*out = &target->target;
+	return 0;
+}
+
+const struct endpoint_ops endpoint_tcp_ops = {
+	.listen = tcp_listen,
+	.open_target = tcp_open_target,
+};

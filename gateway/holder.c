@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+#include "holder.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <bluetooth/bluetooth.h>
+#include <bluetooth/rfcomm.h>
+
+#define INODES_MAX 256
+#define NAMED_MAX 3
+
+/* The sockets that may be the one, by inode (proc(5): /proc/net). */
+struct suspects {
+	unsigned long inodes[INODES_MAX];
+	size_t count;
+	int channel;		/* RFCOMM channel to tell them apart; or -1 */
+};
+
+/* The processes found: one that surely is it, or some that may be. */
+struct findings {
+	pid_t pids[NAMED_MAX];
+	size_t count;
+	bool is_certain;
+};
+
+static void suspect(struct suspects *suspects, unsigned long inode)
+{
+	if (inode && suspects->count < INODES_MAX)
+		suspects->inodes[suspects->count++] = inode;
+}
+
+static bool is_suspect(const struct suspects *suspects, unsigned long inode)
+{
+	for (size_t i = 0; i < suspects->count; i++)
+		if (suspects->inodes[i] == inode)
+			return true;
+	return false;
+}
+
+/* net/ipv4/tcp_ipv4.c, get_tcp4_sock: state 0A is LISTEN. */
+static void suspect_tcp(struct suspects *suspects, const char *path,
+			uint16_t port)
+{
+	char line[512];
+	FILE *file = fopen(path, "re");
+
+	if (!file)
+		return;
+	while (fgets(line, sizeof(line), file)) {
+		unsigned int local_port, state;
+		unsigned long inode;
+
+		if (sscanf(line,
+			   " %*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s "
+			   "%*s %*s %*u %*u %lu",
+			   &local_port, &state, &inode) == 3 &&
+		    local_port == port && state == 0x0a)
+			suspect(suspects, inode);
+	}
+	fclose(file);
+}
+
+/* net/bluetooth/af_bluetooth.c, bt_seq_show: the sixth field. */
+static void suspect_rfcomm(struct suspects *suspects)
+{
+	char line[512];
+	FILE *file = fopen("/proc/net/rfcomm", "re");
+
+	if (!file)
+		return;
+	while (fgets(line, sizeof(line), file)) {
+		unsigned long inode;
+
+		if (sscanf(line, "%*s %*u %*u %*u %*u %lu", &inode) == 1)
+			suspect(suspects, inode);
+	}
+	fclose(file);
+}
+
+/* 1: it is that channel; 0: it is another; -1: we may not ask. */
+static int has_channel(pid_t pid, int their_fd, int channel)
+{
+	struct sockaddr_rc address = {0};
+	socklen_t bytes = sizeof(address);
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	int fd, result = -1;
+
+	if (pidfd < 0)
+		return -1;
+	fd = (int)syscall(SYS_pidfd_getfd, pidfd, their_fd, 0);
+	close(pidfd);
+	if (fd < 0)
+		return -1;
+	if (getsockname(fd, (struct sockaddr *)&address, &bytes) == 0)
+		result = address.rc_channel == channel;
+	close(fd);
+	return result;
+}
+
+static void find(struct findings *findings, pid_t pid, bool is_certain)
+{
+	if (is_certain) {
+		findings->pids[0] = pid;
+		findings->count = 1;
+		findings->is_certain = true;
+	} else if (findings->count < NAMED_MAX &&
+		   (findings->count == 0 ||
+		    findings->pids[findings->count - 1] != pid)) {
+		findings->pids[findings->count++] = pid;
+	}
+}
+
+static void search_process(struct findings *findings, pid_t pid,
+			   const struct suspects *suspects)
+{
+	char path[64], link[64];
+	struct dirent *entry;
+	unsigned long inode;
+	DIR *fds;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	fds = opendir(path);
+	if (!fds)
+		return;
+	while (!findings->is_certain && (entry = readdir(fds))) {
+		ssize_t length = readlinkat(dirfd(fds), entry->d_name, link,
+					    sizeof(link) - 1);
+		int answer;
+
+		if (length < 0)
+			continue;
+		link[length] = '\0';
+		if (sscanf(link, "socket:[%lu]", &inode) != 1 ||
+		    !is_suspect(suspects, inode))
+			continue;
+		answer = suspects->channel < 0 ?
+				 1 :
+				 has_channel(pid, atoi(entry->d_name),
+					     suspects->channel);
+		if (answer)
+			find(findings, pid, answer > 0);
+	}
+	closedir(fds);
+}
+
+static void describe(const struct suspects *suspects,
+		     char text[HOLDER_TEXT_BYTES])
+{
+	struct findings findings = {0};
+	struct dirent *entry;
+	size_t used = 0;
+	DIR *processes = opendir("/proc");
+
+	while (processes && !findings.is_certain &&
+	       (entry = readdir(processes)))
+		if (isdigit((unsigned char)entry->d_name[0]))
+			search_process(&findings, (pid_t)atoi(entry->d_name),
+				       suspects);
+	if (processes)
+		closedir(processes);
+	if (findings.count == 0) {
+		snprintf(text, HOLDER_TEXT_BYTES, "another program%s",
+			 geteuid() ? " (run as root to see which)" : "");
+		return;
+	}
+	if (findings.count > 1)
+		used = (size_t)snprintf(text, HOLDER_TEXT_BYTES, "one of: ");
+	for (size_t i = 0; i < findings.count; i++) {
+		char one[HOLDER_TEXT_BYTES];
+
+		holder_of_pid(findings.pids[i], one);
+		snprintf(text + used, HOLDER_TEXT_BYTES - used, "%s%s",
+			 i ? ", " : "", one);
+		used = strlen(text);
+	}
+}
+
+void holder_of_tcp_port(uint16_t port, char text[HOLDER_TEXT_BYTES])
+{
+	struct suspects suspects = {.channel = -1};
+
+	suspect_tcp(&suspects, "/proc/net/tcp", port);
+	suspect_tcp(&suspects, "/proc/net/tcp6", port);
+	describe(&suspects, text);
+}
+
+void holder_of_rfcomm_channel(uint8_t channel, char text[HOLDER_TEXT_BYTES])
+{
+	struct suspects suspects = {.channel = channel};
+
+	suspect_rfcomm(&suspects);
+	describe(&suspects, text);
+}
+
+void holder_of_pid(pid_t pid, char text[HOLDER_TEXT_BYTES])
+{
+	char path[64], name[32] = "";
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	file = fopen(path, "re");
+	if (file) {
+		if (fgets(name, sizeof(name), file))
+			name[strcspn(name, "\n")] = '\0';
+		fclose(file);
+	}
+	if (name[0])
+		snprintf(text, HOLDER_TEXT_BYTES, "%s (pid %d)", name, pid);
+	else
+		snprintf(text, HOLDER_TEXT_BYTES, "pid %d", pid);
+}

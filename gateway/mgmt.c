@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+#include "mgmt.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <bluetooth/bluetooth.h>
+#include <bluetooth/hci.h>
+#include <event2/event.h>
+
+#include "error.h"
+#include "loop.h"
+
+/* bluez lib/mgmt.h is not installed; the protocol's numbers are stable. */
+#define OP_READ_INFO 0x0004
+#define OP_SET_CONNECTABLE 0x0007
+#define EV_COMMAND_COMPLETE 0x0001
+#define EV_COMMAND_STATUS 0x0002
+#define STATUS_SUCCESS 0x00
+#define STATUS_PERMISSION_DENIED 0x14
+#define SETTING_CONNECTABLE (1u << 1)
+
+/* In READ_INFO's answer, after address, version and manufacturer. */
+#define INFO_SETTINGS_OFFSET (6 + 1 + 2 + 4)
+
+#define ANSWER_S 5
+
+struct header {
+	uint16_t code; /* opcode, or event */
+	uint16_t index;
+	uint16_t bytes;
+} __attribute__((packed));
+
+struct answer {
+	struct header header;
+	uint16_t opcode;
+	uint8_t status;
+	uint8_t data[512];
+} __attribute__((packed));
+
+#define ANSWER_MIN_BYTES offsetof(struct answer, data)
+
+struct mgmt_call {
+	int fd;
+	uint16_t index;
+	uint16_t opcode; /* asked, not answered */
+	struct event *event;
+	mgmt_done_cb done;
+	void *arg;
+};
+
+int mgmt_open(void)
+{
+	struct sockaddr_hci address = {
+		.hci_family = AF_BLUETOOTH,
+		.hci_dev = HCI_DEV_NONE,
+		.hci_channel = HCI_CHANNEL_CONTROL,
+	};
+	int fd = socket(AF_BLUETOOTH, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC,
+			BTPROTO_HCI);
+	int code;
+
+	if (fd < 0)
+		return -errno;
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		code = -errno;
+		close(fd);
+		return code;
+	}
+	return fd;
+}
+
+static int ask(struct mgmt_call *call, uint16_t opcode, const void *data,
+	       uint16_t bytes)
+{
+	uint8_t request[sizeof(struct header) + 1];
+	struct header header = {
+		.code = htole16(opcode),
+		.index = htole16(call->index),
+		.bytes = htole16(bytes),
+	};
+
+	call->opcode = opcode;
+	memcpy(request, &header, sizeof(header));
+	if (bytes)
+		memcpy(request + sizeof(header), data, bytes);
+	/* One datagram, taken whole or not at all. */
+	if (write(call->fd, request, sizeof(header) + bytes) < 0)
+		return -errno;
+	return 0;
+}
+
+static void finish(struct mgmt_call *call, int code, const struct error *error)
+{
+	event_del(call->event);
+	call->done(code, error, call->arg);
+}
+
+static bool is_connectable(const struct answer *answer, size_t bytes)
+{
+	uint32_t settings;
+
+	if (bytes < INFO_SETTINGS_OFFSET + sizeof(settings))
+		return false;
+	memcpy(&settings, answer->data + INFO_SETTINGS_OFFSET,
+	       sizeof(settings));
+	return le32toh(settings) & SETTING_CONNECTABLE;
+}
+
+static void take_answer(struct mgmt_call *call, const struct answer *answer,
+			size_t data_bytes)
+{
+	static const uint8_t on = 1;
+	struct error error = {""};
+	int code = 0;
+
+	if (answer->status == STATUS_PERMISSION_DENIED) {
+		code = error_set(&error, -EPERM,
+				 "it needs the capability CAP_NET_ADMIN");
+	} else if (answer->status != STATUS_SUCCESS) {
+		code = error_set(&error, -EIO,
+				 "the kernel refuses with management status "
+				 "0x%02x",
+				 answer->status);
+	} else if (call->opcode == OP_READ_INFO &&
+		   !is_connectable(answer, data_bytes)) {
+		code = ask(call, OP_SET_CONNECTABLE, &on, sizeof(on));
+		if (code == 0)
+			return;
+		error_set(&error, code, "writing to the management socket: %s",
+			  strerror(-code));
+	}
+	finish(call, code, &error);
+}
+
+static void on_event(evutil_socket_t fd, short what, void *arg)
+{
+	struct mgmt_call *call = arg;
+	struct answer answer;
+	struct error error = {""};
+	ssize_t bytes;
+	uint16_t event;
+
+	if (what & EV_TIMEOUT) {
+		finish(call,
+		       error_set(&error, -ETIMEDOUT,
+				 "the management socket does not answer"),
+		       &error);
+		return;
+	}
+	bytes = read(fd, &answer, sizeof(answer));
+	if (bytes < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (bytes <= 0) {
+		finish(call,
+		       error_set(&error, -EIO,
+				 "the management socket was closed"),
+		       &error);
+		return;
+	}
+	event = le16toh(answer.header.code);
+	/* Anything else is news for whoever follows the adapters. */
+	if ((size_t)bytes >= ANSWER_MIN_BYTES &&
+	    (event == EV_COMMAND_COMPLETE || event == EV_COMMAND_STATUS) &&
+	    le16toh(answer.header.index) == call->index &&
+	    le16toh(answer.opcode) == call->opcode)
+		take_answer(call, &answer, (size_t)bytes - ANSWER_MIN_BYTES);
+}
+
+struct mgmt_call *mgmt_call_new(struct loop *loop, int fd, uint16_t index,
+				mgmt_done_cb done, void *arg)
+{
+	static const struct timeval deadline = {.tv_sec = ANSWER_S};
+	struct mgmt_call *call = calloc(1, sizeof(*call));
+	int code = -ENOMEM;
+
+	if (!call) {
+		close(fd);
+		return NULL;
+	}
+	call->fd = fd;
+	call->index = index;
+	call->done = done;
+	call->arg = arg;
+	call->event = event_new(loop->base, fd, EV_READ | EV_PERSIST, on_event,
+				call);
+	if (call->event)
+		code = ask(call, OP_READ_INFO, NULL, 0);
+	if (code < 0) {
+		mgmt_call_free(call);
+		errno = -code;
+		return NULL;
+	}
+	event_add(call->event, &deadline);
+	return call;
+}
+
+void mgmt_call_free(struct mgmt_call *call)
+{
+	if (!call)
+		return;
+	if (call->event)
+		event_free(call->event);
+	close(call->fd);
+	free(call);
+}

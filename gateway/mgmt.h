@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The one thing that bluetoothd's D-Bus interface cannot do: make an adapter
+ * connectable without making it discoverable, by the kernel's management
+ * socket (bluez doc/mgmt-protocol).
+ *
+ * Knows that one exchange; does not know why anybody wants it.
+ */
+#ifndef BTGATE_MGMT_H
+#define BTGATE_MGMT_H
+
+#include <stdint.h>
+
+struct error;
+struct loop;
+struct mgmt_call;
+
+/*
+ * The answer: 0 when the adapter is connectable now (or was before), else
+ * -errno; -EPERM when only CAP_NET_ADMIN was missing.
+ */
+typedef void (*mgmt_done_cb)(int code, const struct error *error, void *arg);
+
+/* A management socket, non-blocking, or -errno. Needs no privilege. */
+int mgmt_open(void);
+
+/*
+ * Make adapter hci@index connectable, on a management socket @fd, which is
+ * the call's from now on, also on failure. Calls back once, from the loop;
+ * NULL with errno set.
+ */
+struct mgmt_call *mgmt_call_new(struct loop *loop, int fd, uint16_t index,
+				mgmt_done_cb done, void *arg);
+/* To be called after the answer as before it. NULL is legal. */
+void mgmt_call_free(struct mgmt_call *call);
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The pump between a client's stream and a target's: byte for byte, with
+ * back-pressure, and everything delivered before it closes.
+ *
+ * Knows streams; does not know routes, kinds or configuration, and never logs.
+ *
+ * How a session ends:
+ * - The end of one side is passed on once what it sent was delivered. Where
+ *   both sides know half-close the other direction goes on for as long as it
+ *   likes.
+ * - A client that has half-closed towards a target that knows none still gets
+ *   its answer: until the target was silent for linger_ms.
+ * - What was read from a side that is gone is still delivered, for as long as
+ *   the other side takes some of it every drain_timeout_ms.
+ * - A reset while the other side pushes back ends both at once.
+ */
+#ifndef BTGATE_SESSION_H
+#define BTGATE_SESSION_H
+
+#include <stdint.h>
+
+struct loop;
+struct session;
+struct stream;
+
+struct session_settings {
+	unsigned int linger_ms;
+	unsigned int drain_timeout_ms;
+};
+
+enum session_end {
+	SESSION_END_CLIENT_CLOSED,
+	SESSION_END_TARGET_CLOSED,
+	SESSION_END_CLIENT_BROKEN,	/* with an errno */
+	SESSION_END_TARGET_BROKEN,	/* with an errno */
+	SESSION_END_STOPPED,		/* session_stop */
+	SESSION_END_NO_MEMORY,
+};
+
+struct session_counters {
+	uint64_t started_ms;	/* loop_now_ms */
+	uint64_t up_bytes;	/* delivered to the target */
+	uint64_t down_bytes;	/* delivered to the client */
+	uint64_t lost_bytes;	/* read, and not delivered in the end */
+};
+
+/* The session is over and both streams are closed; it frees itself. */
+typedef void (*session_ended_cb)(struct session *session, void *arg);
+
+/*
+ * Start relaying. Takes over both streams on success; NULL with errno set.
+ * The callback runs once, from the loop, whatever ends the session.
+ */
+struct session *session_new(struct loop *loop, struct stream *client,
+			    struct stream *target,
+			    const struct session_settings *settings,
+			    session_ended_cb ended, void *arg);
+
+/*
+ * Take what has arrived, deliver it and end: an orderly stop. Not bounded in
+ * time as long as it gets on; session_abort is.
+ */
+void session_stop(struct session *session);
+/* End now; what was not delivered is counted as lost. */
+void session_abort(struct session *session);
+
+/* Valid until the ended callback returns. */
+const struct session_counters *session_counters(const struct session *session);
+const char *session_client(const struct session *session);
+const char *session_target(const struct session *session);
+
+#define SESSION_REASON_BYTES 128
+
+/* Why it ended, in words: "client closed", "target broke: ...". */
+void session_format_reason(const struct session *session,
+			   char text[SESSION_REASON_BYTES]);
+
+#endif

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+#include "socket.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "log.h"
+#include "loop.h"
+
+#define PAUSE_S 1
+/* Clients taken in one turn, so that a flood leaves time for the sessions. */
+#define ACCEPTS_PER_TURN 16
+
+/* ---- a stream over one socket ------------------------------------------ */
+
+struct stream *socket_stream_new(const struct stream_ops *ops, int fd,
+				 const char *peer)
+{
+	struct socket_stream *self = calloc(1, sizeof(*self));
+
+	if (!self)
+		return NULL;
+	self->stream.ops = ops;
+	self->stream.read_fd = fd;
+	self->stream.write_fd = fd;
+	strncpy(self->stream.peer, peer, sizeof(self->stream.peer) - 1);
+	return &self->stream;
+}
+
+ssize_t socket_read(struct stream *stream, void *buffer, size_t bytes)
+{
+	ssize_t got;
+
+	do {
+		got = recv(stream->read_fd, buffer, bytes, 0);
+	} while (got < 0 && errno == EINTR);
+	return got < 0 ? -errno : got;
+}
+
+ssize_t socket_write(struct stream *stream, const void *buffer, size_t bytes)
+{
+	ssize_t put;
+
+	do {
+		put = send(stream->write_fd, buffer, bytes, MSG_NOSIGNAL);
+	} while (put < 0 && errno == EINTR);
+	/* The network's queue is full, not the socket's: the same remedy. */
+	if (put < 0 && errno == ENOBUFS)
+		return -EAGAIN;
+	return put < 0 ? -errno : put;
+}
+
+int socket_shutdown_write(struct stream *stream)
+{
+	return shutdown(stream->write_fd, SHUT_WR) < 0 ? -errno : 0;
+}
+
+int socket_check(struct stream *stream)
+{
+	int code = 0;
+	socklen_t bytes = sizeof(code);
+
+	if (getsockopt(stream->read_fd, SOL_SOCKET, SO_ERROR, &code, &bytes))
+		return -errno;
+	return -code;
+}
+
+void socket_close(struct stream *stream, enum stream_close how)
+{
+	const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+
+	if (how == STREAM_CLOSE_ABORT)
+		setsockopt(stream->read_fd, SOL_SOCKET, SO_LINGER, &reset,
+			   sizeof(reset));
+	close(stream->read_fd);
+	free(stream);
+}
+
+/* ---- accepting ---------------------------------------------------------- */
+
+struct acceptor {
+	struct loop *loop;
+	int fd;
+	struct event *readable;
+	struct event *resume;
+	bool is_short;		/* said so, and not accepted since */
+	bool is_freed;		/* by the callback that runs now */
+	bool is_running;
+	char name[STREAM_PEER_BYTES];
+	acceptor_cb accepted;
+	void *arg;
+};
+
+static bool is_exhausted(int code)
+{
+	return code == EMFILE || code == ENFILE || code == ENOBUFS ||
+	       code == ENOMEM;
+}
+
+static void acceptor_pause(struct acceptor *acceptor, int code)
+{
+	const struct timeval pause = {.tv_sec = PAUSE_S};
+
+	if (!acceptor->is_short)
+		log_warning("%s: no more clients for now: %s; raise the limit "
+			    "of open files (LimitNOFILE=, ulimit -n); those "
+			    "who wait are served as others leave",
+			    acceptor->name, strerror(code));
+	acceptor->is_short = true;
+	event_del(acceptor->readable);
+	event_add(acceptor->resume, &pause);
+}
+
+static void acceptor_resume(evutil_socket_t fd, short what, void *arg)
+{
+	struct acceptor *acceptor = arg;
+
+	event_add(acceptor->readable, NULL);
+}
+
+static void acceptor_destroy(struct acceptor *acceptor)
+{
+	if (acceptor->readable)
+		event_free(acceptor->readable);
+	if (acceptor->resume)
+		event_free(acceptor->resume);
+	free(acceptor);
+}
+
+static void acceptor_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct acceptor *acceptor = arg;
+
+	acceptor->is_running = true;
+	for (int i = 0; i < ACCEPTS_PER_TURN && !acceptor->is_freed; i++) {
+		/*
+		 * No address asked for: with deferred setup the kernel's
+		 * getname refuses one and the client is lost (rfcomm, 6.12).
+		 */
+		int client = accept4(fd, NULL, NULL,
+				     SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (client >= 0) {
+			acceptor->is_short = false;
+			acceptor->accepted(client, acceptor->arg);
+		} else if (is_exhausted(errno)) {
+			acceptor_pause(acceptor, errno);
+			break;
+		} else if (errno != EINTR && errno != ECONNABORTED) {
+			break;	/* EAGAIN, or a client that left: no matter */
+		}
+	}
+	acceptor->is_running = false;
+	if (acceptor->is_freed)
+		acceptor_destroy(acceptor);
+}
+
+struct acceptor *acceptor_new(struct loop *loop, int listen_fd,
+			      const char *name, acceptor_cb accepted, void *arg)
+{
+	struct acceptor *acceptor = calloc(1, sizeof(*acceptor));
+
+	if (!acceptor)
+		return NULL;
+	acceptor->loop = loop;
+	acceptor->fd = listen_fd;
+	acceptor->accepted = accepted;
+	acceptor->arg = arg;
+	strncpy(acceptor->name, name, sizeof(acceptor->name) - 1);
+	acceptor->readable =
+		event_new(loop->base, listen_fd, EV_READ | EV_PERSIST,
+			  acceptor_readable, acceptor);
+	acceptor->resume = evtimer_new(loop->base, acceptor_resume, acceptor);
+	if (!acceptor->readable || !acceptor->resume ||
+	    event_add(acceptor->readable, NULL)) {
+		acceptor_destroy(acceptor);
+		errno = ENOMEM;
+		return NULL;
+	}
+	return acceptor;
+}
+
+void acceptor_free(struct acceptor *acceptor)
+{
+	if (!acceptor)
+		return;
+	event_del(acceptor->readable);
+	event_del(acceptor->resume);
+	close(acceptor->fd);
+	acceptor->is_freed = true;
+	if (!acceptor->is_running)
+		acceptor_destroy(acceptor);
+}
+
+/* ---- connecting ---------------------------------------------------------- */
+
+struct connector {
+	int fd;
+	int code;		/* known at once; else asked for when writable */
+	struct event *writable;
+	connector_cb done;
+	void *arg;
+};
+
+static void connector_destroy(struct connector *connector)
+{
+	if (connector->writable)
+		event_free(connector->writable);
+	free(connector);
+}
+
+static void connector_writable(evutil_socket_t fd, short what, void *arg)
+{
+	struct connector *connector = arg;
+	connector_cb done = connector->done;
+	void *done_arg = connector->arg;
+	int code = connector->code;
+	socklen_t bytes = sizeof(code);
+
+	if (code == 0 &&
+	    getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &bytes) < 0)
+		code = errno;
+	connector_destroy(connector);
+	if (code) {
+		close(fd);
+		fd = -1;
+	}
+	done(fd, -code, done_arg);
+}
+
+struct connector *connector_new(struct loop *loop, int fd,
+				const struct sockaddr *address,
+				socklen_t address_bytes, connector_cb done,
+				void *arg)
+{
+	struct connector *connector = calloc(1, sizeof(*connector));
+
+	if (!connector)
+		goto close_fd;
+	connector->fd = fd;
+	connector->done = done;
+	connector->arg = arg;
+	connector->writable = event_new(loop->base, fd, EV_WRITE,
+					connector_writable, connector);
+	if (!connector->writable)
+		goto free_connector;
+	if (connect(fd, address, address_bytes) < 0 && errno != EINPROGRESS &&
+	    errno != EINTR)
+		connector->code = errno;
+	if (connector->code)
+		event_active(connector->writable, EV_WRITE, 0);
+	else if (event_add(connector->writable, NULL))
+		goto free_connector;
+	return connector;
+
+free_connector:
+	connector_destroy(connector);
+close_fd:
+	close(fd);
+	errno = ENOMEM;
+	return NULL;
+}
+
+void connector_free(struct connector *connector)
+{
+	if (!connector)
+		return;
+	event_del(connector->writable);
+	close(connector->fd);
+	connector_destroy(connector);
+}

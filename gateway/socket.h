@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What endpoints over sockets have in common: a stream over one descriptor,
+ * accepting without spinning when descriptors run out, connecting without
+ * blocking.
+ *
+ * Knows sockets of any family; does not know addresses or who is calling.
+ */
+#ifndef BTGATE_SOCKET_H
+#define BTGATE_SOCKET_H
+
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#include "endpoint.h"
+
+struct loop;
+
+/* ---- a stream over one socket ------------------------------------------ */
+
+struct socket_stream {
+	struct stream stream;
+};
+
+/* Takes over @fd; NULL with errno set, and @fd left open, without memory. */
+struct stream *socket_stream_new(const struct stream_ops *ops, int fd,
+				 const char *peer);
+
+/* Ops to fill a stream_ops with. The write never raises SIGPIPE. */
+ssize_t socket_read(struct stream *stream, void *buffer, size_t bytes);
+ssize_t socket_write(struct stream *stream, const void *buffer, size_t bytes);
+int socket_shutdown_write(struct stream *stream);
+/* The error that is waiting on a socket, taken from it: 0 or -errno. */
+int socket_check(struct stream *stream);
+/* STREAM_CLOSE_ABORT is a reset where the family has one (SO_LINGER 0). */
+void socket_close(struct stream *stream, enum stream_close how);
+
+/* ---- accepting ---------------------------------------------------------- */
+
+/* @fd, non-blocking and close-on-exec, now belongs to the callee. */
+typedef void (*acceptor_cb)(int fd, void *arg);
+
+struct acceptor;
+
+/*
+ * Accept on @listen_fd, which it takes over on success. Out of descriptors or
+ * memory it says so once, pauses, and tries again each second: the waiting
+ * clients stay in the kernel's queue. NULL with errno set.
+ */
+struct acceptor *acceptor_new(struct loop *loop, int listen_fd,
+			      const char *name, acceptor_cb accepted,
+			      void *arg);
+void acceptor_free(struct acceptor *acceptor);
+
+/* ---- connecting ---------------------------------------------------------- */
+
+/* @fd belongs to the callee; or it is -1 and @code is -errno. */
+typedef void (*connector_cb)(int fd, int code, void *arg);
+
+struct connector;
+
+/*
+ * Connect the non-blocking @fd, which it takes over whatever happens. Calls
+ * back once, from the loop. NULL with errno set without memory.
+ */
+struct connector *connector_new(struct loop *loop, int fd,
+				const struct sockaddr *address,
+				socklen_t address_bytes, connector_cb done,
+				void *arg);
+/* Gives up the attempt. NULL is legal. */
+void connector_free(struct connector *connector);
+
+#endif

@@ -1,0 +1,594 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bluetoothd followed through everything that can happen to it and to the
+ * bus, against a mock of it on a bus of our own; and the management socket's
+ * exchange, byte for byte.
+ */
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "bluez.h"
+#include "error.h"
+#include "log.h"
+#include "loop.h"
+#include "mgmt.h"
+#include "mock_bluez.h"
+
+static struct loop *loop;
+static struct mock mock;
+static struct bluez *bluez;
+static unsigned int changes;
+
+static void setup(void)
+{
+	log_set_level(getenv("V") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
+	loop = loop_new();
+	ck_assert_ptr_nonnull(loop);
+	mock_setup(&mock, loop);
+	changes = 0;
+}
+
+static void teardown(void)
+{
+	bluez_free(bluez);
+	bluez = NULL;
+	mock_teardown(&mock);
+	loop_free(loop);
+}
+
+static void on_changed(struct bluez *changed, void *arg)
+{
+	ck_assert_ptr_eq(changed, bluez);
+	changes++;
+}
+
+static void start(const struct bluez_settings *settings)
+{
+	static const struct bluez_settings any = {.is_discoverable = true};
+
+	bluez = bluez_new(loop, settings ? settings : &any, on_changed, NULL);
+	ck_assert_ptr_nonnull(bluez);
+	/* Nothing is known before the loop ran. */
+	ck_assert_int_eq(bluez_state(bluez), BLUEZ_STATE_NO_BUS);
+	ck_assert_str_eq(bluez_reason(bluez), "");
+}
+
+static void run_until_state(enum bluez_state state)
+{
+	while (bluez_state(bluez) != state || !*bluez_reason(bluez))
+		event_base_loop(loop->base, EVLOOP_ONCE);
+}
+
+static void start_all(const struct bluez_settings *settings)
+{
+	mock_bus_start(&mock, "");
+	mock_daemon_start(&mock);
+	start(settings);
+	run_until_state(BLUEZ_STATE_READY);
+}
+
+/* ---- coming and going ------------------------------------------------------ */
+
+START_TEST(test_no_bus)
+{
+	start(NULL);
+	run_until_state(BLUEZ_STATE_NO_BUS);
+	ck_assert_str_eq(bluez_reason(bluez), "the system bus is not there "
+					      "(No such file or directory)");
+	errno = 0;
+	ck_assert_ptr_null(bluez_record_new(bluez, "<record/>", NULL, NULL));
+	ck_assert_int_eq(errno, ENOTCONN);
+	/* It is found by itself. */
+	mock_bus_start(&mock, "");
+	run_until_state(BLUEZ_STATE_NO_DAEMON);
+}
+END_TEST
+
+/* What listens is no bus: the loop must not hang in its greeting. */
+START_TEST(test_mute_bus)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	uint64_t begin;
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/bus",
+		 mock.directory);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)),
+			 0);
+	ck_assert_int_eq(listen(fd, 5), 0);
+	begin = loop_now_ms();
+	start(NULL);
+	for (int i = 0; i < 10; i++)
+		event_base_loop(loop->base, EVLOOP_NONBLOCK);
+	ck_assert_uint_lt(loop_now_ms() - begin, 2000);
+	ck_assert_str_eq(bluez_reason(bluez), "");
+	bluez_free(bluez);
+	bluez = NULL;
+	close(fd);
+}
+END_TEST
+
+START_TEST(test_no_daemon)
+{
+	mock_bus_start(&mock, "");
+	start(NULL);
+	run_until_state(BLUEZ_STATE_NO_DAEMON);
+	ck_assert_str_eq(bluez_reason(bluez), "bluetoothd is not running");
+	mock_daemon_start(&mock);
+	run_until_state(BLUEZ_STATE_READY);
+	mock_daemon_stop(&mock);
+	run_until_state(BLUEZ_STATE_NO_DAEMON);
+	mock_daemon_start(&mock);
+	run_until_state(BLUEZ_STATE_READY);
+}
+END_TEST
+
+START_TEST(test_bus_restart)
+{
+	start_all(NULL);
+	mock_bus_stop(&mock);
+	run_until_state(BLUEZ_STATE_NO_BUS);
+	ck_assert_str_eq(bluez_reason(bluez),
+			 "the system bus closed the connection");
+	mock_daemon_stop(&mock);
+	mock_bus_start(&mock, "");
+	mock_daemon_start(&mock);
+	run_until_state(BLUEZ_STATE_READY);
+}
+END_TEST
+
+static int count_timers(const struct event_base *base,
+			const struct event *event, void *arg)
+{
+	int *count = arg;
+
+	*count += event_pending(event, EV_TIMEOUT, NULL) != 0;
+	return 0;
+}
+
+START_TEST(test_idle_has_no_timer)
+{
+	int timers = 0;
+
+	start_all(NULL);
+	mock_tell(&mock, "adapter 0 1");
+	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 1");
+	mock_tell(&mock, "power 0 1");
+	/* The answers to all that was asked. */
+	for (;;) {
+		timers = 0;
+		event_base_foreach_event(loop->base, count_timers, &timers);
+		if (!timers)
+			break;
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	}
+}
+END_TEST
+
+/* ---- records ---------------------------------------------------------------- */
+
+struct answer {
+	int count;
+	int code;
+	char text[ERROR_TEXT_BYTES];
+	struct bluez_record *free_it;
+};
+
+static void on_answer(int code, const struct error *error, void *arg)
+{
+	struct answer *answer = arg;
+
+	answer->count++;
+	answer->code = code;
+	snprintf(answer->text, sizeof(answer->text), "%s", error->text);
+	bluez_record_free(answer->free_it);
+	answer->free_it = NULL;
+}
+
+static void run_until_answers(const struct answer *answer, int count)
+{
+	while (answer->count < count)
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	ck_assert_int_eq(answer->count, count);
+}
+
+static struct bluez_record *make_record(struct answer *answer)
+{
+	struct bluez_record *record = bluez_record_new(bluez, "<record/>",
+						       on_answer, answer);
+
+	ck_assert_ptr_nonnull(record);
+	ck_assert_int_eq(answer->count, 0);
+	return record;
+}
+
+START_TEST(test_record)
+{
+	struct answer first = {0}, second = {0};
+	struct bluez_record *records[2];
+	char path[2][64], uuid[2][64], rest[64], command[80], *report;
+	struct address_uuid parsed;
+
+	start_all(NULL);
+	records[0] = make_record(&first);
+	records[1] = make_record(&second);
+	run_until_answers(&first, 1);
+	run_until_answers(&second, 1);
+	ck_assert_int_eq(first.code, 0);
+	ck_assert_int_eq(second.code, 0);
+	for (int i = 0; i < 2; i++) {
+		report = mock_await(&mock, "register ");
+		ck_assert_int_eq(sscanf(report, "register %63s %63s %63[^\n]",
+					path[i], uuid[i], rest),
+				 3);
+		ck_assert_str_eq(rest, "server <record/>");
+		ck_assert_int_eq(address_uuid_parse(uuid[i], &parsed, NULL), 0);
+		ck_assert_int_eq(parsed.octets[6] >> 4, 4);
+		ck_assert_int_eq(parsed.octets[8] >> 6, 2);
+		free(report);
+	}
+	ck_assert_str_ne(path[0], path[1]);
+	ck_assert_str_ne(uuid[0], uuid[1]);
+	/* Connections are not bluetoothd's to bring. */
+	snprintf(command, sizeof(command), "connect %s", path[0]);
+	send(mock.control, command, strlen(command) + 1, 0);
+	mock_expect(&mock, "answer org.bluez.Error.Rejected");
+	bluez_record_free(records[0]);
+	snprintf(command, sizeof(command), "unregister %s", path[0]);
+	mock_expect(&mock, command);
+	bluez_record_free(records[1]);
+	ck_assert_int_eq(first.count, 1);
+}
+END_TEST
+
+START_TEST(test_record_lost)
+{
+	struct answer answer = {0};
+
+	start_all(NULL);
+	answer.free_it = NULL;
+	struct bluez_record *record = make_record(&answer);
+	run_until_answers(&answer, 1);
+	answer.free_it = record;
+	if (_i == 0)
+		mock_daemon_stop(&mock);
+	else if (_i == 1)
+		mock_daemon_quit(&mock);
+	else
+		mock_bus_stop(&mock);
+	run_until_answers(&answer, 2);
+	ck_assert_int_eq(answer.code, -ECONNRESET);
+	run_until_state(_i == 2 ? BLUEZ_STATE_NO_BUS : BLUEZ_STATE_NO_DAEMON);
+	ck_assert_int_eq(answer.count, 2);
+}
+END_TEST
+
+/* Withdrawn before bluetoothd answered: it must still forget it. */
+START_TEST(test_record_freed_early)
+{
+	struct answer answer = {0};
+
+	start_all(NULL);
+	bluez_record_free(make_record(&answer));
+	mock_expect(&mock, "register ");
+	mock_expect(&mock, "unregister ");
+	ck_assert_int_eq(answer.count, 0);
+}
+END_TEST
+
+START_TEST(test_record_refused)
+{
+	static const struct {
+		const char *error;
+		const char *words;
+	} table[] = {
+		{"org.bluez.Error.NotPermitted",
+		 "bluetoothd says NotPermitted: the mock was told so"},
+		{"org.freedesktop.DBus.Error.AccessDenied", "policy"},
+		{"org.freedesktop.DBus.Error.UnknownMethod", "BlueZ 5"},
+		{"org.freedesktop.DBus.Error.NoReply",
+		 "bluetoothd does not answer"},
+	};
+	struct answer answer = {0};
+	char command[128];
+	struct bluez_record *record;
+
+	start_all(NULL);
+	snprintf(command, sizeof(command), "register-error %s",
+		 table[_i].error);
+	mock_tell(&mock, command);
+	record = make_record(&answer);
+	run_until_answers(&answer, 1);
+	ck_assert_int_lt(answer.code, 0);
+	ck_assert_msg(strstr(answer.text, table[_i].words), "%s", answer.text);
+	bluez_record_free(record);
+}
+END_TEST
+
+/* The bus itself says no. */
+START_TEST(test_policy)
+{
+	struct answer answer = {0};
+
+	mock_bus_start(&mock,
+		       "<deny send_interface='org.bluez.ProfileManager1'/>");
+	mock_daemon_start(&mock);
+	start(NULL);
+	run_until_state(BLUEZ_STATE_READY);
+	answer.free_it = make_record(&answer);
+	run_until_answers(&answer, 1);
+	ck_assert_int_eq(answer.code, -EACCES);
+	ck_assert_ptr_nonnull(strstr(answer.text, "policy forbids it"));
+}
+END_TEST
+
+START_TEST(test_policy_of_everything)
+{
+	mock_bus_start(&mock, "<deny send_interface="
+			      "'org.freedesktop.DBus.ObjectManager'/>");
+	mock_daemon_start(&mock);
+	start(NULL);
+	run_until_state(BLUEZ_STATE_NO_DAEMON);
+	ck_assert_ptr_nonnull(strstr(bluez_reason(bluez), "policy forbids it"));
+	ck_assert_uint_le(changes, 1);
+	/* Tried again, and the same again: no news. */
+	mock_bus_stop(&mock);
+	mock_daemon_stop(&mock);
+	run_until_state(BLUEZ_STATE_NO_BUS);
+}
+END_TEST
+
+/* ---- adapters ---------------------------------------------------------------- */
+
+START_TEST(test_adapter_reachable)
+{
+	struct bluez_settings settings = {
+		.name = "Workshop",
+		.is_discoverable = true,
+	};
+
+	mock_bus_start(&mock, "");
+	mock_daemon_start(&mock);
+	/* One is there already, one comes later. */
+	mock_tell(&mock, "adapter 0 1");
+	start(&settings);
+	run_until_state(BLUEZ_STATE_READY);
+	ck_assert_uint_eq(bluez_adapters_powered(bluez), 1);
+	mock_expect(&mock, "set /org/bluez/hci0 Alias Workshop");
+	mock_expect(&mock, "set /org/bluez/hci0 DiscoverableTimeout 0");
+	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 1");
+	mock_tell(&mock, "adapter 1 0");
+	ck_assert_uint_eq(bluez_adapters_powered(bluez), 1);
+	mock_tell(&mock, "power 1 1");
+	mock_expect(&mock, "set /org/bluez/hci1 Discoverable 1");
+	ck_assert_uint_eq(bluez_adapters_powered(bluez), 2);
+	/* Off and on again. */
+	mock_tell(&mock, "power 0 0");
+	mock_tell(&mock, "power 0 1");
+	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 1");
+	/* Unplugged and plugged in again: all of it. */
+	mock_tell(&mock, "remove 0");
+	while (bluez_adapters_powered(bluez) != 1)
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	mock_tell(&mock, "adapter 0 1");
+	mock_expect(&mock, "set /org/bluez/hci0 Alias Workshop");
+	mock_expect(&mock, "set /org/bluez/hci0 DiscoverableTimeout 0");
+	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 1");
+	ck_assert_uint_eq(bluez_adapters_powered(bluez), 2);
+	ck_assert_uint_gt(changes, 0);
+}
+END_TEST
+
+START_TEST(test_adapter_after_restart)
+{
+	start_all(NULL);
+	mock_tell(&mock, "adapter 0 1");
+	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 1");
+	mock_daemon_quit(&mock);
+	run_until_state(BLUEZ_STATE_NO_DAEMON);
+	ck_assert_uint_eq(bluez_adapters_powered(bluez), 0);
+	mock_daemon_start(&mock);
+	mock_tell(&mock, "adapter 0 1");
+	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 1");
+}
+END_TEST
+
+START_TEST(test_adapter_choice)
+{
+	struct bluez_settings settings = {.is_discoverable = true};
+
+	ck_assert_int_eq(address_adapter_parse(_i ? "00:AA:01:01:00:01"
+						  : "hci1",
+					       &settings.adapter, NULL),
+			 0);
+	start_all(&settings);
+	mock_tell(&mock, "adapter 0 1");
+	mock_tell(&mock, "adapter 1 1");
+	mock_expect(&mock, "set /org/bluez/hci1 Discoverable 1");
+	ck_assert_uint_eq(bluez_adapters_powered(bluez), 1);
+	ck_assert_ptr_null(mock_take(&mock, "set /org/bluez/hci0"));
+}
+END_TEST
+
+/* A limit that ran out is not a wish; a switch that was turned is. */
+START_TEST(test_adapter_hidden)
+{
+	start_all(NULL);
+	mock_tell(&mock, "adapter 0 1");
+	mock_expect(&mock, "set /org/bluez/hci0 DiscoverableTimeout 0");
+	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 1");
+	mock_tell(&mock, "hide 0 30");
+	mock_expect(&mock, "set /org/bluez/hci0 DiscoverableTimeout 0");
+	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 1");
+	mock_tell(&mock, "hide 0 0");
+	/* Its reaction, if it had one, would be before this one's. */
+	mock_tell(&mock, "adapter 1 1");
+	mock_expect(&mock, "set /org/bluez/hci1 Discoverable 1");
+	ck_assert_ptr_null(mock_take(&mock, "set /org/bluez/hci0"));
+}
+END_TEST
+
+START_TEST(test_adapter_refuses)
+{
+	start_all(NULL);
+	mock_tell(&mock, "set-error org.bluez.Error.Busy");
+	mock_tell(&mock, "adapter 0 1");
+	mock_expect(&mock, "refused /org/bluez/hci0 DiscoverableTimeout");
+	mock_tell(&mock, "set-error none");
+	mock_expect(&mock, "set /org/bluez/hci0 DiscoverableTimeout 0");
+	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 1");
+}
+END_TEST
+
+/* Nothing is touched that nobody asked for. */
+START_TEST(test_adapter_not_discoverable)
+{
+	struct bluez_settings settings = {.name = "Quiet"};
+
+	start_all(&settings);
+	mock_tell(&mock, "adapter 0 1");
+	mock_expect(&mock, "set /org/bluez/hci0 Alias Quiet");
+	mock_tell(&mock, "register-error none");
+	ck_assert_ptr_null(mock_take(&mock, "set "));
+}
+END_TEST
+
+/* ---- the management socket ----------------------------------------------------- */
+
+static void on_mgmt(int code, const struct error *error, void *arg)
+{
+	on_answer(code, error, arg);
+}
+
+/* READ_INFO's answer for hci3, with the given settings in byte 22. */
+#define INFO(settings)                                                  \
+	"\x01\x00\x03\x00\x1b\x01\x04\x00\x00"                          \
+	"\x06\x05\x04\x03\x02\x01\x0c\xf1\x05\xff\xff\x00\x00" settings \
+	"\x00\x00\x00"
+#define READ_INFO "\x04\x00\x03\x00\x00\x00"
+#define SET_CONNECTABLE "\x07\x00\x03\x00\x01\x00\x01"
+/* News for everybody: index 5 was added; and another's answer. */
+#define NOISE "\x04\x00\x05\x00\x00\x00"
+#define OTHERS "\x02\x00\x04\x00\x03\x00\x04\x00\x14"
+
+struct exchange {
+	const char *text; /* ours if odd, the kernel's if even */
+	size_t bytes;
+};
+
+#define SAY(literal)                         \
+	{                                    \
+		literal, sizeof(literal) - 1 \
+	}
+
+static const struct {
+	struct exchange steps[8];
+	int code;
+} exchanges[] = {
+	{{SAY(READ_INFO), SAY(INFO("\x81")), SAY(SET_CONNECTABLE),
+	  SAY("\x01\x00\x03\x00\x07\x00\x07\x00\x00\x83\x00\x00\x00")},
+	 0},
+	/* Somebody did it already: then it needs no privilege. */
+	{{SAY(READ_INFO), SAY(INFO("\x83"))}, 0},
+	{{SAY(READ_INFO), SAY(INFO("\x81")), SAY(SET_CONNECTABLE),
+	  SAY("\x02\x00\x03\x00\x03\x00\x07\x00\x14")},
+	 -EPERM},
+	{{SAY(READ_INFO), SAY("\x02\x00\x03\x00\x03\x00\x04\x00\x11")}, -EIO},
+	/* Cut short: no settings to be read. */
+	{{SAY(READ_INFO), SAY("\x01\x00\x03\x00\x03\x00\x04\x00\x00"),
+	  SAY(SET_CONNECTABLE), SAY("\x02\x00\x03\x00\x03\x00\x07\x00\x0c")},
+	 -EIO},
+};
+
+START_TEST(test_mgmt)
+{
+	const struct exchange *steps = exchanges[_i].steps;
+	struct answer answer = {0};
+	struct mgmt_call *call;
+	uint8_t got[64];
+	int ends[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0,
+				    ends),
+			 0);
+	call = mgmt_call_new(loop, ends[0], 3, on_mgmt, &answer);
+	ck_assert_ptr_nonnull(call);
+	for (int i = 0; steps[i].text; i += 2) {
+		ck_assert_int_eq(recv(ends[1], got, sizeof(got), 0),
+				 (int)steps[i].bytes);
+		ck_assert_mem_eq(got, steps[i].text, steps[i].bytes);
+		send(ends[1], NOISE, sizeof(NOISE) - 1, 0);
+		send(ends[1], OTHERS, sizeof(OTHERS) - 1, 0);
+		send(ends[1], steps[i + 1].text, steps[i + 1].bytes, 0);
+		for (int turn = 0; turn < 3; turn++)
+			event_base_loop(loop->base, EVLOOP_ONCE);
+	}
+	run_until_answers(&answer, 1);
+	ck_assert_int_eq(answer.code, exchanges[_i].code);
+	mgmt_call_free(call);
+	close(ends[1]);
+}
+END_TEST
+
+START_TEST(test_mgmt_closed)
+{
+	struct answer answer = {0};
+	struct mgmt_call *call;
+	int ends[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0,
+				    ends),
+			 0);
+	call = mgmt_call_new(loop, ends[0], 0, on_mgmt, &answer);
+	ck_assert_ptr_nonnull(call);
+	close(ends[1]);
+	run_until_answers(&answer, 1);
+	ck_assert_int_eq(answer.code, -EIO);
+	mgmt_call_free(call);
+}
+END_TEST
+
+#define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
+
+int main(void)
+{
+	Suite *suite = suite_create("bluez");
+	TCase *tcase = tcase_create("bluez");
+	SRunner *runner;
+	int failed;
+
+	tcase_set_timeout(tcase, 30);
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_add_test(tcase, test_no_bus);
+	tcase_add_test(tcase, test_mute_bus);
+	tcase_add_test(tcase, test_no_daemon);
+	tcase_add_test(tcase, test_bus_restart);
+	tcase_add_test(tcase, test_idle_has_no_timer);
+	tcase_add_test(tcase, test_record);
+	tcase_add_loop_test(tcase, test_record_lost, 0, 3);
+	tcase_add_test(tcase, test_record_freed_early);
+	tcase_add_loop_test(tcase, test_record_refused, 0, 4);
+	tcase_add_test(tcase, test_policy);
+	tcase_add_test(tcase, test_policy_of_everything);
+	tcase_add_test(tcase, test_adapter_reachable);
+	tcase_add_test(tcase, test_adapter_after_restart);
+	tcase_add_loop_test(tcase, test_adapter_choice, 0, 2);
+	tcase_add_test(tcase, test_adapter_hidden);
+	tcase_add_test(tcase, test_adapter_refuses);
+	tcase_add_test(tcase, test_adapter_not_discoverable);
+	tcase_add_loop_test(tcase, test_mgmt, 0, COUNT(exchanges));
+	tcase_add_test(tcase, test_mgmt_closed);
+	suite_add_tcase(suite, tcase);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

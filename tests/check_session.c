@@ -1,0 +1,637 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The pump, on socketpairs: unix pairs for kinds with half-close, the same
+ * pairs behind ops without it for RFCOMM's manners, TCP pairs for resets.
+ */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "endpoint.h"
+#include "loop.h"
+#include "session.h"
+#include "socket.h"
+
+#define DEADLINE_MS 20000
+#define MEGABYTE (1024 * 1024)
+
+static struct loop *loop;
+static struct session *session;
+static int client_fd, target_fd;	/* the far ends */
+static bool is_ended;
+static char reason[SESSION_REASON_BYTES];
+static struct session_counters counters;
+
+/* ---- streams to test with --------------------------------------------------- */
+
+static ssize_t link_read(struct stream *stream, void *buffer, size_t bytes)
+{
+	ssize_t got = socket_read(stream, buffer, bytes);
+
+	return got == -ECONNRESET ? 0 : got;
+}
+
+static const struct stream_ops whole_ops = {
+	.read = socket_read,
+	.write = socket_write,
+	.check = socket_check,
+	.shutdown_write = socket_shutdown_write,
+	.close = socket_close,
+};
+
+/* A serial link: no half-close, no reset. */
+static const struct stream_ops link_ops = {
+	.read = link_read,
+	.write = socket_write,
+	.close = socket_close,
+};
+
+static struct stream *unix_end(const struct stream_ops *ops, int *far)
+{
+	int ends[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX,
+				    SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+				    0, ends),
+			 0);
+	*far = ends[1];
+	return socket_stream_new(ops, ends[0], "peer");
+}
+
+static struct stream *tcp_end(const struct stream_ops *ops, int *far)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET};
+	socklen_t bytes = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int near;
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, bytes), 0);
+	ck_assert_int_eq(listen(listener, 1), 0);
+	getsockname(listener, (struct sockaddr *)&address, &bytes);
+	*far = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(connect(*far, (struct sockaddr *)&address, bytes), 0);
+	fcntl(*far, F_SETFL, O_NONBLOCK);
+	near = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	close(listener);
+	return socket_stream_new(ops, near, "peer");
+}
+
+static void on_end(struct session *ended, void *arg)
+{
+	is_ended = true;
+	counters = *session_counters(ended);
+	session_format_reason(ended, reason);
+	session = NULL;
+}
+
+static void on_other_end(struct session *ended, void *arg)
+{
+	*(bool *)arg = true;
+}
+
+static void start_with(struct stream *client, struct stream *target,
+		       unsigned int linger_ms, unsigned int drain_timeout_ms)
+{
+	const struct session_settings settings = {
+		.linger_ms = linger_ms,
+		.drain_timeout_ms = drain_timeout_ms,
+	};
+
+	is_ended = false;
+	session = session_new(loop, client, target, &settings, on_end, NULL);
+	ck_assert_ptr_nonnull(session);
+}
+
+static void start(const struct stream_ops *client, const struct stream_ops *target)
+{
+	start_with(unix_end(client, &client_fd), unix_end(target, &target_fd),
+		   2000, 5000);
+}
+
+static void setup(void)
+{
+	loop = loop_new();
+	ck_assert_ptr_nonnull(loop);
+	client_fd = target_fd = -1;
+}
+
+static void teardown(void)
+{
+	if (session)
+		session_abort(session);
+	loop_flush(loop);
+	loop_free(loop);
+	if (client_fd >= 0)
+		close(client_fd);
+	if (target_fd >= 0)
+		close(target_fd);
+}
+
+/* ---- the world outside ------------------------------------------------------ */
+
+static void turn(void)
+{
+	event_base_loop(loop->base, EVLOOP_NONBLOCK);
+}
+
+/* Turn the loop until nothing more happens by itself. */
+static void settle(void)
+{
+	for (int i = 0; i < 50; i++)
+		turn();
+}
+
+static void await_end(void)
+{
+	uint64_t deadline = loop_now_ms() + DEADLINE_MS;
+
+	while (!is_ended) {
+		ck_assert_msg(loop_now_ms() < deadline, "no end came");
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	}
+}
+
+static void hang_up(int *fd)
+{
+	close(*fd);
+	*fd = -1;
+}
+
+static void put(int fd, const char *text)
+{
+	ck_assert_int_eq(send(fd, text, strlen(text), MSG_NOSIGNAL),
+			 (ssize_t)strlen(text));
+}
+
+/* Exactly @text comes, and no more for now. */
+static void expect(int fd, const char *text)
+{
+	uint64_t deadline = loop_now_ms() + DEADLINE_MS;
+	size_t want = strlen(text), have = 0;
+	char got[256];
+
+	while (have < want) {
+		ssize_t n = recv(fd, got + have, sizeof(got) - have, 0);
+
+		ck_assert_msg(loop_now_ms() < deadline, "'%s' did not come",
+			      text);
+		ck_assert_msg(n != 0, "closed before '%s'", text);
+		if (n > 0)
+			have += (size_t)n;
+		else
+			turn();
+	}
+	ck_assert_mem_eq(got, text, want);
+	ck_assert_uint_eq(have, want);
+}
+
+static void expect_closed(int fd)
+{
+	uint64_t deadline = loop_now_ms() + DEADLINE_MS;
+	char byte;
+	ssize_t n;
+
+	while ((n = recv(fd, &byte, 1, 0)) < 0 && errno == EAGAIN) {
+		ck_assert_msg(loop_now_ms() < deadline, "it stayed open");
+		turn();
+	}
+	ck_assert_msg(n == 0, "not the end: %zd, %s", n, strerror(errno));
+}
+
+static void expect_silence(int fd)
+{
+	char byte;
+
+	settle();
+	ck_assert_int_eq(recv(fd, &byte, 1, 0), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+}
+
+/* Write until the session takes no more; how much it swallowed. */
+static size_t fill(int fd)
+{
+	static const uint8_t chunk[16384];
+	size_t total = 0;
+	int idle = 0;
+
+	while (idle < 5) {
+		ssize_t n = send(fd, chunk, sizeof(chunk), MSG_NOSIGNAL);
+
+		if (n > 0) {
+			total += (size_t)n;
+			idle = 0;
+		} else {
+			idle++;
+			settle();
+		}
+	}
+	return total;
+}
+
+static size_t read_all(int fd)
+{
+	static uint8_t buffer[65536];
+	size_t total = 0;
+	int idle = 0;
+
+	while (idle < 5) {
+		ssize_t n = recv(fd, buffer, sizeof(buffer), 0);
+
+		total += n > 0 ? (size_t)n : 0;
+		idle = n > 0 ? 0 : idle + 1;
+		settle();
+	}
+	return total;
+}
+
+/* ---- bytes -------------------------------------------------------------------- */
+
+/* Push pseudo-random bytes in odd pieces one way and compare what comes out. */
+static void transfer(int from, int to, size_t total, size_t read_piece)
+{
+	uint8_t *sent = malloc(total), *got = malloc(total);
+	uint64_t deadline = loop_now_ms() + DEADLINE_MS;
+	size_t in = 0, out = 0;
+	unsigned int seed = 7;
+
+	for (size_t i = 0; i < total; i++)
+		sent[i] = (uint8_t)(rand_r(&seed) >> 4);
+	while (out < total) {
+		size_t piece = 1 + (size_t)rand_r(&seed) % 30000;
+		ssize_t n;
+
+		ck_assert_msg(loop_now_ms() < deadline, "stuck at %zu", out);
+		if (piece > total - in)
+			piece = total - in;
+		n = piece ? send(from, sent + in, piece, MSG_NOSIGNAL) : 0;
+		in += n > 0 ? (size_t)n : 0;
+		turn();
+		n = recv(to, got + out,
+			 read_piece < total - out ? read_piece : total - out, 0);
+		out += n > 0 ? (size_t)n : 0;
+	}
+	ck_assert_mem_eq(sent, got, total);
+	free(sent);
+	free(got);
+}
+
+START_TEST(every_byte_value)
+{
+	char all[256];
+
+	start(&link_ops, &whole_ops);
+	for (int i = 0; i < 256; i++)
+		all[i] = (char)(255 - i);
+	for (int way = 0; way < 2; way++) {
+		char got[256];
+		int from = way ? target_fd : client_fd;
+		int to = way ? client_fd : target_fd;
+
+		ck_assert_int_eq(send(from, all, 256, 0), 256);
+		settle();
+		ck_assert_int_eq(recv(to, got, 256, 0), 256);
+		ck_assert_mem_eq(got, all, 256);
+	}
+}
+END_TEST
+
+START_TEST(megabytes_up_to_a_slow_reader)
+{
+	start(&link_ops, &whole_ops);
+	transfer(client_fd, target_fd, 3 * MEGABYTE, 5000);
+	hang_up(&client_fd);
+	expect_closed(target_fd);
+	hang_up(&target_fd);
+	await_end();
+	ck_assert_uint_eq(counters.up_bytes, 3 * MEGABYTE);
+	ck_assert_uint_eq(counters.lost_bytes, 0);
+}
+END_TEST
+
+START_TEST(megabytes_down_to_a_slow_reader)
+{
+	start(&link_ops, &whole_ops);
+	transfer(target_fd, client_fd, 3 * MEGABYTE, 5000);
+	hang_up(&target_fd);
+	await_end();
+	ck_assert_str_eq(reason, "target closed");
+	ck_assert_uint_eq(counters.down_bytes, 3 * MEGABYTE);
+}
+END_TEST
+
+START_TEST(a_byte_at_a_time)
+{
+	start(&whole_ops, &link_ops);
+	transfer(client_fd, target_fd, 2000, 1);
+	transfer(target_fd, client_fd, 2000, 1);
+}
+END_TEST
+
+/* ---- back-pressure ---------------------------------------------------------------- */
+
+START_TEST(a_target_that_never_reads_stops_the_client)
+{
+	size_t swallowed;
+	int wakeups = 0;
+
+	start(&link_ops, &whole_ops);
+	swallowed = fill(client_fd);
+	/* Two socket buffers of about 200 KiB, and what the session holds. */
+	ck_assert_msg(swallowed < MEGABYTE, "%zu bytes", swallowed);
+	/* Stalled, it sleeps. */
+	for (int i = 0; i < 100; i++)
+		wakeups += event_base_loop(loop->base, EVLOOP_NONBLOCK) == 0 &&
+			   event_base_get_num_events(loop->base,
+						     EVENT_BASE_COUNT_ACTIVE);
+	ck_assert_int_eq(wakeups, 0);
+	/* The other way still works. */
+	put(target_fd, "still here");
+	expect(client_fd, "still here");
+	/* And nothing was lost. */
+	ck_assert_uint_eq(read_all(target_fd), swallowed);
+}
+END_TEST
+
+START_TEST(both_ways_stalled_then_released)
+{
+	size_t up, down;
+
+	start(&whole_ops, &whole_ops);
+	up = fill(client_fd);
+	down = fill(target_fd);
+	ck_assert_uint_eq(read_all(target_fd), up);
+	ck_assert_uint_eq(read_all(client_fd), down);
+}
+END_TEST
+
+START_TEST(a_stalled_session_leaves_others_alone)
+{
+	int other_client, other_target;
+	struct stream *client = unix_end(&link_ops, &other_client);
+	struct stream *target = unix_end(&whole_ops, &other_target);
+	const struct session_settings settings = {2000, 5000};
+	struct session *other;
+	bool is_other_ended = false;
+
+	start(&link_ops, &whole_ops);
+	fill(client_fd);
+	other = session_new(loop, client, target, &settings, on_other_end,
+			    &is_other_ended);
+	transfer(other_client, other_target, MEGABYTE, 60000);
+	session_abort(other);
+	loop_flush(loop);
+	ck_assert(is_other_ended);
+	close(other_client);
+	close(other_target);
+}
+END_TEST
+
+START_TEST(a_reset_while_stalled_ends_at_once)
+{
+	const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+
+	start_with(tcp_end(&whole_ops, &client_fd),
+		   unix_end(&whole_ops, &target_fd), 2000, 60000);
+	fill(client_fd);
+	setsockopt(client_fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	hang_up(&client_fd);
+	await_end();
+	ck_assert_str_eq(reason, "client broke off: Connection reset by peer");
+	ck_assert_uint_gt(counters.lost_bytes, 0);
+}
+END_TEST
+
+START_TEST(a_link_that_ends_while_stalled_is_delivered)
+{
+	size_t swallowed;
+
+	start(&link_ops, &whole_ops);
+	swallowed = fill(client_fd);
+	hang_up(&client_fd);
+	settle();
+	ck_assert_uint_eq(read_all(target_fd), swallowed);
+	hang_up(&target_fd);
+	await_end();
+	ck_assert_str_eq(reason, "client closed");
+	ck_assert_uint_eq(counters.up_bytes, swallowed);
+	ck_assert_uint_eq(counters.lost_bytes, 0);
+}
+END_TEST
+
+START_TEST(a_drain_that_does_not_get_on_ends)
+{
+	start_with(unix_end(&link_ops, &client_fd),
+		   unix_end(&whole_ops, &target_fd), 2000, 50);
+	fill(client_fd);
+	hang_up(&client_fd);
+	await_end();
+	ck_assert_str_eq(reason, "client closed");
+	ck_assert_uint_gt(counters.lost_bytes, 0);
+}
+END_TEST
+
+/* ---- ends ------------------------------------------------------------------------- */
+
+START_TEST(half_close_up_and_a_late_answer)
+{
+	start_with(unix_end(&whole_ops, &client_fd),
+		   unix_end(&whole_ops, &target_fd), 1, 1);
+	put(client_fd, "question");
+	shutdown(client_fd, SHUT_WR);
+	expect(target_fd, "question");
+	expect_closed(target_fd);
+	/* Longer than either timer: neither may apply. */
+	usleep(20000);
+	expect_silence(client_fd);
+	put(target_fd, "answer");
+	expect(client_fd, "answer");
+	hang_up(&target_fd);
+	expect_closed(client_fd);
+	await_end();
+	ck_assert_str_eq(reason, "client closed");
+}
+END_TEST
+
+START_TEST(half_close_down_and_more_to_say)
+{
+	start(&whole_ops, &whole_ops);
+	put(target_fd, "banner");
+	shutdown(target_fd, SHUT_WR);
+	expect(client_fd, "banner");
+	expect_closed(client_fd);
+	put(client_fd, "and another thing");
+	expect(target_fd, "and another thing");
+	hang_up(&client_fd);
+	expect_closed(target_fd);
+	await_end();
+}
+END_TEST
+
+START_TEST(a_link_gets_all_before_its_target_s_end)
+{
+	start(&link_ops, &whole_ops);
+	put(target_fd, "last words");
+	hang_up(&target_fd);
+	expect(client_fd, "last words");
+	expect_closed(client_fd);
+	await_end();
+	ck_assert_str_eq(reason, "target closed");
+}
+END_TEST
+
+START_TEST(a_client_half_closed_to_a_link_gets_its_answer)
+{
+	start_with(unix_end(&whole_ops, &client_fd),
+		   unix_end(&link_ops, &target_fd), 100, 5000);
+	put(client_fd, "ATI\r");
+	shutdown(client_fd, SHUT_WR);
+	expect(target_fd, "ATI\r");
+	expect_silence(target_fd);
+	put(target_fd, "ELM327");
+	expect(client_fd, "ELM327");
+	/* Silence for linger_ms, and then the link is hung up. */
+	await_end();
+	expect_closed(target_fd);
+	ck_assert_str_eq(reason, "client closed");
+}
+END_TEST
+
+START_TEST(what_a_broken_side_sent_is_delivered)
+{
+	start(&link_ops, &whole_ops);
+	put(client_fd, "goodbye");
+	hang_up(&client_fd);
+	/* Its end is found by writing to it, before it is read. */
+	put(target_fd, "hello?");
+	expect(target_fd, "goodbye");
+	expect_closed(target_fd);
+	hang_up(&target_fd);
+	await_end();
+}
+END_TEST
+
+START_TEST(a_target_that_goes_on_after_the_link_ended_is_let_go)
+{
+	start_with(unix_end(&link_ops, &client_fd),
+		   unix_end(&whole_ops, &target_fd), 2000, 50);
+	put(client_fd, "x");
+	hang_up(&client_fd);
+	expect(target_fd, "x");
+	expect_closed(target_fd);
+	put(target_fd, "chatter");
+	await_end();
+	ck_assert_uint_eq(counters.lost_bytes, 7);
+}
+END_TEST
+
+START_TEST(links_at_both_ends)
+{
+	start(&link_ops, &link_ops);
+	put(client_fd, "over");
+	hang_up(&client_fd);
+	expect(target_fd, "over");
+	expect_closed(target_fd);
+	await_end();
+}
+END_TEST
+
+/* ---- stopping ------------------------------------------------------------------------ */
+
+START_TEST(stop_delivers_what_has_arrived)
+{
+	start(&link_ops, &whole_ops);
+	put(client_fd, "up");
+	put(target_fd, "down");
+	session_stop(session);
+	await_end();
+	ck_assert_str_eq(reason, "stopped");
+	expect(target_fd, "up");
+	expect(client_fd, "down");
+	expect_closed(client_fd);
+	expect_closed(target_fd);
+}
+END_TEST
+
+START_TEST(stop_while_stalled_waits_for_the_reader)
+{
+	size_t swallowed;
+
+	start(&link_ops, &whole_ops);
+	swallowed = fill(client_fd);
+	session_stop(session);
+	settle();
+	ck_assert(!is_ended);
+	ck_assert_uint_eq(read_all(target_fd), swallowed);
+	await_end();
+	ck_assert_uint_eq(counters.lost_bytes, 0);
+}
+END_TEST
+
+START_TEST(stop_with_a_reader_that_never_reads_is_bounded)
+{
+	start_with(unix_end(&link_ops, &client_fd),
+		   unix_end(&whole_ops, &target_fd), 2000, 50);
+	fill(client_fd);
+	session_stop(session);
+	await_end();
+	ck_assert_uint_gt(counters.lost_bytes, 0);
+}
+END_TEST
+
+START_TEST(abort_ends_at_once)
+{
+	start(&link_ops, &whole_ops);
+	fill(client_fd);
+	session_abort(session);
+	loop_flush(loop);
+	ck_assert(is_ended);
+	session = NULL;
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("session");
+	TCase *tests = tcase_create("session");
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	suite_add_tcase(suite, tests);
+	tcase_set_timeout(tests, 60);
+	tcase_add_checked_fixture(tests, setup, teardown);
+	tcase_add_test(tests, every_byte_value);
+	tcase_add_test(tests, megabytes_up_to_a_slow_reader);
+	tcase_add_test(tests, megabytes_down_to_a_slow_reader);
+	tcase_add_test(tests, a_byte_at_a_time);
+	tcase_add_test(tests, a_target_that_never_reads_stops_the_client);
+	tcase_add_test(tests, both_ways_stalled_then_released);
+	tcase_add_test(tests, a_stalled_session_leaves_others_alone);
+	tcase_add_test(tests, a_reset_while_stalled_ends_at_once);
+	tcase_add_test(tests, a_link_that_ends_while_stalled_is_delivered);
+	tcase_add_test(tests, a_drain_that_does_not_get_on_ends);
+	tcase_add_test(tests, half_close_up_and_a_late_answer);
+	tcase_add_test(tests, half_close_down_and_more_to_say);
+	tcase_add_test(tests, a_link_gets_all_before_its_target_s_end);
+	tcase_add_test(tests, a_client_half_closed_to_a_link_gets_its_answer);
+	tcase_add_test(tests, what_a_broken_side_sent_is_delivered);
+	tcase_add_test(tests,
+		       a_target_that_goes_on_after_the_link_ended_is_let_go);
+	tcase_add_test(tests, links_at_both_ends);
+	tcase_add_test(tests, stop_delivers_what_has_arrived);
+	tcase_add_test(tests, stop_while_stalled_waits_for_the_reader);
+	tcase_add_test(tests, stop_with_a_reader_that_never_reads_is_bounded);
+	tcase_add_test(tests, abort_ends_at_once);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,547 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A bus and a bluetoothd to test against: a real dbus-daemon of our own, and
+ * on it a process that owns org.bluez and behaves like BlueZ 5.66 as far as
+ * the gateway can see. The test tells it what to do and hears what it was
+ * asked, one datagram each; everything is awaited, nothing slept for.
+ */
+#ifndef BTGATE_TESTS_MOCK_BLUEZ_H
+#define BTGATE_TESTS_MOCK_BLUEZ_H
+
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+#include <systemd/sd-bus.h>
+
+#include "loop.h"
+
+#define MOCK_TEXT_BYTES 4096
+#define MOCK_RECORDS 16
+#define MOCK_ADAPTERS 2
+#define MOCK_UNREAD 64
+
+/* ---- the process that is bluetoothd ------------------------------------- */
+
+struct mock_adapter {
+	bool is_there;
+	char path[32];
+	char address[18];
+	int powered;
+	int discoverable;
+	uint32_t timeout;
+	char alias[64];
+	sd_bus_slot *slot;
+};
+
+struct mock_daemon {
+	sd_bus *bus;
+	int control;
+	struct mock_adapter adapters[MOCK_ADAPTERS];
+	char records[MOCK_RECORDS][64]; /* "" is free */
+	char client[64];
+	char register_error[128]; /* "" to accept, "silence" for no answer */
+	char set_error[128];
+};
+
+static inline void mock_report(struct mock_daemon *daemon, const char *format,
+			       ...)
+{
+	char text[MOCK_TEXT_BYTES];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	send(daemon->control, text, strlen(text) + 1, MSG_NOSIGNAL);
+}
+
+static inline int mock_on_register(sd_bus_message *call, void *arg,
+				   sd_bus_error *error)
+{
+	struct mock_daemon *daemon = arg;
+	const char *path, *uuid, *key, *value, *role = "", *xml = "";
+	int free_one = -1;
+
+	sd_bus_message_read(call, "os", &path, &uuid);
+	sd_bus_message_enter_container(call, 'a', "{sv}");
+	while (sd_bus_message_read(call, "{sv}", &key, "s", &value) > 0) {
+		if (strcmp(key, "Role") == 0)
+			role = value;
+		else if (strcmp(key, "ServiceRecord") == 0)
+			xml = value;
+		else
+			mock_report(daemon, "unexpected option %s", key);
+	}
+	mock_report(daemon, "register %s %s %s %s", path, uuid, role, xml);
+	if (strcmp(daemon->register_error, "silence") == 0)
+		return 1;
+	if (*daemon->register_error)
+		return sd_bus_error_set(error, daemon->register_error,
+					"the mock was told so");
+	for (int i = 0; i < MOCK_RECORDS; i++) {
+		if (strcmp(daemon->records[i], path) == 0)
+			return sd_bus_error_set(
+				error, "org.bluez.Error.AlreadyExists", "");
+		if (!*daemon->records[i])
+			free_one = i;
+	}
+	snprintf(daemon->records[free_one], sizeof(daemon->records[0]), "%s",
+		 path);
+	snprintf(daemon->client, sizeof(daemon->client), "%s",
+		 sd_bus_message_get_sender(call));
+	return sd_bus_reply_method_return(call, NULL);
+}
+
+static inline int mock_on_unregister(sd_bus_message *call, void *arg,
+				     sd_bus_error *error)
+{
+	struct mock_daemon *daemon = arg;
+	const char *path;
+
+	sd_bus_message_read(call, "o", &path);
+	mock_report(daemon, "unregister %s", path);
+	for (int i = 0; i < MOCK_RECORDS; i++) {
+		if (strcmp(daemon->records[i], path) == 0)
+			daemon->records[i][0] = '\0';
+	}
+	return sd_bus_reply_method_return(call, NULL);
+}
+
+static struct mock_daemon mock_the_daemon; /* of the child */
+
+static inline int mock_on_get(sd_bus *bus, const char *path,
+			      const char *interface, const char *property,
+			      sd_bus_message *reply, void *arg,
+			      sd_bus_error *error)
+{
+	struct mock_adapter *adapter = arg;
+
+	if (strcmp(property, "Address") == 0)
+		return sd_bus_message_append(reply, "s", adapter->address);
+	if (strcmp(property, "Alias") == 0)
+		return sd_bus_message_append(reply, "s", adapter->alias);
+	if (strcmp(property, "Powered") == 0)
+		return sd_bus_message_append(reply, "b", adapter->powered);
+	if (strcmp(property, "Discoverable") == 0)
+		return sd_bus_message_append(reply, "b", adapter->discoverable);
+	return sd_bus_message_append(reply, "u", adapter->timeout);
+}
+
+static inline int mock_on_set(sd_bus *bus, const char *path,
+			      const char *interface, const char *property,
+			      sd_bus_message *value, void *arg,
+			      sd_bus_error *error)
+{
+	struct mock_daemon *daemon = &mock_the_daemon;
+	struct mock_adapter *adapter = arg;
+	const char *text;
+
+	if (*daemon->set_error) {
+		mock_report(daemon, "refused %s %s", path, property);
+		return sd_bus_error_set(error, daemon->set_error,
+					"the mock was told so");
+	}
+	if (strcmp(property, "Alias") == 0) {
+		sd_bus_message_read(value, "s", &text);
+		snprintf(adapter->alias, sizeof(adapter->alias), "%s", text);
+		mock_report(daemon, "set %s Alias %s", path, text);
+	} else if (strcmp(property, "DiscoverableTimeout") == 0) {
+		sd_bus_message_read(value, "u", &adapter->timeout);
+		mock_report(daemon, "set %s DiscoverableTimeout %u", path,
+			    adapter->timeout);
+	} else {
+		if (adapter->timeout && !adapter->powered)
+			return sd_bus_error_set(error, "org.bluez.Error.Failed",
+						"Not Powered");
+		sd_bus_message_read(value, "b", &adapter->discoverable);
+		mock_report(daemon, "set %s Discoverable %d", path,
+			    adapter->discoverable);
+	}
+	sd_bus_emit_properties_changed(bus, path, interface, property, NULL);
+	return 1;
+}
+
+static const sd_bus_vtable mock_manager_vtable[] = {
+	SD_BUS_VTABLE_START(0),
+	SD_BUS_METHOD("RegisterProfile", "osa{sv}", "", mock_on_register,
+		      SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD("UnregisterProfile", "o", "", mock_on_unregister,
+		      SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_VTABLE_END,
+};
+
+static const sd_bus_vtable mock_adapter_vtable[] = {
+	SD_BUS_VTABLE_START(0),
+	SD_BUS_PROPERTY("Address", "s", mock_on_get, 0, 0),
+	SD_BUS_PROPERTY("Powered", "b", mock_on_get, 0,
+			SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+	SD_BUS_WRITABLE_PROPERTY("Alias", "s", mock_on_get, mock_on_set, 0,
+				 SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE |
+					 SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_WRITABLE_PROPERTY("Discoverable", "b", mock_on_get, mock_on_set,
+				 0,
+				 SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE |
+					 SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_WRITABLE_PROPERTY("DiscoverableTimeout", "u", mock_on_get,
+				 mock_on_set, 0,
+				 SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE |
+					 SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_VTABLE_END,
+};
+
+/* "adapter N 0|1": plug it in, powered off or on. */
+static inline void mock_add_adapter(struct mock_daemon *daemon, int n,
+				    int powered)
+{
+	struct mock_adapter *adapter = &daemon->adapters[n];
+
+	memset(adapter, 0, sizeof(*adapter));
+	snprintf(adapter->path, sizeof(adapter->path), "/org/bluez/hci%d", n);
+	snprintf(adapter->address, sizeof(adapter->address),
+		 "00:AA:01:%02X:00:%02X", (unsigned int)n & 0xff,
+		 (unsigned int)n & 0xff);
+	snprintf(adapter->alias, sizeof(adapter->alias), "BlueZ 5.66");
+	adapter->timeout = 180;
+	adapter->powered = powered;
+	sd_bus_add_object_vtable(daemon->bus, &adapter->slot, adapter->path,
+				 "org.bluez.Adapter1", mock_adapter_vtable,
+				 adapter);
+	sd_bus_emit_interfaces_added(daemon->bus, adapter->path,
+				     "org.bluez.Adapter1", NULL);
+}
+
+static inline void mock_remove_adapter(struct mock_daemon *daemon, int n)
+{
+	struct mock_adapter *adapter = &daemon->adapters[n];
+
+	sd_bus_emit_interfaces_removed(daemon->bus, adapter->path,
+				       "org.bluez.Adapter1", NULL);
+	adapter->slot = sd_bus_slot_unref(adapter->slot);
+}
+
+/* bluetoothd on SIGTERM. */
+static inline void mock_release(struct mock_daemon *daemon)
+{
+	sd_bus_message *call;
+
+	for (int i = 0; i < MOCK_RECORDS; i++) {
+		if (!*daemon->records[i])
+			continue;
+		sd_bus_message_new_method_call(daemon->bus, &call,
+					       daemon->client,
+					       daemon->records[i],
+					       "org.bluez.Profile1", "Release");
+		sd_bus_message_set_expect_reply(call, 0);
+		sd_bus_send(daemon->bus, call, NULL);
+		sd_bus_message_unref(call);
+	}
+	sd_bus_flush(daemon->bus);
+}
+
+/* "connect PATH": a phone came, which cannot be. */
+static inline void mock_connect(struct mock_daemon *daemon, const char *path)
+{
+	sd_bus_error error = SD_BUS_ERROR_NULL;
+
+	sd_bus_call_method(daemon->bus, daemon->client, path,
+			   "org.bluez.Profile1", "NewConnection", &error, NULL,
+			   "oha{sv}", "/org/bluez/hci0/dev_1", 0, 0);
+	mock_report(daemon, "answer %s", error.name ? error.name : "none");
+	sd_bus_error_free(&error);
+}
+
+static inline void mock_obey(struct mock_daemon *daemon, const char *command)
+{
+	char text[128], path[128];
+	struct mock_adapter *adapter;
+	unsigned int number;
+	int n = 0;
+
+	sscanf(command, "%*s %d", &n);
+	adapter = &daemon->adapters[n];
+	if (sscanf(command, "adapter %*d %u", &number) == 1) {
+		mock_add_adapter(daemon, n, (int)number);
+	} else if (strncmp(command, "remove", 6) == 0) {
+		mock_remove_adapter(daemon, n);
+	} else if (sscanf(command, "power %*d %u", &number) == 1) {
+		adapter->powered = (int)number;
+		adapter->discoverable = 0;
+		sd_bus_emit_properties_changed(daemon->bus, adapter->path,
+					       "org.bluez.Adapter1", "Powered",
+					       "Discoverable", NULL);
+	} else if (sscanf(command, "hide %*d %u", &number) == 1) {
+		/* After a limit of so many seconds; 0: without one. */
+		adapter->discoverable = 0;
+		adapter->timeout = number;
+		sd_bus_emit_properties_changed(daemon->bus, adapter->path,
+					       "org.bluez.Adapter1",
+					       "DiscoverableTimeout",
+					       "Discoverable", NULL);
+	} else if (sscanf(command, "register-error %127s", text) == 1) {
+		snprintf(daemon->register_error, sizeof(daemon->register_error),
+			 "%s", strcmp(text, "none") ? text : "");
+	} else if (sscanf(command, "set-error %127s", text) == 1) {
+		snprintf(daemon->set_error, sizeof(daemon->set_error), "%s",
+			 strcmp(text, "none") ? text : "");
+	} else if (sscanf(command, "connect %127s", path) == 1) {
+		mock_connect(daemon, path);
+	} else if (strcmp(command, "release") == 0) {
+		mock_release(daemon);
+	} else if (strcmp(command, "quit") == 0) {
+		mock_release(daemon);
+		_exit(0);
+	}
+	sd_bus_flush(daemon->bus);
+	mock_report(daemon, "done %s", command);
+}
+
+static inline void mock_daemon_main(int control)
+{
+	struct mock_daemon *daemon = &mock_the_daemon;
+	char command[256];
+	uint64_t until;
+
+	daemon->control = control;
+	if (sd_bus_open_system(&daemon->bus) < 0)
+		_exit(1);
+	sd_bus_add_object_manager(daemon->bus, NULL, "/");
+	sd_bus_add_object_vtable(daemon->bus, NULL, "/org/bluez",
+				 "org.bluez.ProfileManager1",
+				 mock_manager_vtable, daemon);
+	if (sd_bus_request_name(daemon->bus, "org.bluez", 0) < 0)
+		_exit(1);
+	mock_report(daemon, "ready");
+	for (;;) {
+		struct pollfd fds[2] = {
+			{.fd = sd_bus_get_fd(daemon->bus), .events = POLLIN},
+			{.fd = control, .events = POLLIN},
+		};
+
+		while (sd_bus_process(daemon->bus, NULL) > 0)
+			;
+		if (sd_bus_is_open(daemon->bus) <= 0)
+			_exit(0);
+		sd_bus_flush(daemon->bus);
+		sd_bus_get_timeout(daemon->bus, &until);
+		poll(fds, 2, until == 0 ? 0 : -1);
+		if (!fds[1].revents)
+			continue;
+		if (recv(control, command, sizeof(command), 0) <= 0)
+			_exit(0);
+		mock_obey(daemon, command);
+	}
+}
+
+/* ---- the test's side ------------------------------------------------------ */
+
+struct mock {
+	struct loop *loop;
+	char directory[32];
+	pid_t bus;
+	pid_t daemon;
+	int control;
+	char *unread[MOCK_UNREAD];
+};
+
+static inline void mock_setup(struct mock *mock, struct loop *loop)
+{
+	char address[64];
+
+	memset(mock, 0, sizeof(*mock));
+	mock->loop = loop;
+	mock->control = -1;
+	strcpy(mock->directory, "/tmp/btgate-mock-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(mock->directory));
+	snprintf(address, sizeof(address), "unix:path=%s/bus", mock->directory);
+	setenv("DBUS_SYSTEM_BUS_ADDRESS", address, 1);
+}
+
+/* @policy: what the bus forbids, as its configuration says it; or "". */
+static inline void mock_bus_start(struct mock *mock, const char *policy)
+{
+	char config[64], argument[80];
+	int ready[2];
+	FILE *file;
+
+	snprintf(config, sizeof(config), "%s/config", mock->directory);
+	file = fopen(config, "w");
+	ck_assert_ptr_nonnull(file);
+	fprintf(file,
+		"<busconfig><type>system</type>"
+		"<listen>unix:path=%s/bus</listen><auth>EXTERNAL</auth>"
+		"<policy context='default'><allow user='*'/><allow own='*'/>"
+		"<allow send_destination='*'/><allow receive_sender='*'/>"
+		"%s</policy></busconfig>\n",
+		mock->directory, policy);
+	fclose(file);
+	ck_assert_int_eq(pipe(ready), 0);
+	mock->bus = fork();
+	if (mock->bus == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(ready[0]);
+		/* Its complaints of what it is told to refuse. */
+		if (!getenv("V"))
+			freopen("/dev/null", "w", stderr);
+		snprintf(config, sizeof(config), "--config-file=%s/config",
+			 mock->directory);
+		snprintf(argument, sizeof(argument), "--print-address=%d",
+			 ready[1]);
+		execlp("dbus-daemon", "dbus-daemon", config, "--nofork",
+		       "--nosyslog", argument, (char *)NULL);
+		_exit(127);
+	}
+	close(ready[1]);
+	ck_assert_msg(read(ready[0], argument, sizeof(argument)) > 0,
+		      "dbus-daemon did not start");
+	close(ready[0]);
+}
+
+static inline void mock_reap(pid_t *pid)
+{
+	if (*pid <= 0)
+		return;
+	kill(*pid, SIGKILL);
+	waitpid(*pid, NULL, 0);
+	*pid = 0;
+}
+
+static inline void mock_bus_stop(struct mock *mock)
+{
+	mock_reap(&mock->bus);
+}
+
+static inline void mock_on_report(evutil_socket_t fd, short what, void *arg)
+{
+	struct mock *mock = arg;
+	char text[MOCK_TEXT_BYTES];
+	ssize_t bytes = recv(fd, text, sizeof(text), 0);
+	int i = 0;
+
+	ck_assert_msg(bytes > 0, "the mock bluetoothd ended by itself");
+	while (i < MOCK_UNREAD && mock->unread[i])
+		i++;
+	ck_assert_int_lt(i, MOCK_UNREAD);
+	mock->unread[i] = strdup(text);
+}
+
+static inline char *mock_take(struct mock *mock, const char *prefix)
+{
+	char *found;
+
+	for (int i = 0; i < MOCK_UNREAD && mock->unread[i]; i++) {
+		if (strncmp(mock->unread[i], prefix, strlen(prefix)) != 0)
+			continue;
+		found = mock->unread[i];
+		memmove(&mock->unread[i], &mock->unread[i + 1],
+			sizeof(mock->unread[0]) *
+				(size_t)(MOCK_UNREAD - 1 - i));
+		mock->unread[MOCK_UNREAD - 1] = NULL;
+		return found;
+	}
+	return NULL;
+}
+
+/*
+ * Run the loop until the mock reports something that begins so; malloc'd. The
+ * suite's time limit ends a wait in vain.
+ */
+static inline char *mock_await(struct mock *mock, const char *prefix)
+{
+	struct event *event = event_new(mock->loop->base, mock->control,
+					EV_READ | EV_PERSIST, mock_on_report,
+					mock);
+	char *found;
+
+	event_add(event, NULL);
+	while (!(found = mock_take(mock, prefix)))
+		event_base_loop(mock->loop->base, EVLOOP_ONCE);
+	event_free(event);
+	return found;
+}
+
+static inline void mock_expect(struct mock *mock, const char *prefix)
+{
+	free(mock_await(mock, prefix));
+}
+
+/* Do it, and wait until it is done. */
+static inline void mock_tell(struct mock *mock, const char *command)
+{
+	char done[160];
+
+	send(mock->control, command, strlen(command) + 1, MSG_NOSIGNAL);
+	snprintf(done, sizeof(done), "done %s", command);
+	mock_expect(mock, done);
+}
+
+static inline void mock_daemon_start(struct mock *mock)
+{
+	int ends[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+	mock->daemon = fork();
+	if (mock->daemon == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* The test's connections must not live on in here. */
+		for (int fd = 3; fd < 256; fd++) {
+			if (fd != ends[1])
+				close(fd);
+		}
+		mock_daemon_main(ends[1]);
+	}
+	close(ends[1]);
+	mock->control = ends[0];
+	mock_expect(mock, "ready");
+}
+
+/* As by SIGKILL; after "quit" as by SIGTERM. */
+static inline void mock_daemon_stop(struct mock *mock)
+{
+	mock_reap(&mock->daemon);
+	if (mock->control >= 0)
+		close(mock->control);
+	mock->control = -1;
+	for (int i = 0; i < MOCK_UNREAD; i++) {
+		free(mock->unread[i]);
+		mock->unread[i] = NULL;
+	}
+}
+
+/* bluetoothd gets SIGTERM: says good-bye to its clients, and ends. */
+static inline void mock_daemon_quit(struct mock *mock)
+{
+	send(mock->control, "quit", 5, MSG_NOSIGNAL);
+	waitpid(mock->daemon, NULL, 0);
+	mock->daemon = 0;
+	mock_daemon_stop(mock);
+}
+
+static inline void mock_teardown(struct mock *mock)
+{
+	static const char *const names[] = {"bus", "config", "sdp"};
+	char path[64];
+
+	mock_daemon_stop(mock);
+	mock_bus_stop(mock);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(path, sizeof(path), "%s/%s", mock->directory,
+			 names[i]);
+		unlink(path);
+	}
+	rmdir(mock->directory);
+}
+
+#endif

@@ -1,0 +1,228 @@
+# shellcheck shell=bash
+# For scenarios that run inside the virtual radio's guest: starts controllers,
+# D-Bus and a stock bluetoothd, breaks them on purpose, and counts checks.
+#
+#   #!/bin/bash
+#   set -euo pipefail
+#   . "${RADIO_LIB:?run this with scripts/virtual-radio run}"
+#   radio_up 2
+#   make_connectable 1
+#   check "the phone answers" l2ping -i hci0 -c 1 "$(adapter_addr 1)"
+#
+# hci0 is the machine the gateway runs on; hci1 and up are phones.  Nothing here
+# makes hci0 connectable: that is the gateway's work, and so under test.
+
+# Virtual pairings between two adapters of one bluetoothd leave stale link keys
+# behind (EACCES for good), so Secure Simple Pairing is off unless a scenario says
+# RADIO_SSP=on before radio_up, which then should pair fresh controllers only.
+: "${RADIO_SSP:=off}"
+
+RADIO_BTVIRT_PID=
+RADIO_BLUETOOTHD_PID=
+RADIO_PASSED=0
+RADIO_FAILED=0
+
+# --- waiting ---------------------------------------------------------------
+
+# await SECONDS COMMAND...: runs COMMAND until it succeeds; false if it has not
+# within SECONDS.  Its output is dropped.
+await() {
+	local deadline_us=$((${EPOCHREALTIME/[.,]/} + $1 * 1000000))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		((${EPOCHREALTIME/[.,]/} < deadline_us)) || return 1
+		sleep 0.05
+	done
+}
+
+is_gone() { ! kill -0 "$1" 2>/dev/null; }
+
+# --- checks ----------------------------------------------------------------
+
+ok() {
+	echo "ok: $1"
+	RADIO_PASSED=$((RADIO_PASSED + 1))
+	trap radio_tally EXIT
+}
+
+# Shows what a failed command said, if anything.
+show() { [ -z "$1" ] || printf '%s\n' "$1" | sed 's/^/  | /'; }
+
+# fail NAME [WHY]: counts a failure and goes on.
+fail() {
+	echo "FAILED: $1${2:+: $2}"
+	RADIO_FAILED=$((RADIO_FAILED + 1))
+	trap radio_tally EXIT
+}
+
+# check NAME COMMAND...: one check; what COMMAND says is shown if it fails.
+# Always true, so that `set -e` does not end the scenario: see require.
+check() {
+	local name=$1 said status=0
+	shift
+	said=$("$@" 2>&1) || status=$?
+	if [ "$status" -eq 0 ]; then
+		ok "$name"
+	else
+		fail "$name" "\"$*\" exited with $status"
+		show "$said"
+	fi
+}
+
+# refute NAME COMMAND...: a check that COMMAND fails.
+refute() {
+	local name=$1 said
+	shift
+	if said=$("$@" 2>&1); then
+		fail "$name" "\"$*\" succeeded"
+		show "$said"
+	else
+		ok "$name"
+	fi
+}
+
+# require NAME COMMAND...: a check without which the rest makes no sense.
+require() {
+	local failed_before=$RADIO_FAILED
+	check "$@"
+	[ "$RADIO_FAILED" -eq "$failed_before" ] || exit 1
+}
+
+# Runs at exit once anything was checked.
+radio_tally() {
+	local status=$?
+	trap - EXIT
+	if [ "$status" -ne 0 ] && [ "$RADIO_FAILED" -eq 0 ]; then
+		fail "the scenario reached its end" "it exited with $status"
+	fi
+	echo "$RADIO_PASSED passed, $RADIO_FAILED failed"
+	# A bare `exit` here would mean the status the scenario came with.
+	exit "$((RADIO_FAILED > 0))"
+}
+
+# What a scenario cannot do without, outside of any check.
+radio_need() {
+	local what=$1
+	shift
+	"$@" && return
+	fail "$what" "\"$*\" failed"
+	exit 1
+}
+
+# --- the radio -------------------------------------------------------------
+
+# radio_up [ADAPTERS]: D-Bus, that many controllers and bluetoothd, all ready.
+radio_up() {
+	dbus_start
+	btvirt_start "${1:-${RADIO_ADAPTERS:-2}}"
+	# shellcheck disable=SC2119
+	bluetoothd_start
+}
+
+dbus_start() {
+	mkdir -p /run/dbus
+	[ -S /run/dbus/system_bus_socket ] || dbus-daemon --system --fork
+	radio_need "the system bus is up" await 10 test -S /run/dbus/system_bus_socket
+}
+
+# The controllers there are, one "hciN" a line; links ("hci0:11") are not.
+adapters() {
+	local path
+	for path in /sys/class/bluetooth/hci*; do
+		[[ ${path##*/} =~ ^hci[0-9]+$ ]] && echo "${path##*/}"
+	done
+	return 0
+}
+
+adapter_count_is() { [ "$(adapters | wc -l)" -eq "$1" ]; }
+
+# btvirt_start COUNT [BTVIRT-OPTION...]: e.g. btvirt_start 2 -L (LE only).
+btvirt_start() {
+	RADIO_BTVIRT_ARGS=("$@")
+	LD_PRELOAD=${RADIO_PRELOAD:-} btvirt "${@:2}" "-l$1" \
+		>>"$RADIO_OUT/btvirt.log" 2>&1 &
+	RADIO_BTVIRT_PID=$!
+	disown "$RADIO_BTVIRT_PID" # no notice when it ends, and `wait` does not wait for it
+	radio_need "$1 controllers are there" await 20 adapter_count_is "$1"
+}
+
+# radio_unplug: every controller vanishes, as if its USB stick were pulled.
+radio_unplug() {
+	kill -KILL "$RADIO_BTVIRT_PID"
+	RADIO_BTVIRT_PID=
+	radio_need "the controllers are gone" await 20 adapter_count_is 0
+}
+
+# radio_replug: the same controllers again, set up by bluetoothd if it runs.
+radio_replug() {
+	btvirt_start "${RADIO_BTVIRT_ARGS[@]}"
+	[ -z "$RADIO_BLUETOOTHD_PID" ] || radio_settle
+}
+
+# adapter_addr N: the address of hciN.
+adapter_addr() {
+	hciconfig "hci$1" | awk '/BD Address:/ { print $3 }'
+}
+
+# adapter_get N PROPERTY: org.bluez.Adapter1's PROPERTY of hciN, e.g. Powered.
+adapter_get() {
+	dbus-send --system --print-reply=literal --dest=org.bluez \
+		"/org/bluez/hci$1" org.freedesktop.DBus.Properties.Get \
+		string:org.bluez.Adapter1 "string:$2" |
+		awk '{ print $NF }'
+}
+
+# adapter_set N PROPERTY TYPE:VALUE: e.g. adapter_set 0 Discoverable boolean:true
+adapter_set() {
+	dbus-send --system --print-reply --dest=org.bluez \
+		"/org/bluez/hci$1" org.freedesktop.DBus.Properties.Set \
+		string:org.bluez.Adapter1 "string:$2" "variant:$3" >/dev/null
+}
+
+adapter_is_powered() { [ "$(adapter_get "$1" Powered)" = true ]; }
+
+# Every adapter known to bluetoothd and powered by it, SSP as wanted.
+radio_settle() {
+	local adapter
+	for adapter in $(adapters); do
+		radio_need "bluetoothd has powered $adapter" \
+			await 30 adapter_is_powered "${adapter#hci}"
+		[ "$RADIO_SSP" = on ] || hciconfig "$adapter" sspmode 0
+	done
+}
+
+# make_connectable N...: for phones; bluetoothd leaves adapters deaf to pages.
+make_connectable() {
+	local number
+	for number; do
+		hciconfig "hci$number" piscan
+	done
+}
+
+# bluetoothd_start [OPTION...]: stock options, unless a scenario is about others.
+# shellcheck disable=SC2120 # options are for scenarios to give
+bluetoothd_start() {
+	/usr/libexec/bluetooth/bluetoothd -n -d "$@" \
+		>>"$RADIO_OUT/bluetoothd.log" 2>&1 &
+	RADIO_BLUETOOTHD_PID=$!
+	disown "$RADIO_BLUETOOTHD_PID"
+	radio_settle
+}
+
+# bluetoothd_stop: orderly; it powers its adapters down, so every link dies.
+bluetoothd_stop() { bluetoothd_end TERM; }
+
+# bluetoothd_kill: it has no time for anything; links stay up.
+bluetoothd_kill() { bluetoothd_end KILL; }
+
+bluetoothd_end() {
+	kill "-$1" "$RADIO_BLUETOOTHD_PID"
+	radio_need "bluetoothd has ended" await 20 is_gone "$RADIO_BLUETOOTHD_PID"
+	RADIO_BLUETOOTHD_PID=
+}
+
+# as_nobody COMMAND...: without root, groups or any capability, nor a way back.
+as_nobody() {
+	setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all \
+		--bounding-set=-all --no-new-privs -- "$@"
+}
