@@ -64,6 +64,7 @@ struct adapter {
 	struct mgmt_call *mgmt;
 	struct event *timer; /* off: the grace; on: the next try */
 	unsigned int retry_ms;
+	uint64_t settled_ms; /* when bluetoothd has done with it */
 	char complaint[ERROR_TEXT_BYTES]; /* logged already */
 };
 
@@ -297,7 +298,7 @@ static void advance(struct adapter *adapter)
 	struct error error;
 	int code;
 
-	if (adapter->call || adapter->mgmt || !adapter->todo)
+	if (adapter->call || adapter->mgmt)
 		return;
 	event_del(adapter->timer);
 	for (unsigned int bit = 1; bit <= ADAPTER_STEPS_ALL; bit <<= 1) {
@@ -509,6 +510,7 @@ static void on_absent(evutil_socket_t fd, short what, void *arg)
 static void take_power(struct adapter *adapter)
 {
 	if (adapter->now.is_powered) {
+		adapter->settled_ms = loop_now_ms() + GRACE_MS;
 		begin(adapter);
 	} else {
 		cancel_steps(adapter);
@@ -622,7 +624,7 @@ int adapter_list_take_removed(struct adapter_list *list,
 			continue;
 		is_chosen = adapter->is_chosen;
 		if (is_chosen)
-			log_info("adapter %s: unplugged", adapter->name);
+			log_info("adapter %s: gone", adapter->name);
 		adapter_free(adapter);
 		adapter = NULL;
 		check_presence(list);
@@ -633,13 +635,18 @@ int adapter_list_take_removed(struct adapter_list *list,
 }
 
 /*
- * It was on and something switched it off. With a time limit set by another
- * program that was probably the limit, and it is set right again, once: the
- * limit is gone then. Without, somebody wanted it so.
+ * It was on and something switched it off. bluetoothd itself does when it
+ * takes an adapter over, and mostly puts it right again (bluez src/adapter.c,
+ * adapter_register): look again a little later. With a time limit set by
+ * another program that was probably the limit, and it is set right, once: the
+ * limit is gone then. Else somebody wanted it so.
  */
 static void take_hidden(struct adapter *adapter)
 {
-	if (adapter->now.timeout_s) {
+	if (loop_now_ms() < adapter->settled_ms) {
+		adapter->todo |= ADAPTER_STEP_DISCOVERABLE;
+		add_timer(adapter->timer, RETRY_FIRST_MS);
+	} else if (adapter->now.timeout_s) {
 		log_info("adapter %s: no longer discoverable after another "
 			 "program's limit of %u s; making it discoverable "
 			 "again",

@@ -613,6 +613,9 @@ static size_t next_component(const char **cursor)
 
 static bool path_is_same(const char *a, const char *b)
 {
+	/* A quick no: parse_path saw to it that the last part is a name. */
+	if (strcmp(strrchr(a, '/'), strrchr(b, '/')) != 0)
+		return false;
 	for (;;) {
 		size_t a_length = next_component(&a);
 		size_t b_length = next_component(&b);

@@ -9,7 +9,7 @@
 enum command_status {
 	COMMAND_STATUS_OK = 0,
 	COMMAND_STATUS_FAILED = 1, /* the work failed */
-	COMMAND_STATUS_USAGE = 2,  /* usage or configuration error */
+	COMMAND_STATUS_USAGE = 2, /* usage or configuration error */
 };
 
 struct command_options {

@@ -57,6 +57,7 @@ struct draft {
 	unsigned int line;
 	unsigned int lines[KEY_COUNT]; /* 0: not given */
 	bool is_valid[KEY_COUNT]; /* given, and understood */
+	bool is_meant[KEY_COUNT]; /* by a line that was refused */
 	struct config_gateway gateway;
 	struct config_route route;
 };
@@ -218,19 +219,19 @@ static int check_shown_text(const char *text, struct error *error)
 	const unsigned char *c = (const unsigned char *)text;
 
 	if (!*c)
-		return error_set(error, -EINVAL, "is empty");
+		return error_set(error, -EINVAL, "empty");
 	while (*c) {
 		size_t length = utf8_length(c);
 
 		if (!length)
 			return error_set(error, -EINVAL,
-					 "is not UTF-8 text (byte 0x%02x); "
+					 "not UTF-8 text (byte 0x%02x); "
 					 "save the file as UTF-8",
 					 *c);
 		/* C0, DEL and C1 (U+0080 to U+009F). */
 		if (*c < ' ' || *c == 0x7f || (*c == 0xc2 && c[1] < 0xa0))
 			return error_set(error, -EINVAL,
-					 "has a control character in it");
+					 "a control character in it");
 		c += length;
 	}
 	return 0;
@@ -262,9 +263,8 @@ static int parse_shown_text(const struct key_info *key, const char *value,
 	if (code == 0)
 		code = check_shown_text(text, error);
 	if (code == 0 && strlen(text) > bytes_max)
-		code = error_set(error, -EINVAL,
-				 "is %zu bytes long; at most %zu", strlen(text),
-				 bytes_max);
+		code = error_set(error, -EINVAL, "%zu bytes long; at most %zu",
+				 strlen(text), bytes_max);
 	if (code < 0) {
 		free(text);
 		return error_prefix(error, code, "%s", key->name);
@@ -492,43 +492,68 @@ static enum key find_key(const char *name)
 	return key;
 }
 
+/* The key that @text starts with, before white space, '=' or ':'. */
+static enum key first_word(const char *text)
+{
+	char word[CONFIG_LINE_BYTES_MAX + 1];
+
+	snprintf(word, sizeof(word), "%.*s", (int)strcspn(text, " \t=:"), text);
+	return find_key(word);
+}
+
+/* So that a refused 'listen' is not reported as a missing one, too. */
+static void mark_meant(struct loader *loader, enum key key)
+{
+	if (key < KEY_COUNT && loader->current)
+		loader->current->is_meant[key] = true;
+}
+
+static void refuse_unknown_key(struct loader *loader, const struct draft *draft,
+			       const char *name)
+{
+	const char *words[KEY_COUNT + 1];
+	char title[TITLE_BYTES];
+	struct error error;
+	const char *near;
+	size_t count = 0;
+
+	for (enum key key = 0; key < KEY_COUNT; key++) {
+		if (keys[key].sections & 1u << draft->section)
+			words[count++] = keys[key].name;
+	}
+	words[count] = NULL;
+	near = address_suggest(name, words);
+	if (near)
+		mark_meant(loader, find_key(near));
+	address_error_choice(&error, name, words, "unknown key '%.60s' in %s",
+			     name, title_of(draft, title, sizeof(title)));
+	note(loader, loader->line, "%s", error.text);
+}
+
 /* A key that is none, or none of this section's. */
 static void refuse_key(struct loader *loader, const struct draft *draft,
 		       const char *name)
 {
-	const char *words[KEY_COUNT + 1];
 	enum key key = find_key(name);
+	enum key word = first_word(name);
 	char title[TITLE_BYTES];
-	struct error error;
-	size_t count = 0;
-	size_t word_length = strcspn(name, " \t");
-	char word[CONFIG_LINE_BYTES_MAX + 1];
 
-	/* inih takes a colon for '=', so that "listen tcp:80" has a key. */
-	snprintf(word, sizeof(word), "%.*s", (int)word_length, name);
-	if (name[word_length] && find_key(word) < KEY_COUNT) {
-		note(loader, loader->line, "no '=' after '%s'", word);
-		return;
-	}
-	title_of(draft, title, sizeof(title));
 	if (key < KEY_COUNT) {
 		const char *place = keys[key].sections & IN_ROUTE
 					    ? "each [route NAME]"
 					    : "[gateway]";
 
 		note(loader, loader->line,
-		     "'%s' cannot be in %s; it goes into %s", name, title,
-		     place);
-		return;
+		     "'%s' cannot be in %s; it goes into %s", name,
+		     title_of(draft, title, sizeof(title)), place);
+	} else if (word < KEY_COUNT) {
+		/* inih takes a colon for '=': "listen tcp:80" has a key. */
+		note(loader, loader->line, "no '=' after '%s'",
+		     keys[word].name);
+		mark_meant(loader, word);
+	} else {
+		refuse_unknown_key(loader, draft, name);
 	}
-	for (key = 0; key < KEY_COUNT; key++) {
-		if (keys[key].sections & 1u << draft->section)
-			words[count++] = keys[key].name;
-	}
-	words[count] = NULL;
-	address_error_choice(&error, name, words, "unknown key '%.60s' in %s",
-			     name, title);
-	note(loader, loader->line, "%s", error.text);
 }
 
 /*
@@ -775,11 +800,35 @@ static void read_header(struct loader *loader, char *text)
 /* inih says nothing about a line that it makes nothing of. */
 static void finish_pending(struct loader *loader)
 {
-	if (loader->pending[0] && !loader->is_skipping)
-		note(loader, loader->line,
-		     "'%s' is no 'key = value', no [section] and no comment",
-		     loader->pending);
+	enum key key = first_word(loader->pending);
+
+	if (loader->pending[0] && !loader->is_skipping) {
+		if (key < KEY_COUNT)
+			note(loader, loader->line, "no '=' after '%s'",
+			     keys[key].name);
+		else
+			note(loader, loader->line,
+			     "'%s' is no 'key = value', no [section] and no "
+			     "comment",
+			     loader->pending);
+		mark_meant(loader, key);
+	}
 	loader->pending[0] = '\0';
+}
+
+/* After a line that was not read: what would be blamed on its absence. */
+static void skip_line(struct loader *loader, const char *text, size_t length)
+{
+	char start[32];
+
+	if (length && *text == '[') {
+		loader->current = NULL;
+		loader->is_skipping = true;
+		return;
+	}
+	snprintf(start, sizeof(start), "%.*s", (int)(length < 31 ? length : 31),
+		 text);
+	mark_meant(loader, first_word(start));
 }
 
 static bool has_bad_bytes(struct loader *loader, const char *text,
@@ -833,22 +882,25 @@ static bool prepare_line(struct loader *loader, const char *text, size_t length,
 			 char *buffer, size_t room)
 {
 	size_t limit = CONFIG_LINE_BYTES_MAX;
+	bool is_bad;
 
-	if (has_bad_bytes(loader, text, length))
-		return false;
+	is_bad = has_bad_bytes(loader, text, length);
 	while (length && (*text == ' ' || *text == '\t')) {
 		text++;
 		length--;
 	}
 	while (length && (text[length - 1] == ' ' || text[length - 1] == '\t'))
 		length--;
-	if (!length || *text == ';' || *text == '#')
+	if (is_bad)
+		skip_line(loader, text, length);
+	if (is_bad || !length || *text == ';' || *text == '#')
 		return false;
 	if (room < limit + 2)
 		limit = room - 2;
 	if (length > limit) {
 		note(loader, loader->line,
 		     "the line is %zu bytes long; at most %zu", length, limit);
+		skip_line(loader, text, length);
 		return false;
 	}
 	memcpy(buffer, text, length);
@@ -908,8 +960,10 @@ static unsigned int line_of(const struct loader *loader,
 
 static void check_missing(struct loader *loader, const struct draft *draft)
 {
-	bool has_listen = draft->lines[KEY_LISTEN];
-	bool has_connect = draft->lines[KEY_CONNECT];
+	bool has_listen = draft->lines[KEY_LISTEN] ||
+			  draft->is_meant[KEY_LISTEN];
+	bool has_connect = draft->lines[KEY_CONNECT] ||
+			   draft->is_meant[KEY_CONNECT];
 	char title[TITLE_BYTES];
 
 	if (has_listen && has_connect)

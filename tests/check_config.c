@@ -1,0 +1,672 @@
+/* SPDX-License-Identifier: MIT */
+/* Run from the root of the source tree: tests/config and conf are read. */
+#include "config.h"
+
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "command.h"
+
+/* What one run said: the printed config, or the errors, a line each. */
+struct outcome {
+	int code;
+	unsigned int errors;
+	char *text;
+	size_t bytes;
+	FILE *stream;
+};
+
+static void on_error(const char *text, void *arg)
+{
+	struct outcome *outcome = arg;
+
+	outcome->errors++;
+	fprintf(outcome->stream, "%s\n", text);
+}
+
+static void outcome_open(struct outcome *outcome)
+{
+	memset(outcome, 0, sizeof(*outcome));
+	outcome->stream = open_memstream(&outcome->text, &outcome->bytes);
+	ck_assert_ptr_nonnull(outcome->stream);
+}
+
+static void outcome_close(struct outcome *outcome, int code,
+			  struct config *config)
+{
+	outcome->code = code;
+	ck_assert_int_eq(code == 0, config != NULL);
+	ck_assert_int_eq(code == 0, outcome->errors == 0);
+	if (config)
+		ck_assert_int_eq(config_print(config, outcome->stream), 0);
+	config_free(config);
+	fclose(outcome->stream);
+}
+
+static struct outcome parse(const char *name, const char *data, size_t size)
+{
+	struct outcome outcome;
+	struct config *config;
+	int code;
+
+	outcome_open(&outcome);
+	code = config_parse(name, data, size, &config, on_error, &outcome);
+	outcome_close(&outcome, code, config);
+	return outcome;
+}
+
+static struct outcome load(const char *path)
+{
+	struct outcome outcome;
+	struct config *config;
+	int code;
+
+	outcome_open(&outcome);
+	code = config_load(path, &config, on_error, &outcome);
+	outcome_close(&outcome, code, config);
+	return outcome;
+}
+
+static struct config *parse_good(const char *data)
+{
+	struct outcome outcome;
+	struct config *config;
+	int code;
+
+	outcome_open(&outcome);
+	code = config_parse("test", data, strlen(data), &config, on_error,
+			    &outcome);
+	fclose(outcome.stream);
+	ck_assert_msg(code == 0, "%s", outcome.text);
+	free(outcome.text);
+	return config;
+}
+
+static char *read_file(const char *path, size_t *bytes)
+{
+	FILE *file = fopen(path, "r");
+	char *data = malloc(1 << 20);
+
+	ck_assert_msg(file != NULL, "no %s", path);
+	*bytes = fread(data, 1, (1 << 20) - 1, file);
+	data[*bytes] = '\0';
+	fclose(file);
+	return data;
+}
+
+/* ---- goldens -------------------------------------------------------------- */
+
+static void check_golden(const char *path)
+{
+	char expected_path[256];
+	const char *name = strrchr(path, '/') + 1;
+	size_t stem = strlen(path) - strlen("in");
+	size_t bytes, expected_bytes;
+	char *data = read_file(path, &bytes), *expected;
+	struct outcome outcome = parse(name, data, bytes), again;
+
+	snprintf(expected_path, sizeof(expected_path), "%.*s%s", (int)stem,
+		 path, outcome.code ? "err" : "ok");
+	if (access(expected_path, R_OK) < 0)
+		ck_abort_msg("no %s; it would be:\n%s", expected_path,
+			     outcome.text);
+	expected = read_file(expected_path, &expected_bytes);
+	ck_assert_msg(strcmp(outcome.text, expected) == 0,
+		      "%s is not as expected, but:\n%s", path, outcome.text);
+	ck_assert(outcome.code == 0 || outcome.code == -EINVAL);
+	if (outcome.code == 0) {
+		again = parse("again", outcome.text, outcome.bytes);
+		ck_assert_int_eq(again.code, 0);
+		ck_assert_str_eq(again.text, outcome.text);
+		free(again.text);
+	}
+	free(expected);
+	free(outcome.text);
+	free(data);
+}
+
+START_TEST(goldens)
+{
+	glob_t found;
+
+	ck_assert_int_eq(glob("tests/config/*.in", 0, NULL, &found), 0);
+	for (size_t i = 0; i < found.gl_pathc; i++)
+		check_golden(found.gl_pathv[i]);
+	globfree(&found);
+}
+END_TEST
+
+/* A golden whose input is gone would never be looked at again. */
+START_TEST(goldens_have_inputs)
+{
+	glob_t found;
+	char path[256];
+
+	ck_assert_int_eq(glob("tests/config/*.ok", 0, NULL, &found), 0);
+	ck_assert_int_eq(glob("tests/config/*.err", GLOB_APPEND, NULL, &found),
+			 0);
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		const char *name = found.gl_pathv[i];
+
+		snprintf(path, sizeof(path), "%.*s.in",
+			 (int)(strrchr(name, '.') - name), name);
+		ck_assert_msg(access(path, R_OK) == 0, "no %s", path);
+	}
+	globfree(&found);
+}
+END_TEST
+
+/* @text with the comment signs of commented-out examples taken off. */
+static char *uncomment(const char *text)
+{
+	char *out = malloc(strlen(text) + 1), *to = out;
+	bool is_line_start = true;
+
+	for (; *text; text++) {
+		bool is_example = is_line_start && *text == ';' &&
+				  text[1] != ' ' && text[1] != '\n';
+
+		if (!is_example)
+			*to++ = *text;
+		is_line_start = *text == '\n';
+	}
+	*to = '\0';
+	return out;
+}
+
+START_TEST(shipped_examples)
+{
+	glob_t found;
+
+	ck_assert_int_eq(glob("conf/*.conf", 0, NULL, &found), 0);
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		struct outcome outcome = load(found.gl_pathv[i]), again;
+		size_t bytes;
+		char *data, *whole;
+
+		ck_assert_msg(outcome.code == 0, "%s", outcome.text);
+		again = parse("again", outcome.text, outcome.bytes);
+		ck_assert_str_eq(again.text, outcome.text);
+		free(again.text);
+		free(outcome.text);
+		/* What is commented out must work for whoever turns it on. */
+		data = read_file(found.gl_pathv[i], &bytes);
+		whole = uncomment(data);
+		outcome = parse(found.gl_pathv[i], whole, strlen(whole));
+		ck_assert_msg(outcome.code == 0, "%s", outcome.text);
+		free(outcome.text);
+		free(whole);
+		free(data);
+	}
+	globfree(&found);
+}
+END_TEST
+
+/* ---- contents ---------------------------------------------------------------- */
+
+START_TEST(defaults_are_as_documented)
+{
+	struct config *config = parse_good("; one\n[route a]\n"
+					   "listen = rfcomm\nconnect = echo\n");
+	const struct config_route *route = &config->routes[0];
+
+	ck_assert_int_eq(config->gateway.adapter.choice, ADAPTER_CHOICE_ANY);
+	ck_assert_ptr_null(config->gateway.name);
+	ck_assert(config->gateway.is_discoverable);
+	ck_assert_uint_eq(config->route_count, 1);
+	ck_assert_str_eq(route->name, "a");
+	ck_assert_uint_eq(route->line, 2);
+	ck_assert_int_eq(route->listen.kind, ENDPOINT_KIND_RFCOMM);
+	ck_assert_uint_eq(route->listen.rfcomm.channel, 0);
+	ck_assert_int_eq(route->connect.kind, ENDPOINT_KIND_ECHO);
+	ck_assert_str_eq(route->service_name, "a");
+	ck_assert_int_eq(address_uuid_short(&route->service_uuid), 0x1101);
+	ck_assert_int_eq(route->security, SECURITY_LEVEL_MEDIUM);
+	ck_assert_uint_eq(route->max_sessions, 0);
+	ck_assert_uint_eq(route->connect_timeout_ms, 10000);
+	ck_assert_uint_eq(route->linger_ms, 2000);
+	ck_assert_uint_eq(route->drain_timeout_ms, 5000);
+	config_free(config);
+	config_free(NULL);
+}
+END_TEST
+
+START_TEST(values_are_understood)
+{
+	struct config *config = parse_good("[gateway]\nadapter = hci3\n"
+					   "name = \"N \\; n\"\n"
+					   "discoverable = no\n"
+					   "[defaults]\nlinger = 1h\n"
+					   "[route a]\nlisten = rfcomm:9\n"
+					   "connect = tcp:h:1\n"
+					   "service-name = S\n"
+					   "service-uuid = 0x1105\n"
+					   "adapter = 00:11:22:33:44:55\n"
+					   "security = low\n"
+					   "max-sessions = 10000\n"
+					   "connect-timeout = 24s\n"
+					   "drain-timeout = 0s\n");
+	const struct config_route *route = &config->routes[0];
+
+	ck_assert_int_eq(config->gateway.adapter.choice, ADAPTER_CHOICE_INDEX);
+	ck_assert_uint_eq(config->gateway.adapter.index, 3);
+	ck_assert_str_eq(config->gateway.name, "N ; n");
+	ck_assert(!config->gateway.is_discoverable);
+	ck_assert_uint_eq(route->listen.rfcomm.channel, 9);
+	ck_assert_str_eq(route->connect.tcp.host, "h");
+	ck_assert_str_eq(route->service_name, "S");
+	ck_assert_int_eq(address_uuid_short(&route->service_uuid), 0x1105);
+	ck_assert_int_eq(route->adapter.choice, ADAPTER_CHOICE_ADDRESS);
+	ck_assert_int_eq(route->adapter.address.octets[5], 0x55);
+	ck_assert_int_eq(route->security, SECURITY_LEVEL_LOW);
+	ck_assert_uint_eq(route->max_sessions, 10000);
+	ck_assert_uint_eq(route->connect_timeout_ms, 24000);
+	ck_assert_uint_eq(route->linger_ms, 3600000);
+	ck_assert_uint_eq(route->drain_timeout_ms, 0);
+	config_free(config);
+}
+END_TEST
+
+/* ---- size and time ------------------------------------------------------------- */
+
+static double seconds_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static char *many_routes(unsigned int count, const char *listen)
+{
+	char *data = malloc((size_t)count * 128);
+	size_t used = 0;
+
+	for (unsigned int i = 0; i < count; i++)
+		used += (size_t)sprintf(data + used,
+					"[route r%u]\nlisten = %s%u\n"
+					"connect = pty:/run/btgate/p%u\n",
+					i, listen, i + 1, i);
+	return data;
+}
+
+START_TEST(a_thousand_routes)
+{
+	char *data = many_routes(1000, "tcp:");
+	double start = seconds_now();
+	struct outcome outcome = parse("many", data, strlen(data));
+
+	ck_assert_int_eq(outcome.code, 0);
+	/* 0.05 s here; the bound is for valgrind on a slow machine. */
+	ck_assert_double_lt(seconds_now() - start, 60);
+	free(outcome.text);
+	free(data);
+}
+END_TEST
+
+START_TEST(too_many_routes)
+{
+	char *data = many_routes(5000, "tcp:");
+	struct outcome outcome = parse("many", data, strlen(data));
+
+	ck_assert_int_eq(outcome.code, -EINVAL);
+	ck_assert_str_eq(outcome.text, "many:12289: more than 4096 routes\n");
+	free(outcome.text);
+	free(data);
+}
+END_TEST
+
+START_TEST(too_many_errors)
+{
+	enum {
+		LINES = 3000
+	};
+	char *data = malloc(LINES * 2 + 1);
+	struct outcome outcome;
+
+	for (size_t i = 0; i < LINES; i++)
+		memcpy(data + 2 * i, "x\n", 3);
+	outcome = parse("x", data, 2 * LINES);
+	ck_assert_int_eq(outcome.code, -EINVAL);
+	ck_assert_uint_eq(outcome.errors, 1001);
+	ck_assert_ptr_nonnull(
+		strstr(outcome.text, "x: 2000 more errors are not shown\n"));
+	free(outcome.text);
+	free(data);
+}
+END_TEST
+
+START_TEST(one_line_of_ten_megabytes)
+{
+	size_t size = 10 << 20;
+	char *data = malloc(size);
+	struct outcome outcome;
+
+	memset(data, 'a', size);
+	outcome = parse("x", data, size);
+	ck_assert_str_eq(outcome.text,
+			 "x:1: the line is 10485760 bytes long; at most 198\n");
+	free(outcome.text);
+	free(data);
+}
+END_TEST
+
+/* The tail of a long line must not become a line of its own (inih would). */
+START_TEST(long_lines_have_no_tail)
+{
+	for (size_t length = 190; length < 210; length++) {
+		char data[512] = "[route a]\nlisten = rfcomm\n"
+				 "connect = echo\nservice-name = ";
+		struct outcome outcome;
+		size_t used = strlen(data) - strlen("service-name = ");
+
+		for (size_t i = strlen(data); i < used + length; i++)
+			data[i] = (i - used) % 20 ? 'n' : ' ';
+		strcpy(data + used + length, "\nlinger = 1s\n");
+		outcome = parse("x", data, strlen(data));
+		ck_assert_uint_eq(outcome.errors, 1);
+		if (length <= 198)
+			ck_assert_ptr_nonnull(strstr(
+				outcome.text, " bytes long; at most 128\n"));
+		else
+			ck_assert_ptr_nonnull(strstr(
+				outcome.text, " bytes long; at most 198\n"));
+		free(outcome.text);
+	}
+}
+END_TEST
+
+/* ---- files -------------------------------------------------------------------------- */
+
+static char directory[64];
+
+static void make_directory(void)
+{
+	strcpy(directory, "/tmp/check_config.XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+}
+
+static void remove_directory(void)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "rm -rf '%s'", directory);
+	ck_assert_int_eq(system(command), 0);
+}
+
+static const char *in_directory(const char *name)
+{
+	static char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	return path;
+}
+
+static const char *write_file(const char *name, const char *data)
+{
+	const char *path = in_directory(name);
+	FILE *file = fopen(path, "w");
+
+	ck_assert_ptr_nonnull(file);
+	fputs(data, file);
+	fclose(file);
+	return path;
+}
+
+/* That loading @path gives @code and one error, "PATH: TEXT". */
+static void check_unreadable(const char *path, int code, const char *text)
+{
+	struct outcome outcome = load(path);
+	char expected[512];
+
+	snprintf(expected, sizeof(expected), "%s: %s\n", path, text);
+	ck_assert_str_eq(outcome.text, expected);
+	ck_assert_int_eq(outcome.code, code);
+	free(outcome.text);
+}
+
+START_TEST(files_that_are_none)
+{
+	const char *path = in_directory("fifo");
+
+	check_unreadable(in_directory("missing"), -ENOENT,
+			 "cannot read it: No such file or directory; create "
+			 "it, or name another with -c FILE");
+	check_unreadable(directory, -EISDIR,
+			 "cannot read it: Is a directory; name another with "
+			 "-c FILE");
+	check_unreadable("/dev/zero", -ENOTSUP,
+			 "is a device or socket and not a file; name another "
+			 "with -c FILE");
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	check_unreadable(path, -ENOTSUP,
+			 "is a FIFO and not a file; name another with -c FILE");
+}
+END_TEST
+
+START_TEST(file_without_permission)
+{
+	const char *path = write_file("secret", "");
+
+	chmod(path, 0);
+	/* Root reads everything; the sentence is the same for all. */
+	if (geteuid() == 0 && setuid(65534) < 0)
+		return;
+	chmod(directory, 0755);
+	if (access(path, F_OK) < 0)
+		return;
+	check_unreadable(path, -EACCES,
+			 "cannot read it: Permission denied; make it readable "
+			 "for the user that runs btgate");
+}
+END_TEST
+
+START_TEST(file_that_is_too_large)
+{
+	const char *path = write_file("large", "[gateway]\n");
+	struct outcome outcome;
+
+	ck_assert_int_eq(truncate(path, (16 << 20) + 1), 0);
+	check_unreadable(path, -EFBIG,
+			 "is larger than 16 MB; that is no configuration");
+	/* One byte less is read, and is bad for what is in it. */
+	ck_assert_int_eq(truncate(path, 16 << 20), 0);
+	outcome = load(path);
+	ck_assert_int_eq(outcome.code, -EINVAL);
+	free(outcome.text);
+}
+END_TEST
+
+static void *write_slowly(void *arg)
+{
+	static const char *const parts[] = {
+		"[route a]\nlis", "ten = rfcomm\nconn", "ect = echo\n"};
+	int fd = *(int *)arg;
+
+	for (size_t i = 0; i < 3; i++) {
+		usleep(50000);
+		if (write(fd, parts[i], strlen(parts[i])) < 0)
+			break;
+	}
+	close(fd);
+	return NULL;
+}
+
+START_TEST(pipe_on_standard_input)
+{
+	struct outcome outcome;
+	pthread_t writer;
+	int ends[2];
+
+	ck_assert_int_eq(pipe(ends), 0);
+	ck_assert_int_eq(dup2(ends[0], 0), 0);
+	pthread_create(&writer, NULL, write_slowly, &ends[1]);
+	outcome = load("/dev/stdin");
+	pthread_join(writer, NULL);
+	ck_assert_msg(outcome.code == 0, "%s", outcome.text);
+	ck_assert_ptr_nonnull(strstr(outcome.text, "[route a]"));
+	free(outcome.text);
+	close(ends[0]);
+}
+END_TEST
+
+START_TEST(print_reports_a_full_disk)
+{
+	struct config *config = parse_good(
+		"[route a]\nlisten = rfcomm\nconnect = echo\n");
+	FILE *full = fopen("/dev/full", "w");
+
+	ck_assert_ptr_nonnull(full);
+	ck_assert_int_eq(config_print(config, full), -ENOSPC);
+	fclose(full);
+	config_free(config);
+}
+END_TEST
+
+/* ---- the command ------------------------------------------------------------------- */
+
+/* btgate check on @data, with its outputs in files "out" and "err". */
+static int run_check(const char *path)
+{
+	struct command_options options = {.config_path = path};
+	int status, out = dup(1), err = dup(2);
+
+	fflush(stdout);
+	ck_assert_ptr_nonnull(freopen(in_directory("out"), "w", stdout));
+	ck_assert_ptr_nonnull(freopen(in_directory("err"), "w", stderr));
+	status = command_check(&options);
+	fflush(stdout);
+	fflush(stderr);
+	dup2(out, 1);
+	dup2(err, 2);
+	close(out);
+	close(err);
+	return status;
+}
+
+static void check_output(const char *name, const char *expected)
+{
+	size_t bytes;
+	char *text = read_file(in_directory(name), &bytes);
+
+	ck_assert_str_eq(text, expected);
+	free(text);
+}
+
+START_TEST(command_prints_what_it_understood)
+{
+	size_t bytes;
+	char *expected;
+
+	ck_assert_int_eq(run_check("tests/config/minimal.in"),
+			 COMMAND_STATUS_OK);
+	expected = read_file("tests/config/minimal.ok", &bytes);
+	check_output("out", expected);
+	check_output("err", "");
+	free(expected);
+}
+END_TEST
+
+START_TEST(command_counts_errors)
+{
+	ck_assert_int_eq(run_check("tests/config/missing.in"),
+			 COMMAND_STATUS_USAGE);
+	check_output("out", "");
+	check_output("err",
+		     "tests/config/missing.in:1: [route a] needs 'listen' and "
+		     "'connect'\n"
+		     "tests/config/missing.in:2: [route b] needs 'connect'\n"
+		     "tests/config/missing.in:4: [route c] needs 'listen'\n"
+		     "tests/config/missing.in:7: 'listen' has no value\n"
+		     "tests/config/missing.in:8: 'connect' has no value\n"
+		     "tests/config/missing.in: 5 errors; it cannot be used\n");
+	ck_assert_int_eq(run_check("tests/config/empty.in"),
+			 COMMAND_STATUS_USAGE);
+	check_output("err",
+		     "tests/config/empty.in: no routes; add one, like [route "
+		     "echo] with 'listen = rfcomm' and 'connect = echo'\n"
+		     "tests/config/empty.in: 1 error; it cannot be used\n");
+}
+END_TEST
+
+START_TEST(command_says_what_to_do_without_a_file)
+{
+	ck_assert_int_eq(run_check("/nonexistent/btgate.conf"),
+			 COMMAND_STATUS_USAGE);
+	check_output("err", "/nonexistent/btgate.conf: cannot read it: No such "
+			    "file or directory; create it, or name another "
+			    "with -c FILE\n");
+}
+END_TEST
+
+START_TEST(command_reports_a_full_disk)
+{
+	struct command_options options = {"tests/config/minimal.in"};
+
+	ck_assert_ptr_nonnull(freopen("/dev/full", "w", stdout));
+	ck_assert_ptr_nonnull(freopen(in_directory("err"), "w", stderr));
+	ck_assert_int_eq(command_check(&options), COMMAND_STATUS_FAILED);
+	fflush(stderr);
+	check_output("err", "cannot write to standard output: No space left "
+			    "on device\n");
+}
+END_TEST
+
+static TCase *contents_tests(void)
+{
+	TCase *test = tcase_create("contents");
+
+	tcase_set_timeout(test, 240);
+	tcase_add_test(test, goldens);
+	tcase_add_test(test, goldens_have_inputs);
+	tcase_add_test(test, shipped_examples);
+	tcase_add_test(test, defaults_are_as_documented);
+	tcase_add_test(test, values_are_understood);
+	tcase_add_test(test, a_thousand_routes);
+	tcase_add_test(test, too_many_routes);
+	tcase_add_test(test, too_many_errors);
+	tcase_add_test(test, one_line_of_ten_megabytes);
+	tcase_add_test(test, long_lines_have_no_tail);
+	return test;
+}
+
+static TCase *file_tests(void)
+{
+	TCase *test = tcase_create("files");
+
+	tcase_set_timeout(test, 240);
+	tcase_add_unchecked_fixture(test, make_directory, remove_directory);
+	tcase_add_test(test, files_that_are_none);
+	tcase_add_test(test, file_without_permission);
+	tcase_add_test(test, file_that_is_too_large);
+	tcase_add_test(test, pipe_on_standard_input);
+	tcase_add_test(test, print_reports_a_full_disk);
+	tcase_add_test(test, command_prints_what_it_understood);
+	tcase_add_test(test, command_counts_errors);
+	tcase_add_test(test, command_says_what_to_do_without_a_file);
+	tcase_add_test(test, command_reports_a_full_disk);
+	return test;
+}
+
+int main(void)
+{
+	Suite *suite = suite_create("config");
+	SRunner *runner;
+	int failed;
+
+	suite_add_tcase(suite, contents_tests());
+	suite_add_tcase(suite, file_tests());
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
