@@ -64,6 +64,7 @@ struct adapter {
 	struct mgmt_call *mgmt;
 	struct event *timer; /* off: the grace; on: the next try */
 	unsigned int retry_ms;
+	bool is_reported; /* as reachable, since it was powered on */
 	uint64_t settled_ms; /* when bluetoothd has done with it */
 	char complaint[ERROR_TEXT_BYTES]; /* logged already */
 };
@@ -319,13 +320,16 @@ static void advance(struct adapter *adapter)
 		return;
 	}
 	adapter->complaint[0] = '\0';
-	log_reachable(adapter);
+	if (!adapter->is_reported)
+		log_reachable(adapter);
+	adapter->is_reported = true;
 }
 
 static void begin(struct adapter *adapter)
 {
 	cancel_steps(adapter);
 	adapter->todo = ADAPTER_STEPS_ALL;
+	adapter->is_reported = false;
 	advance(adapter);
 }
 
@@ -405,7 +409,8 @@ static struct adapter *find(struct adapter_list *list, const char *path)
 {
 	struct adapter *adapter;
 
-	TAILQ_FOREACH (adapter, &list->adapters, link) {
+	for (adapter = TAILQ_FIRST(&list->adapters); adapter;
+	     adapter = TAILQ_NEXT(adapter, link)) {
 		if (strcmp(adapter->path, path) == 0)
 			return adapter;
 	}
@@ -468,7 +473,8 @@ static bool has_chosen(const struct adapter_list *list)
 {
 	const struct adapter *adapter;
 
-	TAILQ_FOREACH (adapter, &list->adapters, link) {
+	for (adapter = TAILQ_FIRST(&list->adapters); adapter;
+	     adapter = TAILQ_NEXT(adapter, link)) {
 		if (adapter->is_chosen)
 			return true;
 	}
@@ -697,7 +703,8 @@ unsigned int adapter_list_powered(const struct adapter_list *list)
 	const struct adapter *adapter;
 	unsigned int count = 0;
 
-	TAILQ_FOREACH (adapter, &list->adapters, link)
+	for (adapter = TAILQ_FIRST(&list->adapters); adapter;
+	     adapter = TAILQ_NEXT(adapter, link))
 		count += adapter->is_chosen && adapter->now.is_powered;
 	return count;
 }

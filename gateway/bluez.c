@@ -131,7 +131,8 @@ static void records_end(struct bluez *bluez, const char *reason)
 {
 	struct bluez_record *record;
 
-	TAILQ_FOREACH (record, &bluez->records, link) {
+	for (record = TAILQ_FIRST(&bluez->records); record;
+	     record = TAILQ_NEXT(record, link)) {
 		if (record->state != RECORD_STATE_OVER)
 			record_set_state(record, RECORD_STATE_OVER,
 					 error_set(&record->error, -ECONNRESET,

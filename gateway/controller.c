@@ -2,6 +2,8 @@
 #include "controller.h"
 
 #include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -10,7 +12,6 @@
 
 #include <bluetooth/bluetooth.h>
 #include <bluetooth/hci.h>
-#include <bluetooth/hci_lib.h>
 
 #include "error.h"
 
@@ -20,38 +21,69 @@ static void from_bdaddr(const bdaddr_t *from, struct address_bluetooth *to)
 		to->octets[i] = from->b[sizeof(to->octets) - 1 - i];
 }
 
+static int open_hci(void)
+{
+	return socket(AF_BLUETOOTH, SOCK_RAW | SOCK_CLOEXEC, BTPROTO_HCI);
+}
+
+/*
+ * Also of one that is down, which hci_devba(3) refuses. False for one that is
+ * not there, or was never up: its address is not known yet.
+ */
+static bool get_address(int fd, uint16_t index, struct address_bluetooth *out)
+{
+	const struct address_bluetooth none = {{0}};
+	struct hci_dev_info info = {.dev_id = index};
+
+	if (ioctl(fd, HCIGETDEVINFO, &info) < 0)
+		return false;
+	from_bdaddr(&info.bdaddr, out);
+	return memcmp(out, &none, sizeof(none)) != 0;
+}
+
 size_t controller_list(struct address_bluetooth addresses[CONTROLLERS_MAX])
 {
 	struct hci_dev_list_req *list;
 	size_t count = 0;
-	int fd = socket(AF_BLUETOOTH, SOCK_RAW | SOCK_CLOEXEC, BTPROTO_HCI);
+	int fd = open_hci();
 
 	if (fd < 0)
 		return 0;
-	list = calloc(1, sizeof(*list) + CONTROLLERS_MAX * sizeof(list->dev_req[0]));
+	list = calloc(1, sizeof(*list) +
+				 CONTROLLERS_MAX * sizeof(list->dev_req[0]));
 	if (list) {
 		list->dev_num = CONTROLLERS_MAX;
 		if (ioctl(fd, HCIGETDEVLIST, list) < 0)
 			list->dev_num = 0;
-		for (int i = 0; i < list->dev_num; i++) {
-			struct hci_dev_info info = {
-				.dev_id = list->dev_req[i].dev_id,
-			};
-
-			if (ioctl(fd, HCIGETDEVINFO, &info) == 0)
-				from_bdaddr(&info.bdaddr, &addresses[count++]);
-		}
+		for (int i = 0; i < list->dev_num; i++)
+			if (get_address(fd, list->dev_req[i].dev_id,
+					&addresses[count]))
+				count++;
 	}
 	free(list);
 	close(fd);
 	return count;
 }
 
-int controller_choose(const struct address_adapter *adapter,
-		    struct address_bluetooth *out, struct error *error)
+static int choose_index(uint16_t index, struct address_bluetooth *out,
+			struct error *error)
 {
-	bdaddr_t address;
+	int fd = open_hci();
+	bool is_there = fd >= 0 && get_address(fd, index, out);
 
+	if (fd >= 0)
+		close(fd);
+	if (is_there)
+		return 0;
+	return error_set(error, -ENODEV,
+			 "adapter hci%u is not there; 'bluetoothctl list' "
+			 "shows the adapters of this machine",
+			 index);
+}
+
+int controller_choose(const struct address_adapter *adapter,
+		      struct address_bluetooth *out, struct error *error)
+{
 	memset(out, 0, sizeof(*out));
 	switch (adapter->choice) {
 	case ADAPTER_CHOICE_ANY:
@@ -60,13 +92,7 @@ int controller_choose(const struct address_adapter *adapter,
 		*out = adapter->address;
 		return 0;
 	case ADAPTER_CHOICE_INDEX:
-		break;
+		return choose_index(adapter->index, out, error);
 	}
-	if (hci_devba(adapter->index, &address) < 0)
-		return error_set(error, -ENODEV,
-				 "adapter hci%u is not there; 'bluetoothctl "
-				 "list' shows the adapters of this machine",
-				 adapter->index);
-	from_bdaddr(&address, out);
-	return 0;
+	return -EINVAL;
 }

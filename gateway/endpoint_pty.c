@@ -7,12 +7,13 @@
  * and which programs have it open), and the target with its one stream.
  *
  * What was measured (Linux 6.18):
- * - A raw slave that nobody reads keeps 13.5 to 21.5 KiB (4095 bytes in the
- *   line discipline, the rest in flip buffers: 13824 bytes of large writes,
- *   20480 of small ones). Then write(2) gives EAGAIN, POLLOUT goes with it and
- *   comes back when a program reads: level-triggered EV_WRITE does not spin.
- *   A program that asks for lines (ICANON) and ends none never pushes back:
- *   its line discipline drops what is more than 4095 bytes, as on any tty.
+ * - A raw slave that nobody reads keeps 8 to 21 KiB: 4095 bytes in the line
+ *   discipline, the rest in flip buffers; 9.5 KiB of one large write, 13.5 KiB
+ *   of large ones that go on, 20 KiB of small ones. Then write(2) gives EAGAIN;
+ *   POLLOUT goes with it and comes back when a program reads, so that a
+ *   level-triggered EV_WRITE neither spins nor is forgotten. A program that
+ *   asks for lines (ICANON) and gets no end of line never pushes back: its
+ *   line discipline drops what is more than 4095 bytes, as on any tty.
  * - The bytes stay when the last slave closes.
  * - inotify merges equal events that follow each other: two opens can show as
  *   one. Counting them goes wrong; see port_look for what does not.
@@ -209,7 +210,7 @@ static int path_link(struct pty_path *path, const char *slave,
  * When to look again after a program closed the slave: the event comes before
  * the close has its effect (fs/file_table.c: fsnotify_close, then release).
  */
-static const unsigned int port_recheck_ms[] = {10, 200};
+static const unsigned int port_recheck_ms[] = {10, 100, 900};
 
 #define PORT_RECHECKS (sizeof(port_recheck_ms) / sizeof(port_recheck_ms[0]))
 
@@ -360,11 +361,10 @@ static void port_update(struct pty_port *port)
 	bool opened, closed;
 
 	port_drain_events(port, &opened, &closed);
-	if (opened && !closed && !is_hung_up(port->slave_fd)) {
-		port_set_open(port, true);
-	} else if (opened || closed) {
+	if (closed)
 		port_probe(port);
-	}
+	else if (opened)
+		port_set_open(port, true);
 }
 
 static void port_notified(evutil_socket_t fd, short what, void *arg)

@@ -119,7 +119,8 @@ static void settle(struct publisher *publisher)
 
 	if (publisher->is_settled || !*bluez_reason(publisher->bluez))
 		return;
-	TAILQ_FOREACH (publication, &publisher->publications, link) {
+	for (publication = TAILQ_FIRST(&publisher->publications); publication;
+	     publication = TAILQ_NEXT(publication, link)) {
 		if (!publication->is_answered)
 			return;
 	}
@@ -319,7 +320,8 @@ static void run_round(void *arg)
 
 	if (!*bluez_reason(publisher->bluez))
 		return;
-	TAILQ_FOREACH (publication, &publisher->publications, link) {
+	for (publication = TAILQ_FIRST(&publisher->publications); publication;
+	     publication = TAILQ_NEXT(publication, link)) {
 		if (publication->is_due)
 			start(publication);
 	}
@@ -330,7 +332,8 @@ static void begin_round(struct publisher *publisher)
 {
 	struct publication *publication;
 
-	TAILQ_FOREACH (publication, &publisher->publications, link) {
+	for (publication = TAILQ_FIRST(&publisher->publications); publication;
+	     publication = TAILQ_NEXT(publication, link)) {
 		if (publication->record || publication->local)
 			continue;
 		publication->is_due = true;

@@ -17,6 +17,10 @@
 # RADIO_SSP=on before radio_up, which then should pair fresh controllers only.
 : "${RADIO_SSP:=off}"
 
+# How long the radio's own parts may take to come up or go.  Seconds at most on an
+# idle machine; an emulated one that has to share its processors took over 30.
+: "${RADIO_PATIENCE_S:=120}"
+
 RADIO_BTVIRT_PID=
 RADIO_BLUETOOTHD_PID=
 RADIO_PASSED=0
@@ -122,7 +126,7 @@ radio_up() {
 dbus_start() {
 	mkdir -p /run/dbus
 	[ -S /run/dbus/system_bus_socket ] || dbus-daemon --system --fork
-	radio_need "the system bus is up" await 10 test -S /run/dbus/system_bus_socket
+	radio_need "the system bus is up" await "$RADIO_PATIENCE_S" test -S /run/dbus/system_bus_socket
 }
 
 # The controllers there are, one "hciN" a line; links ("hci0:11") are not.
@@ -136,21 +140,40 @@ adapters() {
 
 adapter_count_is() { [ "$(adapters | wc -l)" -eq "$1" ]; }
 
+# COUNT adapters, each past the kernel's initial exchange with its controller:
+# only then does it have an address.
+adapters_are_ready() { # COUNT
+	adapter_count_is "$1" && ! hciconfig | grep -q 'BD Address: 00:00:00:00:00:00'
+}
+
 # btvirt_start COUNT [BTVIRT-OPTION...]: e.g. btvirt_start 2 -L (LE only).
 btvirt_start() {
+	local attempt
 	RADIO_BTVIRT_ARGS=("$@")
+	# The kernel gives a controller 10 s to answer its first command and never
+	# asks again ("Opcode 0x0c03 failed: -110", seen when the host had a load of
+	# 8 on two processors).  Fresh controllers get a fresh chance.
+	for attempt in 1 2 3 4 5; do
+		btvirt_launch "$@"
+		await "$((15 + 2 * $1))" adapters_are_ready "$1" && return
+		echo "controllers not ready in time, attempt $attempt; starting them again"
+		radio_unplug
+	done
+	radio_need "$1 controllers are there" false
+}
+
+btvirt_launch() { # COUNT [BTVIRT-OPTION...]
 	LD_PRELOAD=${RADIO_PRELOAD:-} btvirt "${@:2}" "-l$1" \
 		>>"$RADIO_OUT/btvirt.log" 2>&1 &
 	RADIO_BTVIRT_PID=$!
 	disown "$RADIO_BTVIRT_PID" # no notice when it ends, and `wait` does not wait for it
-	radio_need "$1 controllers are there" await 20 adapter_count_is "$1"
 }
 
 # radio_unplug: every controller vanishes, as if its USB stick were pulled.
 radio_unplug() {
 	kill -KILL "$RADIO_BTVIRT_PID"
 	RADIO_BTVIRT_PID=
-	radio_need "the controllers are gone" await 20 adapter_count_is 0
+	radio_need "the controllers are gone" await "$RADIO_PATIENCE_S" adapter_count_is 0
 }
 
 # radio_replug: the same controllers again, set up by bluetoothd if it runs.
@@ -186,7 +209,7 @@ radio_settle() {
 	local adapter
 	for adapter in $(adapters); do
 		radio_need "bluetoothd has powered $adapter" \
-			await 30 adapter_is_powered "${adapter#hci}"
+			await "$RADIO_PATIENCE_S" adapter_is_powered "${adapter#hci}"
 		[ "$RADIO_SSP" = on ] || hciconfig "$adapter" sspmode 0
 	done
 }
@@ -217,7 +240,9 @@ bluetoothd_kill() { bluetoothd_end KILL; }
 
 bluetoothd_end() {
 	kill "-$1" "$RADIO_BLUETOOTHD_PID"
-	radio_need "bluetoothd has ended" await 20 is_gone "$RADIO_BLUETOOTHD_PID"
+	await "$RADIO_PATIENCE_S" is_gone "$RADIO_BLUETOOTHD_PID" ||
+		show "$(cat "/proc/$RADIO_BLUETOOTHD_PID/"{status,wchan,stack,syscall} 2>&1)"
+	radio_need "bluetoothd has ended" is_gone "$RADIO_BLUETOOTHD_PID"
 	RADIO_BLUETOOTHD_PID=
 }
 
