@@ -62,7 +62,7 @@ FUZZ_SECONDS ?= 60
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
 
-.PHONY: all check lint layers fuzz fuzz-corpus install uninstall clean
+.PHONY: all checks check valgrind lint layers fuzz fuzz-corpus install uninstall clean
 all: $(PROGRAM)
 
 $(PROGRAM): $(BUILD)/main.o $(LIBRARY)
@@ -86,18 +86,27 @@ $(BUILD)/tests/%: tests/%.c $(LIBRARY) Makefile | $(BUILD)/tests
 $(BUILD)/tests build-fuzz:
 	$(Q)mkdir -p $@
 
+checks: $(CHECKS)
+
 # Every suite runs, also after one failed; the last line sums up.
 check: $(PROGRAM) $(CHECKS)
 	$(Q)BTGATE=./$(PROGRAM) tests/run-checks $(CHECKS)
+
+# In one process, so that what a suite itself leaves behind is seen too.
+valgrind: $(CHECKS)
+	$(Q)CK_FORK=no CK_DEFAULT_TIMEOUT=0 WRAPPER="valgrind --quiet \
+		--error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite" \
+		tests/run-checks $(CHECKS)
 
 lint: layers
 	$(Q)cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 \
 		--enable=warning,performance,portability -D_GNU_SOURCE \
 		-D'BTGATE_VERSION=""' --suppress=missingIncludeSystem \
 		-Igateway gateway tests/*.c
-	$(Q)clang-format --dry-run --Werror gateway/*.[ch] tests/*.[ch]
-	$(Q)shellcheck -x $$(git ls-files scripts tests .ci | \
-		xargs grep -lE '^#!.*(ba)?sh')
+	$(Q)clang-format --dry-run --Werror gateway/*.[ch] tests/*.[ch] \
+		scripts/radio/*.c
+	$(Q)shellcheck $$(grep -rlE '^#!/bin/(ba)?sh|^# shellcheck shell' \
+		scripts tests .ci)
 
 layers:
 	$(Q)scripts/check-layers

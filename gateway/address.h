@@ -36,8 +36,8 @@ struct address_uuid {
 /* Which local adapter. */
 enum adapter_choice {
 	ADAPTER_CHOICE_ANY,
-	ADAPTER_CHOICE_INDEX,	/* hciN; the number can change on a re-plug */
-	ADAPTER_CHOICE_ADDRESS,	/* survives renumbering */
+	ADAPTER_CHOICE_INDEX, /* hciN; the number can change on a re-plug */
+	ADAPTER_CHOICE_ADDRESS, /* survives renumbering */
 };
 
 struct address_adapter {
@@ -50,17 +50,17 @@ struct address_adapter {
 
 /* What the link must have, as BT_SECURITY means it (bluetooth.h). */
 enum security_level {
-	SECURITY_LEVEL_LOW,	/* encrypted where both ends can */
-	SECURITY_LEVEL_MEDIUM,	/* encrypted, paired */
-	SECURITY_LEVEL_HIGH,	/* and protected against a man in the middle */
-	SECURITY_LEVEL_FIPS,	/* L2CAP only */
+	SECURITY_LEVEL_LOW, /* encrypted where both ends can */
+	SECURITY_LEVEL_MEDIUM, /* encrypted, paired */
+	SECURITY_LEVEL_HIGH, /* and protected against a man in the middle */
+	SECURITY_LEVEL_FIPS, /* L2CAP only */
 };
 
 /* Owner and mode of a path that we make; NULL and 0 where nothing is asked. */
 struct address_access {
 	char *owner;
 	char *group;
-	mode_t mode;		/* 0: not given */
+	mode_t mode; /* 0: not given */
 };
 
 enum endpoint_kind {
@@ -78,27 +78,27 @@ enum endpoint_role {
 
 /* What a pty does with bytes that arrive while no program has it open. */
 enum pty_when_closed {
-	PTY_WHEN_CLOSED_KEEP,	/* as many as the kernel holds, then push back */
-	PTY_WHEN_CLOSED_DISCARD,	/* drop them, count them, say so */
+	PTY_WHEN_CLOSED_KEEP, /* as many as the kernel holds, then push back */
+	PTY_WHEN_CLOSED_DISCARD, /* drop them, count them, say so */
 };
 
 struct endpoint_rfcomm {
-	uint8_t channel;	/* listen: 1..30, 0 is "auto" */
+	uint8_t channel; /* listen: 1..30, 0 is "auto" */
 };
 
 struct endpoint_tcp {
-	char *host;		/* name or address without brackets; "*": every */
-	uint16_t port;		/* 1..65535 */
-	unsigned int keepalive_s;	/* 0: off; at most 32767 (tcp(7)) */
+	char *host; /* name or address without brackets; "*": every */
+	uint16_t port; /* 1..65535 */
+	unsigned int keepalive_s; /* 0: off; at most 32767 (tcp(7)) */
 };
 
 struct endpoint_unix {
-	char *path;		/* absolute, at most 107 bytes: sun_path */
-	struct address_access access;	/* listen only */
+	char *path; /* absolute, at most 107 bytes: sun_path */
+	struct address_access access; /* listen only */
 };
 
 struct endpoint_pty {
-	char *path;		/* absolute */
+	char *path; /* absolute */
 	struct address_access access;
 	enum pty_when_closed when_closed;
 };

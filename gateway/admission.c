@@ -16,7 +16,7 @@ struct admission {
 	struct stream *client;
 	struct target *target;
 	struct dial *dial;
-	struct event *hang_up;	/* the client leaves while it waits */
+	struct event *hang_up; /* the client leaves while it waits */
 	struct event *deadline;
 	unsigned int timeout_ms;
 	admission_done_cb done;
@@ -62,8 +62,9 @@ static void admission_dialled(struct stream *target, int code,
 	}
 	code = stream_admit(admission->client);
 	if (code) {
-		error_set(&left, code, "the client left before the target was "
-				       "reached: %s",
+		error_set(&left, code,
+			  "the client left before the target was "
+			  "reached: %s",
 			  strerror(-code));
 		stream_close(target, STREAM_CLOSE_ORDERLY);
 		admission_end(admission, NULL, &left);
@@ -118,8 +119,8 @@ struct admission *admission_new(struct loop *loop, struct stream *client,
 	admission->hang_up = event_new(loop->base, client->read_fd,
 				       EV_READ | EV_ET | EV_PERSIST,
 				       admission_hung_up, admission);
-	admission->deadline =
-		evtimer_new(loop->base, admission_timeout, admission);
+	admission->deadline = evtimer_new(loop->base, admission_timeout,
+					  admission);
 	errno = ENOMEM;
 	if (!admission->hang_up || !admission->deadline ||
 	    event_add(admission->hang_up, NULL) ||

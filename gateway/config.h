@@ -20,29 +20,29 @@
 #define CONFIG_LINE_BYTES_MAX 198
 
 struct config_gateway {
-	struct address_adapter adapter;	/* any */
-	char *name;			/* NULL: the adapter keeps its own */
-	bool is_discoverable;		/* yes */
+	struct address_adapter adapter; /* any */
+	char *name; /* NULL: the adapter keeps its own */
+	bool is_discoverable; /* yes */
 };
 
 struct config_route {
-	char *name;			/* [A-Za-z0-9._-]+, unique */
-	unsigned int line;		/* of the section's header */
+	char *name; /* [A-Za-z0-9._-]+, unique */
+	unsigned int line; /* of the section's header */
 	struct address_endpoint listen;
 	struct address_endpoint connect;
-	char *service_name;		/* default: the route's name */
-	struct address_uuid service_uuid;	/* Serial Port, 0x1101 */
-	struct address_adapter adapter;	/* the gateway's */
-	enum security_level security;	/* medium */
-	unsigned int max_sessions;	/* 0: no limit of the route's own */
-	unsigned int connect_timeout_ms;	/* 10 s; below 25 s, see route.c */
-	unsigned int linger_ms;		/* 2 s: session.h */
-	unsigned int drain_timeout_ms;	/* 5 s: session.h */
+	char *service_name; /* default: the route's name */
+	struct address_uuid service_uuid; /* Serial Port, 0x1101 */
+	struct address_adapter adapter; /* the gateway's */
+	enum security_level security; /* medium */
+	unsigned int max_sessions; /* 0: no limit of the route's own */
+	unsigned int connect_timeout_ms; /* 10 s; below 25 s, see route.c */
+	unsigned int linger_ms; /* 2 s: session.h */
+	unsigned int drain_timeout_ms; /* 5 s: session.h */
 };
 
 struct config {
 	struct config_gateway gateway;
-	struct config_route *routes;	/* in file order */
+	struct config_route *routes; /* in file order */
 	size_t route_count;
 };
 

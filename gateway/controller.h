@@ -12,7 +12,7 @@
 
 struct error;
 
-#define CONTROLLERS_MAX 16		/* HCI_MAX_DEV */
+#define CONTROLLERS_MAX 16 /* HCI_MAX_DEV */
 
 /* The addresses of the adapters that are there; the count. */
 size_t controller_list(struct address_bluetooth addresses[CONTROLLERS_MAX]);
@@ -23,6 +23,6 @@ size_t controller_list(struct address_bluetooth addresses[CONTROLLERS_MAX]);
  * kernel takes the bind, and serves once the adapter comes.
  */
 int controller_choose(const struct address_adapter *adapter,
-		    struct address_bluetooth *out, struct error *error);
+		      struct address_bluetooth *out, struct error *error);
 
 #endif

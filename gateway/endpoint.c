@@ -51,8 +51,9 @@ int target_open(struct loop *loop, const struct address_endpoint *address,
 
 	*out = NULL;
 	if (!ops->open_target)
-		return error_set(error, -EOPNOTSUPP,
-				 "this kind of endpoint cannot be connected to");
+		return error_set(
+			error, -EOPNOTSUPP,
+			"this kind of endpoint cannot be connected to");
 	return ops->open_target(loop, address, settings, out, error);
 }
 

@@ -42,8 +42,8 @@ struct endpoint_settings {
 /* ---- streams ---------------------------------------------------------- */
 
 enum stream_close {
-	STREAM_CLOSE_ORDERLY,	/* what was written still goes out */
-	STREAM_CLOSE_ABORT,	/* the other side is told that it was cut off */
+	STREAM_CLOSE_ORDERLY, /* what was written still goes out */
+	STREAM_CLOSE_ABORT, /* the other side is told that it was cut off */
 };
 
 struct stream_ops {
@@ -80,9 +80,9 @@ struct stream_ops {
 
 struct stream {
 	const struct stream_ops *ops;
-	int read_fd;		/* to watch for reading; never -1 */
-	int write_fd;		/* to watch for writing; often the same */
-	char peer[STREAM_PEER_BYTES];	/* who is there, for people */
+	int read_fd; /* to watch for reading; never -1 */
+	int write_fd; /* to watch for writing; often the same */
+	char peer[STREAM_PEER_BYTES]; /* who is there, for people */
 };
 
 int stream_admit(struct stream *stream);
@@ -118,8 +118,8 @@ struct listener_ops {
 struct listener {
 	const struct listener_ops *ops;
 	enum service_protocol protocol;
-	uint16_t port;		/* channel or PSM, once auto has chosen */
-	char name[STREAM_PEER_BYTES];	/* what is listened on, for people */
+	uint16_t port; /* channel or PSM, once auto has chosen */
+	char name[STREAM_PEER_BYTES]; /* what is listened on, for people */
 };
 
 /*

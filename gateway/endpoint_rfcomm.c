@@ -71,11 +71,13 @@ static const struct stream_ops rfcomm_stream_ops = {
 
 /* ---- phones whose link is still being set up ------------------------------ */
 
+TAILQ_HEAD(rfcomm_setup_list, rfcomm_setup);
+
 struct rfcomm_listener {
 	struct listener listener;
 	struct loop *loop;
 	struct acceptor *acceptor;
-	TAILQ_HEAD(, rfcomm_setup) setups;
+	struct rfcomm_setup_list setups;
 	listener_client_cb client_cb;
 	void *arg;
 };
@@ -203,7 +205,8 @@ static void fill_address(struct sockaddr_rc *out,
 
 static int rfcomm_socket(void)
 {
-	int fd = socket(AF_BLUETOOTH, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+	int fd = socket(AF_BLUETOOTH,
+			SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
 			BTPROTO_RFCOMM);
 
 	return fd < 0 ? -errno : fd;
@@ -216,8 +219,8 @@ static bool can_bind(const struct address_bluetooth *adapter, uint8_t channel)
 	bool result;
 
 	fill_address(&address, adapter, channel);
-	result = fd >= 0 && bind(fd, (struct sockaddr *)&address,
-				 sizeof(address)) == 0;
+	result = fd >= 0 &&
+		 bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
 	if (fd >= 0)
 		close(fd);
 	return result;
@@ -252,8 +255,8 @@ static int bind_channel(int fd, const struct address_bluetooth *adapter,
 	if (!is_channel_free(adapter, channel))
 		return -EADDRINUSE;
 	fill_address(&address, adapter, channel);
-	return bind(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno :
-									0;
+	return bind(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno
+								      : 0;
 }
 
 /* The channel bound: the fixed one, or the lowest free one; or -errno. */
@@ -285,7 +288,8 @@ static int start_listening(int fd, enum security_level level)
 
 	if (setsockopt(fd, SOL_BLUETOOTH, BT_SECURITY, &security,
 		       sizeof(security)) < 0 ||
-	    setsockopt(fd, SOL_BLUETOOTH, BT_DEFER_SETUP, &on, sizeof(on)) < 0 ||
+	    setsockopt(fd, SOL_BLUETOOTH, BT_DEFER_SETUP, &on, sizeof(on)) <
+		    0 ||
 	    listen(fd, BACKLOG) < 0)
 		return -errno;
 	return 0;

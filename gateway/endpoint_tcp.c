@@ -65,9 +65,8 @@ static void format_sockaddr(const struct sockaddr *address, socklen_t bytes,
 			NI_NUMERICHOST | NI_NUMERICSERV))
 		snprintf(text, text_bytes, "unknown");
 	else
-		snprintf(text, text_bytes, strchr(host, ':') ? "[%s]:%s" :
-							       "%s:%s",
-			 host, port);
+		snprintf(text, text_bytes,
+			 strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
 }
 
 /* ---- listening ----------------------------------------------------------- */
@@ -400,8 +399,8 @@ static struct dial *tcp_dial(struct target *base, dial_done_cb done, void *arg)
 	dial->target = target;
 	dial->done = done;
 	dial->arg = arg;
-	dial->attempt_timer =
-		evtimer_new(target->loop->base, tcp_attempt_timeout, dial);
+	dial->attempt_timer = evtimer_new(target->loop->base,
+					  tcp_attempt_timeout, dial);
 	if (dial->attempt_timer)
 		dial->resolve = resolve_new(target->loop, target->host,
 					    target->port, tcp_resolved, dial);

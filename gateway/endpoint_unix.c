@@ -67,7 +67,7 @@ struct unix_listener {
 	struct listener listener;
 	struct acceptor *acceptor;
 	char *path;
-	dev_t device;		/* of the socket file that we made */
+	dev_t device; /* of the socket file that we made */
 	ino_t inode;
 	listener_client_cb client_cb;
 	void *arg;
@@ -102,44 +102,55 @@ static void unix_listener_close(struct listener *base)
 }
 
 /*
- * Make room at the path. Whether a socket file is stale is asked by knocking:
- * ECONNREFUSED means that nobody holds it any more.
+ * Whether a socket file is stale is asked with a socket of another type, which
+ * whoever listens does not notice: EPROTOTYPE means that it is held, and
+ * ECONNREFUSED that nobody has it any more (net/unix, unix_find_other).
  */
+static int knock(const struct sockaddr_un *address)
+{
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int code = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)))
+		code = -errno;
+	close(fd);
+	return code;
+}
+
+/* Make room at the path, if what is there is a socket that nobody holds. */
 static int clear_stale(const struct sockaddr_un *address, struct error *error)
 {
 	const char *path = address->sun_path;
-	char holder[STREAM_PEER_BYTES];
+	char holder[HOLDER_TEXT_BYTES];
 	struct stat st;
-	int fd, code = 0;
+	int code;
 
 	if (lstat(path, &st) < 0)
-		return 0;	/* bind tells what is wrong, if anything */
+		return 0; /* bind tells what is wrong, if anything */
 	if (!S_ISSOCK(st.st_mode))
 		return error_set(error, -EEXIST,
 				 "%s is there already and is not a socket; "
 				 "move it away or choose another path",
 				 path);
-	fd = unix_socket();
-	if (fd < 0)
-		return error_set(error, fd, "cannot make a socket: %s",
-				 strerror(-fd));
-	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0) {
-		describe_peer(fd, holder, sizeof(holder));
-		code = error_set(error, -EADDRINUSE, "%s is held by %s", path,
+	code = knock(address);
+	if (code == 0 || code == -EPROTOTYPE) {
+		holder_of_unix_path(path, holder);
+		return error_set(error, -EADDRINUSE, "%s is held by %s", path,
 				 holder);
-	} else if (errno != ECONNREFUSED) {
-		code = error_set(error, -EADDRINUSE,
-				 "%s is held by another program, which does "
-				 "not answer: %s",
-				 path, strerror(errno));
-	} else if (unlink(path) < 0) {
-		code = error_set(error, -errno,
+	}
+	if (code != -ECONNREFUSED)
+		return error_set(error, code,
+				 "%s is there already, and whether a program "
+				 "holds it cannot be seen: %s",
+				 path, strerror(-code));
+	if (unlink(path) < 0)
+		return error_set(error, -errno,
 				 "%s was left by a program that is gone and "
 				 "cannot be removed: %s",
 				 path, strerror(errno));
-	}
-	close(fd);
-	return code;
+	return 0;
 }
 
 static int bind_and_listen(int fd, const struct sockaddr_un *address,
@@ -152,16 +163,15 @@ static int bind_and_listen(int fd, const struct sockaddr_un *address,
 
 	/* Nobody else gets in before the mode is what was asked for. */
 	old_mask = umask(0177);
-	code = bind(fd, (const struct sockaddr *)address, sizeof(*address)) ?
-		       -errno :
-		       0;
+	code = bind(fd, (const struct sockaddr *)address, sizeof(*address))
+		       ? -errno
+		       : 0;
 	umask(old_mask);
 	if (code)
-		return error_set(error, code, "cannot make the socket %s: %s%s",
-				 path, strerror(-code),
-				 code == -ENOENT ?
-					 "; its directory is not there" :
-					 "");
+		return error_set(
+			error, code, "cannot make the socket %s: %s%s", path,
+			strerror(-code),
+			code == -ENOENT ? "; its directory is not there" : "");
 	code = access_apply(path, access, error);
 	if (code == 0 && listen(fd, BACKLOG) < 0)
 		code = error_set(error, -errno, "cannot listen on %s: %s", path,
@@ -209,9 +219,9 @@ static int unix_listen(struct loop *loop,
 		 "unix:%.40s", name.sun_path);
 	listener->path = strdup(name.sun_path);
 	if (listener->path)
-		listener->acceptor =
-			acceptor_new(loop, fd, listener->listener.name,
-				     unix_accepted, listener);
+		listener->acceptor = acceptor_new(loop, fd,
+						  listener->listener.name,
+						  unix_accepted, listener);
 	if (!listener->acceptor)
 		goto free_listener;
 	*out = &listener->listener;

@@ -11,7 +11,7 @@
 #define ERROR_TEXT_BYTES 320
 
 struct error {
-	char text[ERROR_TEXT_BYTES];	/* one line, no newline; "" if unset */
+	char text[ERROR_TEXT_BYTES]; /* one line, no newline; "" if unset */
 };
 
 /*

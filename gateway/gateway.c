@@ -28,8 +28,8 @@ struct gateway {
 	const struct config *config;
 	struct publisher *publisher;
 	struct route **routes;
-	size_t route_count;	/* made */
-	size_t running_count;	/* started and not stopped yet */
+	size_t route_count; /* made */
+	size_t running_count; /* started and not stopped yet */
 	struct event *signals[STOP_SIGNALS];
 	struct event *stop_deadline;
 	bool is_stopping;
@@ -115,14 +115,14 @@ static int gateway_init(struct gateway *gateway, const struct config *config)
 	gateway->routes = calloc(config->route_count, sizeof(struct route *));
 	if (!gateway->loop || !gateway->routes)
 		return -ENOMEM;
-	gateway->stop_deadline =
-		evtimer_new(gateway->loop->base, stop_deadline, gateway);
+	gateway->stop_deadline = evtimer_new(gateway->loop->base, stop_deadline,
+					     gateway);
 	if (!gateway->stop_deadline)
 		return -ENOMEM;
 	for (size_t i = 0; i < STOP_SIGNALS; i++) {
-		gateway->signals[i] =
-			evsignal_new(gateway->loop->base, stop_signals[i],
-				     stop_signal, gateway);
+		gateway->signals[i] = evsignal_new(gateway->loop->base,
+						   stop_signals[i], stop_signal,
+						   gateway);
 		if (!gateway->signals[i] ||
 		    event_add(gateway->signals[i], NULL))
 			return -ENOMEM;
@@ -134,10 +134,10 @@ static int gateway_init(struct gateway *gateway, const struct config *config)
 			return -errno;
 	}
 	for (size_t i = 0; i < config->route_count; i++) {
-		gateway->routes[i] =
-			route_new(gateway->loop, &config->routes[i],
-				  gateway->publisher, route_has_stopped,
-				  gateway);
+		gateway->routes[i] = route_new(gateway->loop,
+					       &config->routes[i],
+					       gateway->publisher,
+					       route_has_stopped, gateway);
 		if (!gateway->routes[i])
 			return -errno;
 		gateway->route_count++;

@@ -21,7 +21,7 @@
 struct suspects {
 	unsigned long inodes[INODES_MAX];
 	size_t count;
-	int channel;		/* RFCOMM channel to tell them apart; or -1 */
+	int channel; /* RFCOMM channel to tell them apart; or -1 */
 };
 
 /* The processes found: one that surely is it, or some that may be. */
@@ -63,6 +63,27 @@ static void suspect_tcp(struct suspects *suspects, const char *path,
 			   "%*s %*s %*u %*u %lu",
 			   &local_port, &state, &inode) == 3 &&
 		    local_port == port && state == 0x0a)
+			suspect(suspects, inode);
+	}
+	fclose(file);
+}
+
+/* net/unix/af_unix.c, unix_seq_show: the seventh field, then the path. */
+static void suspect_unix(struct suspects *suspects, const char *path)
+{
+	char line[512];
+	FILE *file = fopen("/proc/net/unix", "re");
+
+	if (!file)
+		return;
+	while (fgets(line, sizeof(line), file)) {
+		unsigned long inode;
+		int at = 0;
+
+		line[strcspn(line, "\n")] = '\0';
+		if (sscanf(line, "%*s %*s %*s %*s %*s %*s %lu %n", &inode,
+			   &at) == 1 &&
+		    at && !strcmp(line + at, path))
 			suspect(suspects, inode);
 	}
 	fclose(file);
@@ -141,10 +162,10 @@ static void search_process(struct findings *findings, pid_t pid,
 		if (sscanf(link, "socket:[%lu]", &inode) != 1 ||
 		    !is_suspect(suspects, inode))
 			continue;
-		answer = suspects->channel < 0 ?
-				 1 :
-				 has_channel(pid, atoi(entry->d_name),
-					     suspects->channel);
+		answer = suspects->channel < 0
+				 ? 1
+				 : has_channel(pid, atoi(entry->d_name),
+					       suspects->channel);
 		if (answer)
 			find(findings, pid, answer > 0);
 	}
@@ -189,6 +210,14 @@ void holder_of_tcp_port(uint16_t port, char text[HOLDER_TEXT_BYTES])
 
 	suspect_tcp(&suspects, "/proc/net/tcp", port);
 	suspect_tcp(&suspects, "/proc/net/tcp6", port);
+	describe(&suspects, text);
+}
+
+void holder_of_unix_path(const char *path, char text[HOLDER_TEXT_BYTES])
+{
+	struct suspects suspects = {.channel = -1};
+
+	suspect_unix(&suspects, path);
 	describe(&suspects, text);
 }
 

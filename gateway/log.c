@@ -99,14 +99,14 @@ static void log_line(enum log_level level, const char *format, va_list args)
 	errno = saved;
 }
 
-#define DEFINE_LOG(name, level)                                                \
-	void log_##name(const char *format, ...)                               \
-	{                                                                      \
-		va_list args;                                                  \
-                                                                               \
-		va_start(args, format);                                        \
-		log_line(level, format, args);                                 \
-		va_end(args);                                                  \
+#define DEFINE_LOG(name, level)                  \
+	void log_##name(const char *format, ...) \
+	{                                        \
+		va_list args;                    \
+                                                 \
+		va_start(args, format);          \
+		log_line(level, format, args);   \
+		va_end(args);                    \
 	}
 
 DEFINE_LOG(error, LOG_LEVEL_ERROR)

@@ -12,10 +12,10 @@
 #include <stddef.h>
 
 enum log_level {
-	LOG_LEVEL_ERROR,	/* something asked for cannot be done */
-	LOG_LEVEL_WARNING,	/* works, but not as it should */
-	LOG_LEVEL_INFO,		/* one line per state change, session end */
-	LOG_LEVEL_DEBUG,	/* steps on the way */
+	LOG_LEVEL_ERROR, /* something asked for cannot be done */
+	LOG_LEVEL_WARNING, /* works, but not as it should */
+	LOG_LEVEL_INFO, /* one line per state change, session end */
+	LOG_LEVEL_DEBUG, /* steps on the way */
 };
 
 void log_set_level(enum log_level level);

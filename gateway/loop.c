@@ -39,7 +39,8 @@ struct loop *loop_new(void)
 	loop->buffer = malloc(loop->buffer_bytes);
 	loop->base = event_base_new();
 	if (loop->base)
-		loop->task_event = event_new(loop->base, -1, 0, run_tasks, loop);
+		loop->task_event = event_new(loop->base, -1, 0, run_tasks,
+					     loop);
 	if (!loop->buffer || !loop->task_event) {
 		loop_free(loop);
 		errno = ENOMEM;
@@ -73,11 +74,19 @@ void loop_stop(struct loop *loop)
 
 void loop_defer(struct loop *loop, struct loop_task *task)
 {
+	static const struct timeval at_once = {0};
+
 	if (task->is_queued)
 		return;
 	task->is_queued = true;
 	TAILQ_INSERT_TAIL(&loop->tasks, task, link);
-	event_active(loop->task_event, EV_TIMEOUT, 0);
+	/*
+	 * A timer, because libevent runs what is made active by a callback in
+	 * that same turn, and descriptors would have to wait for ever for
+	 * tasks that defer others. Without memory for it, that has to do.
+	 */
+	if (event_add(loop->task_event, &at_once))
+		event_active(loop->task_event, EV_TIMEOUT, 0);
 }
 
 void loop_cancel(struct loop *loop, struct loop_task *task)

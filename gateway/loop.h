@@ -29,7 +29,7 @@ struct loop_task {
 
 struct loop {
 	struct event_base *base;
-	uint8_t *buffer;	/* valid only inside one callback */
+	uint8_t *buffer; /* valid only inside one callback */
 	size_t buffer_bytes;
 	TAILQ_HEAD(loop_task_list, loop_task) tasks;
 	struct event *task_event;

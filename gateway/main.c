@@ -23,7 +23,8 @@ struct command {
 static const struct command commands[] = {
 	{"run", "run the gateway in the foreground",
 	 "Runs the routes of the configuration until SIGTERM or SIGINT, and\n"
-	 "then delivers what is under way before it ends; a second signal cuts\n"
+	 "then delivers what is under way before it ends; a second signal "
+	 "cuts\n"
 	 "that short. Logs to stderr.\n",
 	 command_run},
 	{"check", "print the configuration as understood, or its errors",
@@ -159,8 +160,9 @@ int main(int argc, char **argv)
 		return COMMAND_STATUS_OK;
 	}
 	if (optind + 1 < argc) {
-		fprintf(stderr, "btgate %s: what is '%s'? This command takes "
-				"options only.\n",
+		fprintf(stderr,
+			"btgate %s: what is '%s'? This command takes "
+			"options only.\n",
 			command->name, argv[optind + 1]);
 		return usage_error();
 	}

@@ -19,9 +19,9 @@ struct resolve {
 	struct addrinfo hints;
 	char service[8];
 	char *host;
-	int answered_fd;	/* eventfd that the resolver's thread writes to */
+	int answered_fd; /* eventfd that the resolver's thread writes to */
 	struct event *answered;
-	resolve_done_cb done;	/* NULL: cancelled */
+	resolve_done_cb done; /* NULL: cancelled */
 	void *arg;
 };
 
@@ -51,10 +51,8 @@ static void answered(evutil_socket_t fd, short what, void *arg)
 	if (!resolve->done)
 		;
 	else if (code)
-		resolve->done(NULL,
-			      code == EAI_SYSTEM ? strerror(errno) :
-						   gai_strerror(code),
-			      resolve->arg);
+		/* EAI_SYSTEM's errno stayed in the resolver's thread. */
+		resolve->done(NULL, gai_strerror(code), resolve->arg);
 	else
 		resolve->done(resolve->request.ar_result, NULL, resolve->arg);
 	resolve_free(resolve);
@@ -107,9 +105,8 @@ struct resolve *resolve_new(struct loop *loop, const char *host, uint16_t port,
 	if (resolve->answered_fd < 0)
 		code = -errno;
 	else
-		resolve->answered =
-			event_new(loop->base, resolve->answered_fd, EV_READ,
-				  answered, resolve);
+		resolve->answered = event_new(loop->base, resolve->answered_fd,
+					      EV_READ, answered, resolve);
 	if (!resolve->host || !resolve->answered ||
 	    event_add(resolve->answered, NULL))
 		goto fail;

@@ -27,9 +27,9 @@
 struct client {
 	TAILQ_ENTRY(client) link;
 	struct route *route;
-	struct admission *admission;	/* one of the two is set */
+	struct admission *admission; /* one of the two is set */
 	struct session *session;
-	unsigned int number;		/* counts up, for the log */
+	unsigned int number; /* counts up, for the log */
 };
 
 TAILQ_HEAD(client_list, client);
@@ -45,7 +45,7 @@ struct route {
 	struct event *retry_timer;
 	unsigned int retry_s;
 	int last_code;
-	struct error last_error;	/* a retry that fails alike is silent */
+	struct error last_error; /* a retry that fails alike is silent */
 	struct client_list clients;
 	unsigned int client_count;
 	unsigned int next_number;
@@ -89,8 +89,8 @@ static void route_set_state(struct route *route, enum route_state state,
 	route->state = state;
 	(state == ROUTE_STATE_WAITING ? log_warning : log_info)(
 		"route %s: %s -> %s (%s: %s)", route->config->name,
-		route_state_to_string(old), route_state_to_string(state),
-		event, reason);
+		route_state_to_string(old), route_state_to_string(state), event,
+		reason);
 }
 
 /* ---- clients ---------------------------------------------------------------- */
@@ -109,8 +109,8 @@ static void client_free(struct client *client)
 
 static void client_log_end(const struct client *client)
 {
-	const struct session_counters *counters =
-		session_counters(client->session);
+	const struct session_counters *counters = session_counters(
+		client->session);
 	uint64_t duration_ms = loop_now_ms() - counters->started_ms;
 	char reason[SESSION_REASON_BYTES], lost[64] = "";
 
@@ -144,9 +144,9 @@ static void client_refuse(const struct route *route, const char *peer,
 		    reason);
 }
 
-static void client_admitted(struct admission *admission,
-			    struct stream *stream, struct stream *target,
-			    const struct error *error, void *arg)
+static void client_admitted(struct admission *admission, struct stream *stream,
+			    struct stream *target, const struct error *error,
+			    void *arg)
 {
 	struct client *client = arg;
 	struct route *route = client->route;
@@ -192,9 +192,10 @@ static const char *route_refusal(const struct route *route)
 
 	if (limit == 0 || route->client_count < limit)
 		return NULL;
-	return limit == route->target->sessions_max ?
-		       "the target is in use by another client" :
-		       "the route has as many sessions as max-sessions allows";
+	return limit == route->target->sessions_max
+		       ? "the target is in use by another client"
+		       : "the route has as many sessions as max-sessions "
+			 "allows";
 }
 
 static void route_client(struct stream *stream, void *arg)
@@ -236,7 +237,8 @@ static void route_published(struct publication *publication,
 
 	switch (state) {
 	case PUBLICATION_STATE_WAITING:
-		log_warning("route %s: service record waits: %s", name, detail);
+		/* The publisher has warned, once for all routes. */
+		log_info("route %s: service record waits: %s", name, detail);
 		break;
 	case PUBLICATION_STATE_ASKED:
 		log_debug("route %s: service record: %s", name, detail);
@@ -309,8 +311,8 @@ static void route_try(struct route *route, const char *event)
 			log_warning("route %s: still waiting: %s",
 				    route->config->name, error.text);
 		route->last_error = error;
-		route->retry_s = route->retry_s ? route->retry_s * 2 :
-						  RETRY_MIN_S;
+		route->retry_s = route->retry_s ? route->retry_s * 2
+						: RETRY_MIN_S;
 		if (route->retry_s > RETRY_MAX_S)
 			route->retry_s = RETRY_MAX_S;
 		route_set_state(route, ROUTE_STATE_WAITING, event, error.text);
@@ -357,8 +359,8 @@ struct route *route_new(struct loop *loop, const struct config_route *config,
 	route->stopped_task.run = route_is_stopped;
 	route->stopped_task.arg = route;
 	TAILQ_INIT(&route->clients);
-	route->retry_timer =
-		evtimer_new(loop->base, route_retry_timeout, route);
+	route->retry_timer = evtimer_new(loop->base, route_retry_timeout,
+					 route);
 	if (!route->retry_timer) {
 		free(route);
 		errno = ENOMEM;

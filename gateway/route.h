@@ -19,9 +19,9 @@ struct route;
 
 enum route_state {
 	ROUTE_STATE_STOPPED,
-	ROUTE_STATE_WAITING,	/* an end cannot be had now; tried again */
+	ROUTE_STATE_WAITING, /* an end cannot be had now; tried again */
 	ROUTE_STATE_LISTENING,
-	ROUTE_STATE_STOPPING,	/* no new clients; sessions drain */
+	ROUTE_STATE_STOPPING, /* no new clients; sessions drain */
 };
 
 const char *route_state_to_string(enum route_state state);

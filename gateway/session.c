@@ -23,16 +23,16 @@
 
 /* Reading from one side. */
 enum side_state {
-	SIDE_STATE_OPEN,	/* reading, or paused while the other is full */
-	SIDE_STATE_ENDING,	/* reading what is there, then no more */
-	SIDE_STATE_ENDED,	/* nothing comes any more */
+	SIDE_STATE_OPEN, /* reading, or paused while the other is full */
+	SIDE_STATE_ENDING, /* reading what is there, then no more */
+	SIDE_STATE_ENDED, /* nothing comes any more */
 };
 
 /* What the loop tells us of one side. */
 enum side_watch {
 	SIDE_WATCH_NOTHING,
-	SIDE_WATCH_READ,	/* level-triggered: there is something to read */
-	SIDE_WATCH_HANG_UP,	/* edge-triggered: only whether it breaks */
+	SIDE_WATCH_READ, /* level-triggered: there is something to read */
+	SIDE_WATCH_HANG_UP, /* edge-triggered: only whether it breaks */
 };
 
 /* One half of a session: a stream and what waits to be written to it. */
@@ -41,23 +41,23 @@ struct side {
 	struct side *other;
 	struct stream *stream;
 	struct event *readable;
-	struct event *writable;	/* made when it first pushes back */
+	struct event *writable; /* made when it first pushes back */
 	uint8_t *waiting;
 	uint32_t waiting_offset;
-	uint32_t waiting_bytes;	/* from the offset on */
-	uint32_t read_bytes;	/* how much to read from it at once */
-	uint32_t ending_bytes;	/* read since it is ending */
+	uint32_t waiting_bytes; /* from the offset on */
+	uint32_t read_bytes; /* how much to read from it at once */
+	uint32_t ending_bytes; /* read since it is ending */
 	enum side_state state;
 	enum side_watch watch;
-	bool is_writing;	/* the writable event is added */
-	bool is_shut;		/* the other's end was passed on to it */
-	bool is_dead;		/* nothing can be written to it any more */
+	bool is_writing; /* the writable event is added */
+	bool is_shut; /* the other's end was passed on to it */
+	bool is_dead; /* nothing can be written to it any more */
 };
 
 enum session_timer {
 	SESSION_TIMER_NONE,
-	SESSION_TIMER_LINGER,	/* for the answer to a half-closed client */
-	SESSION_TIMER_DRAIN,	/* for a side to take what it is owed */
+	SESSION_TIMER_LINGER, /* for the answer to a half-closed client */
+	SESSION_TIMER_DRAIN, /* for a side to take what it is owed */
 };
 
 struct session {
@@ -66,12 +66,12 @@ struct session {
 	struct side target;
 	struct session_settings settings;
 	struct session_counters counters;
-	struct event *timer;	/* made when first needed */
+	struct event *timer; /* made when first needed */
 	enum session_timer timer_is;
 	struct loop_task finish;
 	enum session_end end;
 	int end_code;
-	bool has_end;		/* the first reason is the one that counts */
+	bool has_end; /* the first reason is the one that counts */
 	bool is_stopping;
 	bool is_over;
 	enum stream_close close_how;
@@ -152,8 +152,8 @@ static void set_end_closed(struct side *side)
 	struct session *session = side->session;
 
 	set_end(session,
-		side == &session->client ? SESSION_END_CLIENT_CLOSED :
-					   SESSION_END_TARGET_CLOSED,
+		side == &session->client ? SESSION_END_CLIENT_CLOSED
+					 : SESSION_END_TARGET_CLOSED,
 		0);
 }
 
@@ -162,8 +162,8 @@ static void set_end_broken(struct side *side, int code)
 	struct session *session = side->session;
 
 	set_end(session,
-		side == &session->client ? SESSION_END_CLIENT_BROKEN :
-					   SESSION_END_TARGET_BROKEN,
+		side == &session->client ? SESSION_END_CLIENT_BROKEN
+					 : SESSION_END_TARGET_BROKEN,
 		code);
 }
 
@@ -240,9 +240,9 @@ static int side_set_watch(struct side *side, enum side_watch watch,
 		return -ENOMEM;
 	event_assign(side->writable, base, side->stream->write_fd,
 		     EV_WRITE | EV_PERSIST |
-			     (side->stream->read_fd == side->stream->write_fd ?
-				      edge :
-				      0),
+			     (side->stream->read_fd == side->stream->write_fd
+				      ? edge
+				      : 0),
 		     side_writable, side);
 	if (event_add(side->writable, NULL))
 		return -ENOMEM;
@@ -270,8 +270,8 @@ static void session_timeout(evutil_socket_t fd, short what, void *arg)
 	bool is_cut = session->client.waiting_bytes ||
 		      session->target.waiting_bytes;
 
-	session_finish_with(session, is_cut ? STREAM_CLOSE_ABORT :
-					      STREAM_CLOSE_ORDERLY);
+	session_finish_with(session,
+			    is_cut ? STREAM_CLOSE_ABORT : STREAM_CLOSE_ORDERLY);
 }
 
 static unsigned int timer_ms(const struct session *session,
@@ -368,7 +368,8 @@ static bool side_ends_session(const struct side *side)
 static bool side_is_lingering(const struct side *side)
 {
 	return side == &side->session->client && side_is_through(side) &&
-	       !side->waiting_bytes && !side->is_dead && !stream_has_half_close(side->other->stream);
+	       !side->waiting_bytes && !side->is_dead &&
+	       !stream_has_half_close(side->other->stream);
 }
 
 /* It is gone, and the other has something to take or to say before it goes. */

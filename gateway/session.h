@@ -32,17 +32,17 @@ struct session_settings {
 enum session_end {
 	SESSION_END_CLIENT_CLOSED,
 	SESSION_END_TARGET_CLOSED,
-	SESSION_END_CLIENT_BROKEN,	/* with an errno */
-	SESSION_END_TARGET_BROKEN,	/* with an errno */
-	SESSION_END_STOPPED,		/* session_stop */
+	SESSION_END_CLIENT_BROKEN, /* with an errno */
+	SESSION_END_TARGET_BROKEN, /* with an errno */
+	SESSION_END_STOPPED, /* session_stop */
 	SESSION_END_NO_MEMORY,
 };
 
 struct session_counters {
-	uint64_t started_ms;	/* loop_now_ms */
-	uint64_t up_bytes;	/* delivered to the target */
-	uint64_t down_bytes;	/* delivered to the client */
-	uint64_t lost_bytes;	/* read, and not delivered in the end */
+	uint64_t started_ms; /* loop_now_ms */
+	uint64_t up_bytes; /* delivered to the target */
+	uint64_t down_bytes; /* delivered to the client */
+	uint64_t lost_bytes; /* read, and not delivered in the end */
 };
 
 /* The session is over and both streams are closed; it frees itself. */

@@ -87,8 +87,8 @@ struct acceptor {
 	int fd;
 	struct event *readable;
 	struct event *resume;
-	bool is_short;		/* said so, and not accepted since */
-	bool is_freed;		/* by the callback that runs now */
+	bool is_short; /* said so, and not accepted since */
+	bool is_freed; /* by the callback that runs now */
 	bool is_running;
 	char name[STREAM_PEER_BYTES];
 	acceptor_cb accepted;
@@ -151,7 +151,7 @@ static void acceptor_readable(evutil_socket_t fd, short what, void *arg)
 			acceptor_pause(acceptor, errno);
 			break;
 		} else if (errno != EINTR && errno != ECONNABORTED) {
-			break;	/* EAGAIN, or a client that left: no matter */
+			break; /* EAGAIN, or a client that left: no matter */
 		}
 	}
 	acceptor->is_running = false;
@@ -171,9 +171,9 @@ struct acceptor *acceptor_new(struct loop *loop, int listen_fd,
 	acceptor->accepted = accepted;
 	acceptor->arg = arg;
 	strncpy(acceptor->name, name, sizeof(acceptor->name) - 1);
-	acceptor->readable =
-		event_new(loop->base, listen_fd, EV_READ | EV_PERSIST,
-			  acceptor_readable, acceptor);
+	acceptor->readable = event_new(loop->base, listen_fd,
+				       EV_READ | EV_PERSIST, acceptor_readable,
+				       acceptor);
 	acceptor->resume = evtimer_new(loop->base, acceptor_resume, acceptor);
 	if (!acceptor->readable || !acceptor->resume ||
 	    event_add(acceptor->readable, NULL)) {
@@ -200,7 +200,7 @@ void acceptor_free(struct acceptor *acceptor)
 
 struct connector {
 	int fd;
-	int code;		/* known at once; else asked for when writable */
+	int code; /* known at once; else asked for when writable */
 	struct event *writable;
 	connector_cb done;
 	void *arg;

@@ -631,6 +631,17 @@ class HalfClose(GatewayTest):
         client.close()
         gateway.await_line("ended: target broke off: Connection reset by peer")
 
+    def test_a_target_that_breaks_off_its_answer_is_named(self):
+        gateway, client, target = self.tcp_pair()
+        client.send(b"question")
+        client.end_writing()
+        self.assertEqual(target.recv_all(), b"question")
+        target.send(b"half an ans")
+        self.assertEqual(client.recv_exactly(11), b"half an ans")
+        target.reset()
+        # The client's orderly end is not why this session ended.
+        gateway.await_line("ended: target broke off: Connection reset by peer")
+
 
 # ---- reaching the target --------------------------------------------------------------
 
@@ -1207,6 +1218,15 @@ class Stopping(GatewayTest):
                 for _ in range(count):
                     gateway.signal(signal.SIGTERM)
                 self.assertEqual(gateway.wait(), 0)
+
+    def test_signals_until_it_is_gone(self):
+        # Whoever stops it may be impatient: its status tells what happened.
+        gateway, client, target = self.tcp_pair()
+        pass_bytes_both_ways(client, target, 1000)
+        gateway.signal(signal.SIGTERM)
+        while gateway.process.poll() is None:
+            gateway.signal(signal.SIGTERM)
+        self.assertEqual(gateway.wait(), 0)
 
     def test_interrupt(self):
         gateway, client, target = self.tcp_pair()

@@ -25,7 +25,7 @@
 
 static struct loop *loop;
 static struct session *session;
-static int client_fd, target_fd;	/* the far ends */
+static int client_fd, target_fd; /* the far ends */
 static bool is_ended;
 static char reason[SESSION_REASON_BYTES];
 static struct session_counters counters;
@@ -111,7 +111,8 @@ static void start_with(struct stream *client, struct stream *target,
 	ck_assert_ptr_nonnull(session);
 }
 
-static void start(const struct stream_ops *client, const struct stream_ops *target)
+static void start(const struct stream_ops *client,
+		  const struct stream_ops *target)
 {
 	start_with(unix_end(client, &client_fd), unix_end(target, &target_fd),
 		   2000, 5000);
@@ -276,7 +277,8 @@ static void transfer(int from, int to, size_t total, size_t read_piece)
 		in += n > 0 ? (size_t)n : 0;
 		turn();
 		n = recv(to, got + out,
-			 read_piece < total - out ? read_piece : total - out, 0);
+			 read_piece < total - out ? read_piece : total - out,
+			 0);
 		out += n > 0 ? (size_t)n : 0;
 	}
 	ck_assert_mem_eq(sent, got, total);
