@@ -753,8 +753,7 @@ static int pty_open_target(struct loop *loop,
 	snprintf(target->target.name, sizeof(target->target.name), "pty:%s",
 		 address->pty.path);
 	target->when_closed = address->pty.when_closed;
-	target->port.master_fd = -1;
-	target->port.slave_fd = -1;
+	target->port.master_fd = target->port.slave_fd = -1;
 	target->port.notify_fd = -1;
 	target->port.changed = programs_changed;
 	target->port.arg = target;
@@ -766,12 +765,11 @@ static int pty_open_target(struct loop *loop,
 		error_prefix(error, code, "%s", target->path.path);
 		goto close_target;
 	}
-	code = -ENOMEM;
 	target->read_event = event_new(loop->base, target->port.master_fd,
 				       EV_READ | EV_PERSIST, discard_unheard,
 				       target);
 	if (!target->read_event || event_add(target->read_event, NULL) < 0) {
-		error_set(error, code, "out of memory");
+		code = error_set(error, -ENOMEM, "out of memory");
 		goto close_target;
 	}
 	/* Last: whoever sees the path finds a port that is ready. */

@@ -161,6 +161,12 @@ static void set_end_broken(struct side *side, int code)
 {
 	struct session *session = side->session;
 
+	/* The other one has only half-closed: it was not the end of it. */
+	if (session->has_end && !side->other->is_dead &&
+	    session->end == (side == &session->client
+				     ? SESSION_END_TARGET_CLOSED
+				     : SESSION_END_CLIENT_CLOSED))
+		session->has_end = false;
 	set_end(session,
 		side == &session->client ? SESSION_END_CLIENT_BROKEN
 					 : SESSION_END_TARGET_BROKEN,
@@ -553,11 +559,10 @@ static void side_writable(evutil_socket_t fd, short what, void *arg)
 
 /* ---- from outside ---------------------------------------------------------------- */
 
-static int side_init(struct side *side, struct session *session,
-		     struct side *other, struct stream *stream)
+static int side_init(struct side *side, struct stream *stream)
 {
-	side->session = session;
-	side->other = other;
+	struct session *session = side->session;
+
 	side->stream = stream;
 	side->read_bytes = READ_BYTES_MIN;
 	side->watch = SIDE_WATCH_READ;
@@ -584,8 +589,11 @@ struct session *session_new(struct loop *loop, struct stream *client,
 	session->finish.arg = session;
 	session->ended = ended;
 	session->arg = arg;
-	if (side_init(&session->client, session, &session->target, client) ||
-	    side_init(&session->target, session, &session->client, target)) {
+	session->client.session = session->target.session = session;
+	session->client.other = &session->target;
+	session->target.other = &session->client;
+	if (side_init(&session->client, client) ||
+	    side_init(&session->target, target)) {
 		session_free(session);
 		errno = ENOMEM;
 		return NULL;

@@ -402,6 +402,13 @@ class GatewayTest(unittest.TestCase):
             data = self.dial(port).recv()
             self.fail(f"not a reset: {data!r}")
 
+    def await_that(self, condition):
+        """For what nothing tells of."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+
     def assert_echoes(self, end, text=b"hello"):
         end.send(text)
         self.assertEqual(end.recv_exactly(len(text)), text)
@@ -719,13 +726,12 @@ class Dialling(GatewayTest):
         gateway = self.start(
             self.route(f"tcp:{port}", f"tcp:127.0.0.1:{self.black_hole()}",
                        connect_timeout="10m"))
-        # The second one's descriptors show that the first one's are free.
+        before = gateway.fd_count()
         for i in range(1, 3):
-            before = gateway.fd_count()
             self.dial(port).reset()
             gateway.await_line(r"refused .* the client left before the target "
                                r"was reached", i)
-            self.assertEqual(gateway.fd_count(), before)
+            self.await_that(lambda: gateway.fd_count() == before)
 
     def test_what_the_client_sends_meanwhile_is_not_lost(self):
         listener, target_port = self.server()
@@ -742,10 +748,9 @@ class Dialling(GatewayTest):
         gateway = self.start(
             self.route(f"tcp:{port}", f"tcp:127.0.0.1:{self.black_hole()}",
                        connect_timeout="10m"))
-        client = self.dial(port)
         before = gateway.fd_count()
-        while gateway.fd_count() < before:
-            pass
+        client = self.dial(port)
+        self.await_that(lambda: gateway.fd_count() >= before + 2)
         self.assertEqual(gateway.stop(), 0)
         self.assert_reset(client)
 
@@ -839,6 +844,26 @@ class Limits(GatewayTest):
                     waiting.remove(client)
                     served.append(client)
         self.assertEqual(gateway.matches("refused"), [])
+
+    def test_running_out_while_names_are_looked_up(self):
+        # The C library's own threads meet the limit too, a second after
+        # their last answer; several limits, for descriptors go in pairs.
+        _, target_port = self.server()
+        gateways = []
+        for limit in range(28, 33):
+            port = self.port()
+            gateways.append(self.start(
+                self.route(f"tcp:{port}", f"tcp:localhost:{target_port}"),
+                preexec_fn=lambda limit=limit: resource.setrlimit(
+                    resource.RLIMIT_NOFILE, (limit, limit))))
+            for _ in range(40):
+                with contextlib.suppress(ConnectionError):
+                    self.dial(port)
+        for gateway in gateways:
+            gateway.await_line("Too many open files")
+        time.sleep(2.5)
+        for gateway in gateways:
+            self.assertIsNone(gateway.process.poll(), gateway.log())
 
     def test_running_out_is_said_once(self):
         port = self.port()
@@ -1114,9 +1139,9 @@ class Stopping(GatewayTest):
     def assert_drains(self, client, target, gateway, taken):
         """Stop it, and what it has from the client all reaches the target."""
         offered = client.offer()
-        gateway.signal(signal.SIGTERM)
         # What is still queued at the client's own end it never had.
         accepted = taken + offered - unsent_bytes(client.socket)
+        gateway.signal(signal.SIGTERM)
         gateway.await_line("listening -> stopping")
         delivered = taken + len(target.recv_all())
         self.assertGreaterEqual(delivered, accepted)
@@ -1328,14 +1353,7 @@ class Service(GatewayTest):
             process = subprocess.Popen(
                 [BTGATE, "run", "-c", self.config(text)], stderr=log,
                 env=environment)
-        deadline = time.monotonic() + PATIENCE_S
-        while os.path.getsize(log_path) == 0:
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.02)
-        # A moment later it may not have its handlers yet: wait for the port.
-        while b"listening" not in self.read(log_path):
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.02)
+        self.await_that(lambda: b"listening" in self.read(log_path))
         process.terminate()
         self.assertEqual(process.wait(PATIENCE_S), 0)
         return self.read(log_path).decode().splitlines()

@@ -589,6 +589,47 @@ START_TEST(stop_with_a_reader_that_never_reads_is_bounded)
 }
 END_TEST
 
+/* epoll(7) knows no regular files: there is nothing to watch. */
+START_TEST(a_session_that_cannot_be_made)
+{
+	const struct session_settings settings = {2000, 5000};
+	struct stream *good = unix_end(&whole_ops, &client_fd);
+	int fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	struct stream *bad = socket_stream_new(&whole_ops, fd, "file");
+
+	is_ended = false;
+	ck_assert_ptr_null(
+		session_new(loop, good, bad, &settings, on_end, NULL));
+	ck_assert_ptr_null(
+		session_new(loop, bad, good, &settings, on_end, NULL));
+	settle();
+	ck_assert(!is_ended);
+	/* Both are still the caller's. */
+	put(client_fd, "x");
+	stream_close(good, STREAM_CLOSE_ORDERLY);
+	stream_close(bad, STREAM_CLOSE_ORDERLY);
+}
+END_TEST
+
+START_TEST(the_side_that_broke_its_answer_off_is_the_reason)
+{
+	const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+
+	start_with(unix_end(&whole_ops, &client_fd),
+		   tcp_end(&whole_ops, &target_fd), 2000, 5000);
+	put(client_fd, "question");
+	shutdown(client_fd, SHUT_WR);
+	expect(target_fd, "question");
+	expect_closed(target_fd);
+	put(target_fd, "half an ans");
+	expect(client_fd, "half an ans");
+	setsockopt(target_fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	hang_up(&target_fd);
+	await_end();
+	ck_assert_str_eq(reason, "target broke off: Connection reset by peer");
+}
+END_TEST
+
 START_TEST(abort_ends_at_once)
 {
 	start(&link_ops, &whole_ops);
@@ -631,6 +672,8 @@ int main(void)
 	tcase_add_test(tests, stop_delivers_what_has_arrived);
 	tcase_add_test(tests, stop_while_stalled_waits_for_the_reader);
 	tcase_add_test(tests, stop_with_a_reader_that_never_reads_is_bounded);
+	tcase_add_test(tests, a_session_that_cannot_be_made);
+	tcase_add_test(tests, the_side_that_broke_its_answer_off_is_the_reason);
 	tcase_add_test(tests, abort_ends_at_once);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
