@@ -24,6 +24,7 @@ struct echo_dial {
 	struct dial dial;
 	struct loop *loop;
 	struct loop_task task;
+	struct stream *stream;
 	dial_done_cb done;
 	void *arg;
 };
@@ -86,16 +87,8 @@ static struct stream *echo_stream_new(void)
 static void echo_answer(void *arg)
 {
 	struct echo_dial *dial = arg;
-	struct stream *stream = echo_stream_new();
-	struct error error = {""};
-	int code = 0;
 
-	if (!stream) {
-		code = -errno;
-		error_set(&error, code, "cannot make a pipe: %s",
-			  strerror(errno));
-	}
-	dial->done(stream, code, &error, dial->arg);
+	dial->done(dial->stream, 0, NULL, dial->arg);
 	free(dial);
 }
 
@@ -104,6 +97,7 @@ static void echo_dial_cancel(struct dial *base)
 	struct echo_dial *dial = (struct echo_dial *)base;
 
 	loop_cancel(dial->loop, &dial->task);
+	echo_close(dial->stream, STREAM_CLOSE_ABORT);
 	free(dial);
 }
 
@@ -115,6 +109,12 @@ static struct dial *echo_dial(struct target *base, dial_done_cb done, void *arg)
 
 	if (!dial)
 		return NULL;
+	/* At once: acceptors count on a client's descriptors being taken. */
+	dial->stream = echo_stream_new();
+	if (!dial->stream) {
+		free(dial);
+		return NULL;
+	}
 	dial->dial.ops = &ops;
 	dial->loop = target->loop;
 	dial->task.run = echo_answer;

@@ -169,8 +169,20 @@ static int gateway_start(struct gateway *gateway)
 	return 0;
 }
 
+/* From here on the exit status is to tell how it went, not a late signal. */
+static void block_stop_signals(void)
+{
+	sigset_t blocked;
+
+	sigemptyset(&blocked);
+	for (size_t i = 0; i < STOP_SIGNALS; i++)
+		sigaddset(&blocked, stop_signals[i]);
+	sigprocmask(SIG_BLOCK, &blocked, NULL);
+}
+
 static void gateway_clear(struct gateway *gateway)
 {
+	block_stop_signals();
 	/* What failed half-way may have sessions: they end before the routes. */
 	abort_routes(gateway);
 	if (gateway->loop)

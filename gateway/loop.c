@@ -7,6 +7,8 @@
 
 #include <event2/event.h>
 
+#include "log.h"
+
 /*
  * One read a wake-up into a large buffer beats several into a small one; only
  * one such buffer exists however many sessions there are.
@@ -28,12 +30,20 @@ static void run_tasks(evutil_socket_t fd, short what, void *arg)
 	loop_cancel(loop, &turn_end);
 }
 
+static void log_libevent(int severity, const char *text)
+{
+	if (severity == EVENT_LOG_DEBUG)
+		return;
+	log_warning("libevent: %s", text);
+}
+
 struct loop *loop_new(void)
 {
 	struct loop *loop = calloc(1, sizeof(*loop));
 
 	if (!loop)
 		return NULL;
+	event_set_log_callback(log_libevent);
 	TAILQ_INIT(&loop->tasks);
 	loop->buffer_bytes = LOOP_BUFFER_BYTES;
 	loop->buffer = malloc(loop->buffer_bytes);

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 #include <netdb.h>
-#include <signal.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,12 +14,19 @@
 
 #include "loop.h"
 
+/* NSS modules are not sparing with it; untouched pages cost nothing. */
+#define STACK_BYTES (1024 * 1024)
+
 struct resolve {
-	struct gaicb request;
-	struct addrinfo hints;
-	char service[8];
+	/* The thread's, until answered_fd says that it is done. */
 	char *host;
-	int answered_fd; /* eventfd that the resolver's thread writes to */
+	char service[8];
+	struct addrinfo hints;
+	struct addrinfo *list;
+	int code; /* of getaddrinfo */
+	int system_errno; /* where that is EAI_SYSTEM */
+	int answered_fd; /* eventfd: the last thing that the thread touches */
+	/* The loop's. */
 	struct event *answered;
 	resolve_done_cb done; /* NULL: cancelled */
 	void *arg;
@@ -31,58 +38,71 @@ static void resolve_free(struct resolve *resolve)
 		event_free(resolve->answered);
 	if (resolve->answered_fd >= 0)
 		close(resolve->answered_fd);
-	if (resolve->request.ar_result)
-		freeaddrinfo(resolve->request.ar_result);
+	if (resolve->list)
+		freeaddrinfo(resolve->list);
 	free(resolve->host);
 	free(resolve);
 }
 
-/* In a thread of glibc's: only passes the word on. */
-static void on_answer(union sigval value)
+static void *look_up(void *arg)
 {
-	eventfd_write(value.sival_int, 1);
+	struct resolve *resolve = arg;
+
+	resolve->code = getaddrinfo(resolve->host, resolve->service,
+				    &resolve->hints, &resolve->list);
+	resolve->system_errno = errno;
+	eventfd_write(resolve->answered_fd, 1);
+	return NULL;
 }
 
 static void answered(evutil_socket_t fd, short what, void *arg)
 {
 	struct resolve *resolve = arg;
-	int code = gai_error(&resolve->request);
 
 	if (!resolve->done)
 		;
-	else if (code)
-		/* EAI_SYSTEM's errno stayed in the resolver's thread. */
-		resolve->done(NULL, gai_strerror(code), resolve->arg);
+	else if (resolve->code)
+		resolve->done(NULL,
+			      resolve->code == EAI_SYSTEM
+				      ? strerror(resolve->system_errno)
+				      : gai_strerror(resolve->code),
+			      resolve->arg);
 	else
-		resolve->done(resolve->request.ar_result, NULL, resolve->arg);
+		resolve->done(resolve->list, NULL, resolve->arg);
 	resolve_free(resolve);
+}
+
+/*
+ * Not getaddrinfo_a(3): its thread loads libgcc_s when it ends, which aborts
+ * the program if descriptors have run out by then, and some of its failures
+ * leave the request queued (glibc 2.36, both seen).
+ */
+static int start_thread(struct resolve *resolve)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+	int code = pthread_attr_init(&attributes);
+
+	if (code)
+		return -code;
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attributes, STACK_BYTES);
+	code = pthread_create(&thread, &attributes, look_up, resolve);
+	pthread_attr_destroy(&attributes);
+	return -code;
 }
 
 static int start(struct resolve *resolve)
 {
-	struct gaicb *list[1] = {&resolve->request};
-	struct sigevent notify = {
-		.sigev_notify = SIGEV_THREAD,
-		.sigev_notify_function = on_answer,
-		.sigev_value.sival_int = resolve->answered_fd,
-	};
-
-	/* An address needs no resolver: answered by the time this returns. */
+	/* An address needs no thread. */
 	resolve->hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
 	if (getaddrinfo(resolve->host, resolve->service, &resolve->hints,
-			&resolve->request.ar_result) == 0) {
+			&resolve->list) == 0) {
 		event_active(resolve->answered, EV_READ, 0);
 		return 0;
 	}
 	resolve->hints.ai_flags = AI_NUMERICSERV | AI_ADDRCONFIG;
-	switch (getaddrinfo_a(GAI_NOWAIT, list, 1, &notify)) {
-	case 0:
-		return 0;
-	case EAI_AGAIN:
-		return -EAGAIN;
-	default:
-		return -ENOMEM;
-	}
+	return start_thread(resolve);
 }
 
 struct resolve *resolve_new(struct loop *loop, const char *host, uint16_t port,
@@ -98,9 +118,6 @@ struct resolve *resolve_new(struct loop *loop, const char *host, uint16_t port,
 	snprintf(resolve->service, sizeof(resolve->service), "%u", port);
 	resolve->hints.ai_socktype = SOCK_STREAM;
 	resolve->host = strdup(host);
-	resolve->request.ar_name = resolve->host;
-	resolve->request.ar_service = resolve->service;
-	resolve->request.ar_request = &resolve->hints;
 	resolve->answered_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (resolve->answered_fd < 0)
 		code = -errno;

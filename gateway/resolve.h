@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Host names to addresses without blocking the loop: getaddrinfo_a(3), whose
- * own threads do the waiting, so that everything nsswitch.conf knows (files,
- * DNS, mDNS) works as it does for other programs.
+ * Host names to addresses without blocking the loop: getaddrinfo(3) in a
+ * thread of its own, so that everything nsswitch.conf knows (files, DNS, mDNS)
+ * works as it does for other programs. The only thread there is beside the
+ * loop's; it shares one request with it and nothing else.
  */
 #ifndef BTGATE_RESOLVE_H
 #define BTGATE_RESOLVE_H

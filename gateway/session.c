@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include <event2/event.h>
 
@@ -18,8 +19,11 @@
  * taken whole, up to the loop's buffer.
  */
 #define READ_BYTES_MIN (64 * 1024)
-/* How much more to take from a side that must end and never falls silent. */
-#define ENDING_BYTES_MAX (1024 * 1024)
+/*
+ * How much more to take from a side that must end and never falls silent; more
+ * if more was there already.
+ */
+#define ENDING_BYTES_MIN (1024 * 1024)
 
 /* Reading from one side. */
 enum side_state {
@@ -46,7 +50,7 @@ struct side {
 	uint32_t waiting_offset;
 	uint32_t waiting_bytes; /* from the offset on */
 	uint32_t read_bytes; /* how much to read from it at once */
-	uint32_t ending_bytes; /* read since it is ending */
+	uint32_t ending_bytes; /* still to be read since it is ending */
 	enum side_state state;
 	enum side_watch watch;
 	bool is_writing; /* the writable event is added */
@@ -179,13 +183,26 @@ static void session_out_of_memory(struct session *session)
 	session_finish_with(session, STREAM_CLOSE_ABORT);
 }
 
+/* Read what has arrived, and then no more. */
+static void side_start_ending(struct side *side)
+{
+	int queued = 0;
+
+	if (side->state != SIDE_STATE_OPEN)
+		return;
+	side->state = SIDE_STATE_ENDING;
+	side->ending_bytes = ENDING_BYTES_MIN;
+	if (ioctl(side->stream->read_fd, FIONREAD, &queued) == 0 &&
+	    queued > ENDING_BYTES_MIN)
+		side->ending_bytes = (uint32_t)queued;
+}
+
 /* Nothing can be written to it any more; what it sent may still be there. */
 static void side_die(struct side *side)
 {
 	side->is_dead = true;
 	side_forget_waiting(side);
-	if (side->state == SIDE_STATE_OPEN)
-		side->state = SIDE_STATE_ENDING;
+	side_start_ending(side);
 }
 
 /* ---- what is watched -------------------------------------------------------- */
@@ -481,9 +498,10 @@ static void side_received(struct side *side, ssize_t got)
 	struct session *session = side->session;
 
 	if (side->state == SIDE_STATE_ENDING) {
-		side->ending_bytes += (uint32_t)got;
-		if (side->ending_bytes >= ENDING_BYTES_MAX)
+		if ((uint32_t)got >= side->ending_bytes)
 			side->state = SIDE_STATE_ENDED;
+		else
+			side->ending_bytes -= (uint32_t)got;
 	}
 	if (side == &session->target)
 		session_progress(session, SESSION_TIMER_LINGER);
@@ -607,10 +625,8 @@ void session_stop(struct session *session)
 		return;
 	set_end(session, SESSION_END_STOPPED, 0);
 	session->is_stopping = true;
-	if (session->client.state == SIDE_STATE_OPEN)
-		session->client.state = SIDE_STATE_ENDING;
-	if (session->target.state == SIDE_STATE_OPEN)
-		session->target.state = SIDE_STATE_ENDING;
+	side_start_ending(&session->client);
+	side_start_ending(&session->target);
 	session_advance(session);
 }
 

@@ -2,8 +2,10 @@
 #include "socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -14,6 +16,11 @@
 #define PAUSE_S 1
 /* Clients taken in one turn, so that a flood leaves time for the sessions. */
 #define ACCEPTS_PER_TURN 16
+/*
+ * Descriptors left for those that are in already: a client that came in only
+ * to find none left for its target would be lost, where it could have waited.
+ */
+#define FDS_RESERVED 8
 
 /* ---- a stream over one socket ------------------------------------------ */
 
@@ -101,6 +108,15 @@ static bool is_exhausted(int code)
 	       code == ENOMEM;
 }
 
+/* The kernel gives the lowest number that is free: near the limit, few are. */
+static bool is_among_the_last(int fd)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+	       (rlim_t)fd + FDS_RESERVED >= limit.rlim_cur;
+}
+
 static void acceptor_pause(struct acceptor *acceptor, int code)
 {
 	const struct timeval pause = {.tv_sec = PAUSE_S};
@@ -117,9 +133,17 @@ static void acceptor_pause(struct acceptor *acceptor, int code)
 
 static void acceptor_resume(evutil_socket_t fd, short what, void *arg)
 {
+	const struct timeval pause = {.tv_sec = PAUSE_S};
 	struct acceptor *acceptor = arg;
+	int probe = fcntl(acceptor->fd, F_DUPFD_CLOEXEC, 0);
+	bool has_room = probe >= 0 && !is_among_the_last(probe);
 
-	event_add(acceptor->readable, NULL);
+	if (probe >= 0)
+		close(probe);
+	if (has_room)
+		event_add(acceptor->readable, NULL);
+	else
+		event_add(acceptor->resume, &pause);
 }
 
 static void acceptor_destroy(struct acceptor *acceptor)
@@ -145,13 +169,20 @@ static void acceptor_readable(evutil_socket_t fd, short what, void *arg)
 				     SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (client >= 0) {
-			acceptor->is_short = false;
+			bool is_last = is_among_the_last(client);
+
 			acceptor->accepted(client, acceptor->arg);
+			if (is_last && !acceptor->is_freed) {
+				acceptor_pause(acceptor, EMFILE);
+				break;
+			}
 		} else if (is_exhausted(errno)) {
 			acceptor_pause(acceptor, errno);
 			break;
 		} else if (errno != EINTR && errno != ECONNABORTED) {
-			break; /* EAGAIN, or a client that left: no matter */
+			/* EAGAIN: nobody waits any more. */
+			acceptor->is_short = false;
+			break;
 		}
 	}
 	acceptor->is_running = false;

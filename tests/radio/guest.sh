@@ -238,11 +238,17 @@ bluetoothd_stop() { bluetoothd_end TERM; }
 # bluetoothd_kill: it has no time for anything; links stay up.
 bluetoothd_kill() { bluetoothd_end KILL; }
 
+# bluetoothd 5.66 can hang for good in accept(2) on its SDP listener, which is
+# blocking, when a client left before it was accepted (seen under load, on 6.12:
+# l2cap_sock_accept). Nothing but SIGKILL ends it then.
 bluetoothd_end() {
 	kill "-$1" "$RADIO_BLUETOOTHD_PID"
-	await "$RADIO_PATIENCE_S" is_gone "$RADIO_BLUETOOTHD_PID" ||
-		show "$(cat "/proc/$RADIO_BLUETOOTHD_PID/"{status,wchan,stack,syscall} 2>&1)"
-	radio_need "bluetoothd has ended" is_gone "$RADIO_BLUETOOTHD_PID"
+	if ! await 20 is_gone "$RADIO_BLUETOOTHD_PID"; then
+		echo "bluetoothd hangs, and is killed:"
+		show "$(cat "/proc/$RADIO_BLUETOOTHD_PID/stack" 2>&1)"
+		kill -KILL "$RADIO_BLUETOOTHD_PID"
+	fi
+	radio_need "bluetoothd has ended" await "$RADIO_PATIENCE_S" is_gone "$RADIO_BLUETOOTHD_PID"
 	RADIO_BLUETOOTHD_PID=
 }
 
