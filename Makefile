@@ -9,7 +9,7 @@
 #   make WERROR=1   warnings are errors (CI)
 
 PREFIX ?= /usr/local
-SBINDIR ?= $(PREFIX)/sbin
+BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
 SYSCONFDIR ?= /etc
 EXAMPLEDIR ?= $(PREFIX)/share/doc/btgate/examples
@@ -134,7 +134,7 @@ build-fuzz/%: tests/%.c $(FUZZED) Makefile | build-fuzz
 		$(shell $(PKG_CONFIG) --libs inih)
 
 install: all
-	install -D -m 755 $(PROGRAM) $(DESTDIR)$(SBINDIR)/btgate
+	install -D -m 755 $(PROGRAM) $(DESTDIR)$(BINDIR)/btgate
 	install -D -m 644 scripts/btgate.8 $(DESTDIR)$(MANDIR)/man8/btgate.8
 	install -D -m 644 scripts/btgate.conf.5 \
 		$(DESTDIR)$(MANDIR)/man5/btgate.conf.5
@@ -146,9 +146,10 @@ install: all
 			$(DESTDIR)$(SYSCONFDIR)/btgate/btgate.conf
 
 uninstall:
-	rm -f $(DESTDIR)$(SBINDIR)/btgate $(DESTDIR)$(MANDIR)/man8/btgate.8 \
+	rm -f $(DESTDIR)$(BINDIR)/btgate $(DESTDIR)$(MANDIR)/man8/btgate.8 \
 		$(DESTDIR)$(MANDIR)/man5/btgate.conf.5
 	rm -rf $(DESTDIR)$(EXAMPLEDIR)
+	-rmdir $(DESTDIR)$(dir $(EXAMPLEDIR)) 2>/dev/null
 
 clean:
 	rm -rf build build-san build-fuzz btgate

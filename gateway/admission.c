@@ -89,10 +89,12 @@ static void admission_timeout(evutil_socket_t fd, short what, void *arg)
 {
 	struct admission *admission = arg;
 	struct error error;
+	char limit[24];
 
+	address_duration_format(admission->timeout_ms, limit);
 	error_set(&error, -ETIMEDOUT,
-		  "%s did not answer within %u ms (connect-timeout)",
-		  admission->target->name, admission->timeout_ms);
+		  "%s did not answer within %s (connect-timeout)",
+		  admission->target->name, limit);
 	admission_end(admission, NULL, &error);
 }
 

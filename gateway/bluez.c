@@ -85,7 +85,8 @@ static void set_state(struct bluez *bluez, enum bluez_state state,
 		return;
 	if (state != bluez->state)
 		log_info("bluez: %s -> %s (%s)",
-			 bluez_state_to_string(bluez->state),
+			 *bluez->reason ? bluez_state_to_string(bluez->state)
+					: "starting",
 			 bluez_state_to_string(state), reason);
 	bluez->state = state;
 	snprintf(bluez->reason, sizeof(bluez->reason), "%s", reason);

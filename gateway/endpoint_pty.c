@@ -142,8 +142,10 @@ static int path_make_directory(struct pty_path *path, struct error *error)
 			code = 0;
 		else
 			error_set(error, code,
-				  "cannot make the directory %s: %s", directory,
-				  strerror(-code));
+				  "cannot make the directory %s: %s; make it "
+				  "for the gateway's user: sudo install -d -o "
+				  "USER %s",
+				  directory, strerror(-code), directory);
 		free(directory);
 		return code;
 	}

@@ -311,10 +311,12 @@ static int listen_error(int code, uint8_t channel, struct error *error)
 				 channel, holder);
 	case EAFNOSUPPORT:
 	case EPROTONOSUPPORT:
-		return error_set(error, code,
-				 "this kernel has no RFCOMM: load it with "
-				 "'modprobe rfcomm', or see that the kernel is "
-				 "built with CONFIG_BT_RFCOMM");
+		return error_set(
+			error, code,
+			"Bluetooth sockets are not to be had here: in a "
+			"container, give it the host's network "
+			"(--network host); else load RFCOMM with "
+			"'modprobe rfcomm' (CONFIG_BT_RFCOMM)");
 	default:
 		return error_set(error, code,
 				 "cannot listen on RFCOMM channel %u: %s",

@@ -17,7 +17,7 @@
 #include "publish.h"
 #include "route.h"
 
-static const int stop_signals[] = {SIGTERM, SIGINT};
+static const int stop_signals[] = {SIGTERM, SIGINT, SIGHUP};
 
 #define STOP_SIGNALS (sizeof(stop_signals) / sizeof(stop_signals[0]))
 /* What the longest drain-timeout is given on top before it is cut short. */

@@ -9,7 +9,7 @@
 struct config;
 
 /*
- * Run until SIGTERM or SIGINT; a second one cuts short what still drains.
+ * Run until SIGTERM, SIGINT or SIGHUP; a second one cuts short what still drains.
  * Returns 0 after an orderly stop, or -errno (already logged) when no route
  * could be started for a reason that does not mend itself.
  */

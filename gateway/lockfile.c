@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "holder.h"
 
 #define PID_TEXT_BYTES 24
 
@@ -54,27 +55,9 @@ static long read_holder(int fd)
 	return pid > 0 && strcmp(end, "\n") == 0 ? pid : -1;
 }
 
-/* What runs as @pid, or "" where that cannot be told. */
-static void read_command(long pid, char *command, size_t bytes)
-{
-	char path[64];
-	ssize_t got;
-	int fd;
-
-	command[0] = '\0';
-	snprintf(path, sizeof(path), "/proc/%ld/comm", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	got = read(fd, command, bytes - 1);
-	close(fd);
-	command[got > 0 ? got : 0] = '\0';
-	command[strcspn(command, "\n")] = '\0';
-}
-
 static void set_held_error(const char *path, long pid, struct error *error)
 {
-	char command[32];
+	char holder[HOLDER_TEXT_BYTES];
 
 	if (pid <= 0) {
 		error_set(error, 0, "%s is held by another process", path);
@@ -84,9 +67,8 @@ static void set_held_error(const char *path, long pid, struct error *error)
 		error_set(error, 0, "%s is held by this gateway already", path);
 		return;
 	}
-	read_command(pid, command, sizeof(command));
-	error_set(error, 0, "%s is held by process %ld%s%s%s", path, pid,
-		  command[0] ? " (" : "", command, command[0] ? ")" : "");
+	holder_of_pid((pid_t)pid, holder);
+	error_set(error, 0, "%s is held by %s", path, holder);
 }
 
 static int open_file(const char *path, struct error *error)

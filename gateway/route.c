@@ -237,8 +237,10 @@ static void route_published(struct publication *publication,
 
 	switch (state) {
 	case PUBLICATION_STATE_WAITING:
-		/* The publisher has warned, once for all routes. */
-		log_info("route %s: service record waits: %s", name, detail);
+		/* The publisher has said why, once for all routes. */
+		log_info("route %s: service record waits; phones can still "
+			 "connect to %s by number",
+			 name, route->listener->name);
 		break;
 	case PUBLICATION_STATE_ASKED:
 		log_debug("route %s: service record: %s", name, detail);

@@ -697,7 +697,7 @@ class Dialling(GatewayTest):
         begin = time.monotonic()
         self.assert_turned_away(port)
         self.assertGreater(time.monotonic() - begin, 0.4)
-        gateway.await_line(r"refused .* did not answer within 500 ms")
+        gateway.await_line(r"refused .* did not answer within 500ms")
 
     def test_a_host_without_an_address(self):
         port, echo_port = self.port(), self.port()

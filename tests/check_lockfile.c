@@ -115,8 +115,7 @@ START_TEST(test_held)
 
 	ck_assert_ptr_null(lockfile_acquire(path, &was_stale, &error));
 	ck_assert_int_eq(errno, EADDRINUSE);
-	snprintf(expected, sizeof(expected), "held by process %ld (",
-		 (long)pid);
+	snprintf(expected, sizeof(expected), "(pid %ld)", (long)pid);
 	ck_assert_msg(strstr(error.text, expected) != NULL, "%s", error.text);
 	ck_assert_msg(strstr(error.text, path) != NULL, "%s", error.text);
 	kill_holder(pid);

@@ -1323,7 +1323,7 @@ START_TEST(test_held_by_another)
 	struct error error;
 
 	ck_assert_int_eq(try_open_target(&error), -EADDRINUSE);
-	snprintf(words, sizeof(words), "held by process %ld (", (long)pid);
+	snprintf(words, sizeof(words), "(pid %ld)", (long)pid);
 	ck_assert_msg(strstr(error.text, words) != NULL, "%s", error.text);
 	ck_assert_int_gt(readlink(path, link, sizeof(link) - 1), 0);
 	kill_gateway(pid);
