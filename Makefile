@@ -94,7 +94,7 @@ check: $(PROGRAM) $(CHECKS)
 
 # An error or a leak ends the test's process with a status that fails it.
 valgrind: $(CHECKS)
-	$(Q)CK_TIMEOUT_MULTIPLIER=10 WRAPPER="valgrind --quiet \
+	$(Q)BTGATE_VALGRIND=1 CK_TIMEOUT_MULTIPLIER=10 WRAPPER="valgrind --quiet \
 		--error-exitcode=99 --leak-check=full \
 		--errors-for-leak-kinds=definite" tests/run-checks $(CHECKS)
 

@@ -608,6 +608,9 @@ START_TEST(without_descriptors_clients_wait)
 	int old_stderr = dup(2), lines = 0;
 	char log[4096] = "";
 
+	/* valgrind has descriptors of its own and bends the limit for them. */
+	if (getenv("BTGATE_VALGRIND"))
+		return;
 	for (int i = 0; i < 2; i++)
 		clients[i] = call(&address);
 	start_acceptor(fd);
