@@ -38,6 +38,11 @@ struct target;
 struct endpoint_settings {
 	struct address_adapter adapter;
 	enum security_level security;
+	/*
+	 * The other end is a radio: kernel buffers are to stay small, or what
+	 * waits in them is minutes of it.
+	 */
+	bool is_slow;
 };
 
 /* ---- streams ---------------------------------------------------------- */

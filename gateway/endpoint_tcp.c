@@ -32,6 +32,8 @@
  * leads nowhere must not use up the whole deadline.
  */
 #define ATTEMPT_S 2
+/* About a second of what a Bluetooth link carries, doubled by the kernel. */
+#define SLOW_BUFFER_BYTES (64 * 1024)
 
 static const struct stream_ops tcp_stream_ops = {
 	.read = socket_read,
@@ -40,6 +42,22 @@ static const struct stream_ops tcp_stream_ops = {
 	.shutdown_write = socket_shutdown_write,
 	.close = socket_close,
 };
+
+/*
+ * Left alone, the kernel takes megabytes from a server before a stalled phone
+ * is felt. The receive buffer is a listener's or a dialling socket's, because
+ * the window is agreed on while connecting (tcp(7)); the kernel doubles it.
+ */
+static void keep_queue_short(int fd)
+{
+	const int receive_bytes = SLOW_BUFFER_BYTES;
+	const int unsent_bytes = SLOW_BUFFER_BYTES;
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes,
+		   sizeof(receive_bytes));
+	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes,
+		   sizeof(unsent_bytes));
+}
 
 static void set_options(int fd, unsigned int keepalive_s)
 {
@@ -132,7 +150,7 @@ static socklen_t listen_address(const struct endpoint_tcp *tcp,
 	return 0;
 }
 
-static int open_listen_socket(const struct endpoint_tcp *tcp)
+static int open_listen_socket(const struct endpoint_tcp *tcp, bool is_slow)
 {
 	struct sockaddr_storage address;
 	socklen_t bytes = listen_address(tcp, &address);
@@ -147,10 +165,12 @@ static int open_listen_socket(const struct endpoint_tcp *tcp)
 		const struct endpoint_tcp v4 = {.host = (char *)"0.0.0.0",
 						.port = tcp->port};
 
-		return open_listen_socket(&v4);
+		return open_listen_socket(&v4, is_slow);
 	}
 	if (fd < 0)
 		return -errno;
+	if (is_slow)
+		keep_queue_short(fd);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (!strcmp(tcp->host, "*"))
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
@@ -203,7 +223,7 @@ static int tcp_listen(struct loop *loop, const struct address_endpoint *address,
 	static const struct listener_ops ops = {.close = tcp_listener_close};
 	const struct endpoint_tcp *tcp = &address->tcp;
 	struct tcp_listener *listener;
-	int fd = open_listen_socket(tcp);
+	int fd = open_listen_socket(tcp, settings->is_slow);
 
 	if (fd < 0)
 		return listen_error(tcp, fd, error);
@@ -239,6 +259,7 @@ struct tcp_target {
 	char *host;
 	uint16_t port;
 	unsigned int keepalive_s;
+	bool is_slow;
 };
 
 /* Addresses tried one after the other; the last error is the one reported. */
@@ -348,6 +369,8 @@ static void tcp_dial_attempt(struct tcp_dial *dial)
 				SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 		dial->next++;
+		if (fd >= 0 && dial->target->is_slow)
+			keep_queue_short(fd);
 		if (fd >= 0)
 			dial->connector = connector_new(
 				dial->target->loop, fd,
@@ -440,6 +463,7 @@ static int tcp_open_target(struct loop *loop,
 	target->loop = loop;
 	target->port = address->tcp.port;
 	target->keepalive_s = address->tcp.keepalive_s;
+	target->is_slow = settings->is_slow;
 	snprintf(target->target.name, sizeof(target->target.name),
 		 strchr(target->host, ':') ? "tcp:[%s]:%u" : "tcp:%s:%u",
 		 target->host, target->port);

@@ -286,6 +286,8 @@ static int route_open_ends(struct route *route, struct error *error)
 	const struct endpoint_settings settings = {
 		.adapter = config->adapter,
 		.security = config->security,
+		.is_slow = address_endpoint_is_bluetooth(&config->listen) ||
+			   address_endpoint_is_bluetooth(&config->connect),
 	};
 	int code = 0;
 

@@ -15,6 +15,8 @@
 #define RFCOMM_CHANNEL_MAX 30
 /* The Serial Port Profile's version, SPP 1.2. */
 #define SERIAL_PORT_VERSION 0x0102
+/* Of a service class that is the user's own, 1.0. */
+#define OWN_VERSION 0x0100
 /* IANA's MIBenum for UTF-8, as the language base attribute wants it. */
 #define CHARSET_UTF8 106
 #define LANGUAGE_ENGLISH 0x656e
@@ -173,6 +175,8 @@ static void add_attribute(sdp_record_t *record, uint16_t id, sdp_data_t *value,
  */
 static sdp_record_t *new_record(const struct sdp_service *service)
 {
+	const bool is_serial_port = address_uuid_short(&service->uuid) ==
+				    SERIAL_PORT_SVCLASS_ID;
 	sdp_record_t *record = sdp_record_alloc();
 	bool is_whole = true;
 
@@ -189,12 +193,16 @@ static sdp_record_t *new_record(const struct sdp_service *service)
 				   new_uint16(CHARSET_UTF8),
 				   new_uint16(SDP_PRIMARY_LANG_BASE)),
 		      &is_whole);
-	if (address_uuid_short(&service->uuid) == SERIAL_PORT_SVCLASS_ID)
-		add_attribute(record, SDP_ATTR_PFILE_DESC_LIST,
-			      NEW_SEQUENCE(NEW_SEQUENCE(
-				      new_uuid16(SERIAL_PORT_PROFILE_ID),
-				      new_uint16(SERIAL_PORT_VERSION))),
-			      &is_whole);
+	/*
+	 * Never Serial Port beside another class: a search matches a UUID
+	 * anywhere in a record, and phones take the first match.
+	 */
+	add_attribute(record, SDP_ATTR_PFILE_DESC_LIST,
+		      NEW_SEQUENCE(NEW_SEQUENCE(
+			      new_uuid(&service->uuid),
+			      new_uint16(is_serial_port ? SERIAL_PORT_VERSION
+							: OWN_VERSION))),
+		      &is_whole);
 	add_attribute(
 		record, SDP_ATTR_SVCNAME_PRIMARY,
 		sdp_data_alloc_with_length(SDP_TEXT_STR8, service->name,

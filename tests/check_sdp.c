@@ -37,6 +37,12 @@ static struct sdp_service make_service(enum service_protocol protocol,
 #define BROWSE_ROOT "\x09\x00\x05\x35\x03\x19\x10\x02"
 #define ENGLISH_UTF8 "\x09\x00\x06\x35\x09\x09\x65\x6e\x09\x00\x6a\x09\x01\x00"
 #define PROFILE_SPP_1_2 "\x09\x00\x09\x35\x08\x35\x06\x19\x11\x01\x09\x01\x02"
+#define PROFILE_CUSTOM_1_0                                                 \
+	"\x09\x00\x09\x35\x16\x35\x14\x1c"                                 \
+	"\x8c\xe2\x55\xc0\x20\x0a\x11\xe0\xac\x64\x08\x00\x20\x0c\x9a\x66" \
+	"\x09\x01\x00"
+#define PROFILE_OBEX_PUSH_1_0 \
+	"\x09\x00\x09\x35\x08\x35\x06\x19\x11\x05\x09\x01\x00"
 #define NAME(length, text) "\x09\x01\x00\x25" length text
 
 #define BYTES(...) .bytes = __VA_ARGS__, .count = sizeof(__VA_ARGS__) - 1
@@ -63,14 +69,17 @@ static const struct {
 			       "\x0b", "a<b>&\"\xc3\xbc\xe2\x82\xac"))},
 	/* Only a serial port says 0x1101: a search matches it anywhere. */
 	{SERVICE_PROTOCOL_RFCOMM, 5, CUSTOM_UUID, "app",
-	 BYTES("\x35\x45" CLASS_CUSTOM RFCOMM_CHANNEL("\x05")
-		       BROWSE_ROOT ENGLISH_UTF8 NAME("\x03", "app"))},
+	 BYTES("\x35\x60" CLASS_CUSTOM RFCOMM_CHANNEL("\x05")
+		       BROWSE_ROOT ENGLISH_UTF8 PROFILE_CUSTOM_1_0 NAME(
+			       "\x03", "app"))},
 	{SERVICE_PROTOCOL_RFCOMM, 9, "0x1105", "push",
-	 BYTES("\x35\x38" CLASS_OBEX_PUSH RFCOMM_CHANNEL("\x09")
-		       BROWSE_ROOT ENGLISH_UTF8 NAME("\x04", "push"))},
+	 BYTES("\x35\x45" CLASS_OBEX_PUSH RFCOMM_CHANNEL("\x09")
+		       BROWSE_ROOT ENGLISH_UTF8 PROFILE_OBEX_PUSH_1_0 NAME(
+			       "\x04", "push"))},
 	{SERVICE_PROTOCOL_L2CAP, 0x1001, CUSTOM_UUID, "app",
-	 BYTES("\x35\x41" CLASS_CUSTOM L2CAP_PSM("\x10\x01")
-		       BROWSE_ROOT ENGLISH_UTF8 NAME("\x03", "app"))},
+	 BYTES("\x35\x5c" CLASS_CUSTOM L2CAP_PSM("\x10\x01")
+		       BROWSE_ROOT ENGLISH_UTF8 PROFILE_CUSTOM_1_0 NAME(
+			       "\x03", "app"))},
 };
 
 START_TEST(test_bytes)
@@ -150,14 +159,14 @@ END_TEST
 	"      <uint16 value=\"0x0100\"/>\n" \
 	"    </sequence>\n"                  \
 	"  </attribute>\n"
-#define XML_PROFILE                            \
-	"  <attribute id=\"0x0009\">\n"        \
-	"    <sequence>\n"                     \
-	"      <sequence>\n"                   \
-	"        <uuid value=\"0x1101\"/>\n"   \
-	"        <uint16 value=\"0x0102\"/>\n" \
-	"      </sequence>\n"                  \
-	"    </sequence>\n"                    \
+#define XML_PROFILE(uuid, version)                  \
+	"  <attribute id=\"0x0009\">\n"             \
+	"    <sequence>\n"                          \
+	"      <sequence>\n"                        \
+	"        <uuid value=\"" uuid "\"/>\n"      \
+	"        <uint16 value=\"" version "\"/>\n" \
+	"      </sequence>\n"                       \
+	"    </sequence>\n"                         \
 	"  </attribute>\n"
 #define XML_NAME_AND_TAIL(name)            \
 	"  <attribute id=\"0x0100\">\n"    \
@@ -174,11 +183,13 @@ static const struct {
 } texts[] = {
 	{SERVICE_PROTOCOL_RFCOMM, 22, "spp", "R&D <\"a\"> 'b' \xc3\xbc",
 	 XML_HEAD XML_CLASS("0x1101") XML_RFCOMM("0x16")
-		 XML_BROWSE_AND_LANGUAGE XML_PROFILE XML_NAME_AND_TAIL(
-			 "R&amp;D &lt;&quot;a&quot;&gt; 'b' \xc3\xbc")},
+		 XML_BROWSE_AND_LANGUAGE XML_PROFILE("0x1101", "0x0102")
+			 XML_NAME_AND_TAIL(
+				 "R&amp;D &lt;&quot;a&quot;&gt; 'b' \xc3\xbc")},
 	{SERVICE_PROTOCOL_L2CAP, 0x1235, CUSTOM_UUID, "app",
 	 XML_HEAD XML_CLASS(CUSTOM_UUID) XML_L2CAP("0x1235")
-		 XML_BROWSE_AND_LANGUAGE XML_NAME_AND_TAIL("app")},
+		 XML_BROWSE_AND_LANGUAGE XML_PROFILE(CUSTOM_UUID, "0x0100")
+			 XML_NAME_AND_TAIL("app")},
 };
 
 START_TEST(test_xml)
