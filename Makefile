@@ -16,7 +16,7 @@ EXAMPLEDIR ?= $(PREFIX)/share/doc/btgate/examples
 DESTDIR ?=
 
 PKG_CONFIG ?= pkg-config
-PACKAGES := bluez libevent_core libevent_extra inih libsystemd
+PACKAGES := bluez libevent_core inih libsystemd
 VERSION := $(shell cat VERSION)
 
 CFLAGS ?= -O2 -g

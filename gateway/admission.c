@@ -78,7 +78,7 @@ static void admission_hung_up(evutil_socket_t fd, short what, void *arg)
 	struct admission *admission = arg;
 	struct error error;
 
-	if (!stream_is_hung_up(admission->client))
+	if (!stream_has_given_up(admission->client))
 		return;
 	error_set(&error, -ECONNRESET,
 		  "the client left before the target was reached");

@@ -84,6 +84,21 @@ ssize_t stream_read(struct stream *stream, void *buffer, size_t bytes)
 	return stream->ops->read(stream, buffer, bytes);
 }
 
+bool stream_can_peek(const struct stream *stream)
+{
+	return stream->ops->peek != NULL;
+}
+
+ssize_t stream_peek(struct stream *stream, void *buffer, size_t bytes)
+{
+	return stream->ops->peek(stream, buffer, bytes);
+}
+
+void stream_skip(struct stream *stream, size_t bytes)
+{
+	stream->ops->skip(stream, bytes);
+}
+
 ssize_t stream_write(struct stream *stream, const void *buffer, size_t bytes)
 {
 	return stream->ops->write(stream, buffer, bytes);
@@ -111,6 +126,13 @@ bool stream_is_hung_up(const struct stream *stream)
 
 	return poll(&hang_up, 1, 0) == 1 &&
 	       hang_up.revents & (POLLERR | POLLHUP);
+}
+
+bool stream_has_given_up(struct stream *stream)
+{
+	if (!stream_is_hung_up(stream))
+		return false;
+	return stream->ops->admit || stream_check(stream) != 0;
 }
 
 int stream_check(struct stream *stream)

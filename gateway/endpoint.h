@@ -64,13 +64,24 @@ struct stream_ops {
 	 * its own goodbyes: RFCOMM's ECONNRESET is an orderly end.
 	 */
 	ssize_t (*read)(struct stream *stream, void *buffer, size_t bytes);
-	/* Bytes taken (may be fewer), -EAGAIN when full, else how it broke. */
+	/*
+	 * As read, but what was seen stays queued until it is skipped, so that
+	 * a large piece can be offered to the other side without having to keep
+	 * what that does not take. NULL: this kind cannot.
+	 */
+	ssize_t (*peek)(struct stream *stream, void *buffer, size_t bytes);
+	/* Drop @bytes that were peeked at. */
+	void (*skip)(struct stream *stream, size_t bytes);
+	/*
+	 * Bytes taken (may be fewer), -EAGAIN when full, -EPIPE when the other
+	 * side has closed in good order, else how it broke.
+	 */
 	ssize_t (*write)(struct stream *stream, const void *buffer,
 			 size_t bytes);
 	/*
 	 * Asked when the stream hangs up while nobody reads from it: 0 if what
 	 * is still queued is worth reading, or -errno if the other side has cut
-	 * the stream off (a TCP reset). NULL: always worth reading.
+	 * the stream off (a TCP reset). NULL: it never does.
 	 */
 	int (*check)(struct stream *stream);
 	/*
@@ -93,6 +104,9 @@ struct stream {
 
 int stream_admit(struct stream *stream);
 ssize_t stream_read(struct stream *stream, void *buffer, size_t bytes);
+bool stream_can_peek(const struct stream *stream);
+ssize_t stream_peek(struct stream *stream, void *buffer, size_t bytes);
+void stream_skip(struct stream *stream, size_t bytes);
 ssize_t stream_write(struct stream *stream, const void *buffer, size_t bytes);
 bool stream_has_half_close(const struct stream *stream);
 int stream_shutdown_write(struct stream *stream);
@@ -104,6 +118,12 @@ void stream_close(struct stream *stream, enum stream_close how);
  */
 bool stream_is_hung_up(const struct stream *stream);
 int stream_check(struct stream *stream);
+/*
+ * Whether a client that waits for its target has given up. One that is told
+ * only when it is admitted has, when it hangs up; one that knew already may
+ * have sent all it wants to say and closed, unless it cut the stream off.
+ */
+bool stream_has_given_up(struct stream *stream);
 
 /* ---- listeners -------------------------------------------------------- */
 

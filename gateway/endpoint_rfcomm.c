@@ -62,10 +62,19 @@ static ssize_t rfcomm_read(struct stream *stream, void *buffer, size_t bytes)
 	return got == -ECONNRESET ? 0 : got;
 }
 
+static ssize_t rfcomm_write(struct stream *stream, const void *buffer,
+			    size_t bytes)
+{
+	ssize_t put = socket_write(stream, buffer, bytes);
+
+	/* The same goodbye, met while writing; after it ENOTCONN. */
+	return put == -ECONNRESET || put == -ENOTCONN ? -EPIPE : put;
+}
+
 static const struct stream_ops rfcomm_stream_ops = {
 	.admit = rfcomm_admit,
 	.read = rfcomm_read,
-	.write = socket_write,
+	.write = rfcomm_write,
 	.close = socket_close,
 };
 

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -37,6 +38,8 @@
 
 static const struct stream_ops tcp_stream_ops = {
 	.read = socket_read,
+	.peek = socket_peek,
+	.skip = socket_skip,
 	.write = socket_write,
 	.check = socket_check,
 	.shutdown_write = socket_shutdown_write,
@@ -253,9 +256,17 @@ close_fd:
 
 /* ---- connecting ----------------------------------------------------------- */
 
+TAILQ_HEAD(tcp_dial_list, tcp_dial);
+
 struct tcp_target {
 	struct target target;
 	struct loop *loop;
+	/*
+	 * One look-up at a time for all who wait for it: a name server that
+	 * does not answer costs one thread, however many clients call.
+	 */
+	struct resolve *resolve;
+	struct tcp_dial_list looking_up;
 	char *host;
 	uint16_t port;
 	unsigned int keepalive_s;
@@ -266,7 +277,8 @@ struct tcp_target {
 struct tcp_dial {
 	struct dial dial;
 	struct tcp_target *target;
-	struct resolve *resolve;
+	TAILQ_ENTRY(tcp_dial) link;
+	bool is_looking_up; /* linked */
 	struct connector *connector;
 	struct event *attempt_timer;
 	struct sockaddr_storage addresses[ADDRESSES_MAX];
@@ -279,7 +291,8 @@ struct tcp_dial {
 
 static void tcp_dial_free(struct tcp_dial *dial)
 {
-	resolve_cancel(dial->resolve);
+	if (dial->is_looking_up)
+		TAILQ_REMOVE(&dial->target->looking_up, dial, link);
 	connector_free(dial->connector);
 	if (dial->attempt_timer)
 		event_free(dial->attempt_timer);
@@ -387,13 +400,11 @@ static void tcp_dial_attempt(struct tcp_dial *dial)
 	tcp_dial_fail(dial, code);
 }
 
-static void tcp_resolved(const struct addrinfo *list, const char *why,
-			 void *arg)
+static void tcp_dial_resolved(struct tcp_dial *dial,
+			      const struct addrinfo *list, const char *why)
 {
-	struct tcp_dial *dial = arg;
 	struct error error;
 
-	dial->resolve = NULL;
 	if (!list) {
 		error_set(&error, -EHOSTUNREACH,
 			  "cannot find the address of host '%s': %s",
@@ -410,6 +421,20 @@ static void tcp_resolved(const struct addrinfo *list, const char *why,
 	tcp_dial_attempt(dial);
 }
 
+static void tcp_resolved(const struct addrinfo *list, const char *why,
+			 void *arg)
+{
+	struct tcp_target *target = arg;
+	struct tcp_dial *dial;
+
+	target->resolve = NULL;
+	while ((dial = TAILQ_FIRST(&target->looking_up))) {
+		TAILQ_REMOVE(&target->looking_up, dial, link);
+		dial->is_looking_up = false;
+		tcp_dial_resolved(dial, list, why);
+	}
+}
+
 static struct dial *tcp_dial(struct target *base, dial_done_cb done, void *arg)
 {
 	static const struct dial_ops ops = {.cancel = tcp_dial_cancel};
@@ -424,13 +449,16 @@ static struct dial *tcp_dial(struct target *base, dial_done_cb done, void *arg)
 	dial->arg = arg;
 	dial->attempt_timer = evtimer_new(target->loop->base,
 					  tcp_attempt_timeout, dial);
-	if (dial->attempt_timer)
-		dial->resolve = resolve_new(target->loop, target->host,
-					    target->port, tcp_resolved, dial);
-	if (!dial->resolve) {
+	if (dial->attempt_timer && !target->resolve)
+		target->resolve = resolve_new(target->loop, target->host,
+					      target->port, tcp_resolved,
+					      target);
+	if (!dial->attempt_timer || !target->resolve) {
 		tcp_dial_free(dial);
 		return NULL;
 	}
+	TAILQ_INSERT_TAIL(&target->looking_up, dial, link);
+	dial->is_looking_up = true;
 	return &dial->dial;
 }
 
@@ -438,6 +466,7 @@ static void tcp_target_close(struct target *base)
 {
 	struct tcp_target *target = (struct tcp_target *)base;
 
+	resolve_cancel(target->resolve);
 	free(target->host);
 	free(target);
 }
@@ -460,6 +489,7 @@ static int tcp_open_target(struct loop *loop,
 		return error_set(error, -ENOMEM, "out of memory");
 	}
 	target->target.ops = &ops;
+	TAILQ_INIT(&target->looking_up);
 	target->loop = loop;
 	target->port = address->tcp.port;
 	target->keepalive_s = address->tcp.keepalive_s;

@@ -187,8 +187,9 @@ static void gateway_clear(struct gateway *gateway)
 	abort_routes(gateway);
 	if (gateway->loop)
 		loop_flush(gateway->loop);
-	for (size_t i = 0; i < gateway->route_count; i++)
-		route_free(gateway->routes[i]);
+	/* The last one first: what one made, the next may have used. */
+	while (gateway->route_count)
+		route_free(gateway->routes[--gateway->route_count]);
 	free(gateway->routes);
 	publisher_free(gateway->publisher);
 	for (size_t i = 0; i < STOP_SIGNALS; i++)

@@ -2,6 +2,7 @@
 #include "log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 static enum log_level current_level = LOG_LEVEL_INFO;
+static unsigned int lost_lines;
 
 void log_set_level(enum log_level level)
 {
@@ -73,17 +75,31 @@ static size_t format_prefix(char *line, size_t bytes, enum log_level level)
 	return used;
 }
 
-static void log_line(enum log_level level, const char *format, va_list args)
+/*
+ * One write a line, so that lines of several processes do not mix; and none to
+ * a reader that has stopped (a pipe that is full, a terminal after ^S): it must
+ * not stop the gateway. O_NONBLOCK is no way, others share our stderr.
+ */
+static bool write_line(const char *line, size_t bytes)
 {
-	int saved = errno;
-	char text[1024], line[2048];
-	size_t used;
+	struct pollfd stderr_poll = {.fd = STDERR_FILENO, .events = POLLOUT};
 
-	if (level > current_level)
-		return;
-	vsnprintf(text, sizeof(text), format, args);
-	used = format_prefix(line, sizeof(line), level);
-	for (const char *p = text; *p && used + 6 < sizeof(line); p++) {
+	if (poll(&stderr_poll, 1, 0) != 1 || !(stderr_poll.revents & POLLOUT))
+		return false;
+	while (write(STDERR_FILENO, line, bytes) < 0) {
+		if (errno != EINTR)
+			return false;
+	}
+	return true;
+}
+
+/* The line for @text, ended; a pipe takes 4096 bytes at once (pipe(7)). */
+static size_t format_line(char *line, size_t bytes, enum log_level level,
+			  const char *text)
+{
+	size_t used = format_prefix(line, bytes, level);
+
+	for (const char *p = text; *p && used + 6 < bytes; p++) {
 		unsigned char byte = (unsigned char)*p;
 
 		if (byte < 0x20 || byte == 0x7f)
@@ -93,9 +109,27 @@ static void log_line(enum log_level level, const char *format, va_list args)
 			line[used++] = *p;
 	}
 	line[used++] = '\n';
-	/* One write a line: lines of several processes do not mix. */
-	while (write(STDERR_FILENO, line, used) < 0 && errno == EINTR)
-		;
+	return used;
+}
+
+static void log_line(enum log_level level, const char *format, va_list args)
+{
+	int saved = errno;
+	char text[1024], line[2048];
+
+	if (level > current_level)
+		return;
+	if (lost_lines) {
+		snprintf(text, sizeof(text),
+			 "%u log lines were lost: nobody read them",
+			 lost_lines);
+		if (write_line(line, format_line(line, sizeof(line),
+						 LOG_LEVEL_WARNING, text)))
+			lost_lines = 0;
+	}
+	vsnprintf(text, sizeof(text), format, args);
+	if (!write_line(line, format_line(line, sizeof(line), level, text)))
+		lost_lines++;
 	errno = saved;
 }
 

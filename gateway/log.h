@@ -25,7 +25,7 @@ enum log_level log_level(void);
  * Write one line. Under journald (JOURNAL_STREAM names our stderr) it starts
  * with the priority, sd-daemon(3); else with the local time. Control
  * characters are printed as \xNN, so that no name can forge a line. Never
- * fails; errno is kept.
+ * fails or waits: lines that nobody reads are counted and dropped. Keeps errno.
  */
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));

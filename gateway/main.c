@@ -3,9 +3,11 @@
  * argv to a command. Knows names and options; each command is a file of its
  * own.
  */
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "address.h"
 #include "command.h"
@@ -139,13 +141,34 @@ static int parse_options(int argc, char **argv, struct command_options *options,
 	return -1;
 }
 
+/*
+ * A socket of ours must not get the number of a standard stream that is
+ * closed. Opened the wrong way round, so that using it is still an error.
+ */
+static void open_standard_streams(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDONLY);
+		if (fd == STDIN_FILENO) {
+			close(fd);
+			fd = open("/dev/null", O_WRONLY);
+		}
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	struct command_options options = {.config_path = CONFIG_PATH};
 	const struct command *command;
 	bool wants_help = false;
-	int status = parse_options(argc, argv, &options, &wants_help);
+	int status;
 
+	open_standard_streams();
+	status = parse_options(argc, argv, &options, &wants_help);
 	if (status >= 0)
 		return status;
 	if (optind == argc) {

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <netdb.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,23 +83,33 @@ static int start_thread(struct resolve *resolve)
 {
 	pthread_attr_t attributes;
 	pthread_t thread;
+	sigset_t all, old;
 	int code = pthread_attr_init(&attributes);
 
 	if (code)
 		return -code;
+	/* Signals are the loop's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attributes, STACK_BYTES);
 	code = pthread_create(&thread, &attributes, look_up, resolve);
 	pthread_attr_destroy(&attributes);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return -code;
 }
 
 static int start(struct resolve *resolve)
 {
-	/* An address needs no thread. */
+	/*
+	 * An address needs no thread, nor does localhost, which is the loopback
+	 * also where no hosts file says so (RFC 6761, 6.3).
+	 */
+	bool is_localhost = !strcasecmp(resolve->host, "localhost");
+
 	resolve->hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
-	if (getaddrinfo(resolve->host, resolve->service, &resolve->hints,
-			&resolve->list) == 0) {
+	if (getaddrinfo(is_localhost ? NULL : resolve->host, resolve->service,
+			&resolve->hints, &resolve->list) == 0) {
 		event_active(resolve->answered, EV_READ, 0);
 		return 0;
 	}

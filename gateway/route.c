@@ -175,27 +175,30 @@ static void client_admitted(struct admission *admission, struct stream *stream,
 		 target->peer);
 }
 
-static unsigned int route_sessions_max(const struct route *route)
+/* Without those who are gone and whose target only takes its time. */
+static unsigned int route_count_present(const struct route *route)
 {
-	unsigned int own = route->config->max_sessions;
-	unsigned int targets = route->target->sessions_max;
+	const struct client *client;
+	unsigned int count = 0;
 
-	if (own && targets)
-		return own < targets ? own : targets;
-	return own ? own : targets;
+	for (client = TAILQ_FIRST(&route->clients); client;
+	     client = TAILQ_NEXT(client, link))
+		if (!client->session || session_has_client(client->session))
+			count++;
+	return count;
 }
 
 /* Why the client may not come in now, or NULL. */
 static const char *route_refusal(const struct route *route)
 {
-	unsigned int limit = route_sessions_max(route);
+	unsigned int own = route->config->max_sessions;
+	unsigned int targets = route->target->sessions_max;
 
-	if (limit == 0 || route->client_count < limit)
-		return NULL;
-	return limit == route->target->sessions_max
-		       ? "the target is in use by another client"
-		       : "the route has as many sessions as max-sessions "
-			 "allows";
+	if (targets && route->client_count >= targets)
+		return "the target is in use by another client";
+	if (own && route_count_present(route) >= own)
+		return "the route has as many sessions as max-sessions allows";
+	return NULL;
 }
 
 static void route_client(struct stream *stream, void *arg)
@@ -339,9 +342,7 @@ static void route_is_stopped(void *arg)
 {
 	struct route *route = arg;
 
-	route_close_ends(route);
-	target_close(route->target);
-	route->target = NULL;
+	/* The target stays: those of several routes go in order (gateway.c). */
 	route->stopped(route, route->arg);
 }
 

@@ -14,11 +14,12 @@
 #include "loop.h"
 
 /*
- * How much to read at once for a side that has lately pushed back, and so how
- * much memory a blocked direction holds. Doubles with each full read that was
- * taken whole, up to the loop's buffer.
+ * How much to read at once from a side whose other one has lately pushed back,
+ * and so the most that a blocked direction holds. It doubles with each full
+ * read that was taken whole, up to the loop's buffer, where the stream lets us
+ * peek: what is not taken then stays in the kernel.
  */
-#define READ_BYTES_MIN (64 * 1024)
+#define READ_BYTES_MIN (32 * 1024)
 /*
  * How much more to take from a side that must end and never falls silent; more
  * if more was there already.
@@ -451,7 +452,11 @@ static size_t side_write(struct side *side, const uint8_t *data, size_t bytes)
 	ssize_t put = stream_write(side->stream, data, bytes);
 
 	if (put < 0 && put != -EAGAIN) {
-		set_end_broken(side, (int)put);
+		/* EPIPE: it has closed; how, was said already. */
+		if (put == -EPIPE)
+			set_end_closed(side);
+		else
+			set_end_broken(side, (int)put);
 		side_die(side);
 	}
 	side_count(side, put > 0 ? (size_t)put : 0);
@@ -469,43 +474,61 @@ static int side_keep(struct side *side, const uint8_t *data, size_t bytes)
 	return 0;
 }
 
-/* Pass on what was read: straight through, keeping only what is not taken. */
-static void side_deliver(struct side *from, const uint8_t *data, size_t bytes)
+static void side_grow_reads(struct side *side, size_t bytes)
+{
+	if (bytes == side->read_bytes && stream_can_peek(side->stream) &&
+	    side->read_bytes < side->session->loop->buffer_bytes)
+		side->read_bytes *= 2;
+}
+
+/*
+ * Pass on what was read: straight through, keeping only what is not taken.
+ * Returns how many of the bytes are done with: all, unless they were only
+ * peeked at.
+ */
+static size_t side_deliver(struct side *from, const uint8_t *data, size_t bytes,
+			   bool is_peek)
 {
 	struct session *session = from->session;
 	struct side *to = from->other;
-	size_t put = 0;
+	size_t put = 0, keep;
 
 	if (!to->is_dead && !to->is_shut)
 		put = side_write(to, data, bytes);
 	if (put == bytes) {
-		if (bytes == from->read_bytes &&
-		    from->read_bytes < session->loop->buffer_bytes)
-			from->read_bytes *= 2;
-	} else if (to->is_dead || to->is_shut) {
-		session->counters.lost_bytes += bytes - put;
-	} else {
-		from->read_bytes = READ_BYTES_MIN;
-		if (side_keep(to, data + put, bytes - put)) {
-			session->counters.lost_bytes += bytes - put;
-			session_out_of_memory(session);
-		}
+		side_grow_reads(from, bytes);
+		return bytes;
 	}
+	keep = bytes - put;
+	if (to->is_dead || to->is_shut) {
+		session->counters.lost_bytes += keep;
+		return bytes;
+	}
+	if (is_peek && keep > READ_BYTES_MIN)
+		keep = READ_BYTES_MIN;
+	from->read_bytes = READ_BYTES_MIN;
+	if (side_keep(to, data + put, keep)) {
+		session->counters.lost_bytes += keep;
+		session_out_of_memory(session);
+	}
+	return put + keep;
 }
 
-static void side_received(struct side *side, ssize_t got)
+static void side_received(struct side *side, size_t bytes, bool is_peek)
 {
 	struct session *session = side->session;
 
-	if (side->state == SIDE_STATE_ENDING) {
-		if ((uint32_t)got >= side->ending_bytes)
-			side->state = SIDE_STATE_ENDED;
-		else
-			side->ending_bytes -= (uint32_t)got;
-	}
 	if (side == &session->target)
 		session_progress(session, SESSION_TIMER_LINGER);
-	side_deliver(side, session->loop->buffer, (size_t)got);
+	bytes = side_deliver(side, session->loop->buffer, bytes, is_peek);
+	if (is_peek)
+		stream_skip(side->stream, bytes);
+	if (side->state != SIDE_STATE_ENDING)
+		return;
+	if (bytes >= side->ending_bytes)
+		side->state = SIDE_STATE_ENDED;
+	else
+		side->ending_bytes -= (uint32_t)bytes;
 }
 
 /* The orderly end: where half-close is unknown it is the end of both ways. */
@@ -521,11 +544,12 @@ static void side_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct side *side = arg;
 	struct session *session = side->session;
-	ssize_t got = stream_read(side->stream, session->loop->buffer,
-				  side->read_bytes);
+	bool is_peek = side->read_bytes > READ_BYTES_MIN;
+	ssize_t got = (is_peek ? stream_peek : stream_read)(
+		side->stream, session->loop->buffer, side->read_bytes);
 
 	if (got > 0) {
-		side_received(side, got);
+		side_received(side, (size_t)got, is_peek);
 	} else if (got == 0) {
 		side_closed(side);
 	} else if (got != -EAGAIN) {
@@ -549,12 +573,10 @@ static void side_hung_up(evutil_socket_t fd, short what, void *arg)
 	if (side->is_dead || !stream_is_hung_up(side->stream))
 		return;
 	code = stream_check(side->stream);
-	if (code) {
+	if (code)
 		set_end_broken(side, code);
-		session_finish_with(session, STREAM_CLOSE_ABORT);
-		return;
-	}
-	set_end_closed(side);
+	else
+		set_end_closed(side);
 	side_die(side);
 	session_advance(session);
 }
@@ -646,9 +668,9 @@ const char *session_client(const struct session *session)
 	return session->client.stream->peer;
 }
 
-const char *session_target(const struct session *session)
+bool session_has_client(const struct session *session)
 {
-	return session->target.stream->peer;
+	return !session->client.is_dead;
 }
 
 void session_format_reason(const struct session *session,

@@ -13,11 +13,13 @@
  *   its answer: until the target was silent for linger_ms.
  * - What was read from a side that is gone is still delivered, for as long as
  *   the other side takes some of it every drain_timeout_ms.
- * - A reset while the other side pushes back ends both at once.
+ * - A reset is noticed at once, also while the other side pushes back: what
+ *   the kernel still holds of that side is delivered under the same bound.
  */
 #ifndef BTGATE_SESSION_H
 #define BTGATE_SESSION_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct loop;
@@ -68,7 +70,8 @@ void session_abort(struct session *session);
 /* Valid until the ended callback returns. */
 const struct session_counters *session_counters(const struct session *session);
 const char *session_client(const struct session *session);
-const char *session_target(const struct session *session);
+/* False once the client is gone in both directions and only its rest drains. */
+bool session_has_client(const struct session *session);
 
 #define SESSION_REASON_BYTES 128
 

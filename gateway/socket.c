@@ -38,14 +38,36 @@ struct stream *socket_stream_new(const struct stream_ops *ops, int fd,
 	return &self->stream;
 }
 
-ssize_t socket_read(struct stream *stream, void *buffer, size_t bytes)
+static ssize_t receive(int fd, void *buffer, size_t bytes, int flags)
 {
 	ssize_t got;
 
 	do {
-		got = recv(stream->read_fd, buffer, bytes, 0);
+		got = recv(fd, buffer, bytes, flags);
 	} while (got < 0 && errno == EINTR);
 	return got < 0 ? -errno : got;
+}
+
+ssize_t socket_read(struct stream *stream, void *buffer, size_t bytes)
+{
+	return receive(stream->read_fd, buffer, bytes, 0);
+}
+
+ssize_t socket_peek(struct stream *stream, void *buffer, size_t bytes)
+{
+	return receive(stream->read_fd, buffer, bytes, MSG_PEEK);
+}
+
+void socket_skip(struct stream *stream, size_t bytes)
+{
+	/* More than one call only where urgent data split the queue. */
+	while (bytes) {
+		ssize_t got = receive(stream->read_fd, NULL, bytes, MSG_TRUNC);
+
+		if (got <= 0)
+			break;
+		bytes -= (size_t)got;
+	}
 }
 
 ssize_t socket_write(struct stream *stream, const void *buffer, size_t bytes)
@@ -122,10 +144,14 @@ static void acceptor_pause(struct acceptor *acceptor, int code)
 	const struct timeval pause = {.tv_sec = PAUSE_S};
 
 	if (!acceptor->is_short)
-		log_warning("%s: no more clients for now: %s; raise the limit "
-			    "of open files (LimitNOFILE=, ulimit -n); those "
-			    "who wait are served as others leave",
-			    acceptor->name, strerror(code));
+		log_warning(
+			"%s: no more clients for now: %s%s", acceptor->name,
+			strerror(code),
+			is_exhausted(code)
+				? "; raise the limit of open files "
+				  "(LimitNOFILE=, ulimit -n); those who wait "
+				  "are served as others leave"
+				: "; tried again each second");
 	acceptor->is_short = true;
 	event_del(acceptor->readable);
 	event_add(acceptor->resume, &pause);
@@ -176,12 +202,12 @@ static void acceptor_readable(evutil_socket_t fd, short what, void *arg)
 				acceptor_pause(acceptor, EMFILE);
 				break;
 			}
-		} else if (is_exhausted(errno)) {
-			acceptor_pause(acceptor, errno);
+		} else if (errno == EAGAIN) {
+			/* Nobody waits any more. */
+			acceptor->is_short = false;
 			break;
 		} else if (errno != EINTR && errno != ECONNABORTED) {
-			/* EAGAIN: nobody waits any more. */
-			acceptor->is_short = false;
+			acceptor_pause(acceptor, errno);
 			break;
 		}
 	}

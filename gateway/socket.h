@@ -28,6 +28,9 @@ struct stream *socket_stream_new(const struct stream_ops *ops, int fd,
 
 /* Ops to fill a stream_ops with. The write never raises SIGPIPE. */
 ssize_t socket_read(struct stream *stream, void *buffer, size_t bytes);
+/* For TCP alone: elsewhere MSG_TRUNC does not drop (recv(2)). */
+ssize_t socket_peek(struct stream *stream, void *buffer, size_t bytes);
+void socket_skip(struct stream *stream, size_t bytes);
 ssize_t socket_write(struct stream *stream, const void *buffer, size_t bytes);
 int socket_shutdown_write(struct stream *stream);
 /* The error that is waiting on a socket, taken from it: 0 or -errno. */

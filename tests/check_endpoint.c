@@ -886,7 +886,7 @@ START_TEST(an_address_is_its_own_answer)
 }
 END_TEST
 
-START_TEST(a_name_is_looked_up)
+START_TEST(localhost_needs_no_hosts_file)
 {
 	ck_assert_ptr_nonnull(start_resolve("localhost"));
 	AWAIT(resolved_count == 1);
@@ -1898,7 +1898,7 @@ static void add_resolver(Suite *suite)
 	TCase *tests = add_case(suite, "resolve", setup);
 
 	tcase_add_test(tests, an_address_is_its_own_answer);
-	tcase_add_test(tests, a_name_is_looked_up);
+	tcase_add_test(tests, localhost_needs_no_hosts_file);
 	tcase_add_test(tests, a_name_without_an_answer);
 	tcase_add_test(tests, a_system_error_is_named);
 	tcase_add_test(tests, a_cancelled_look_up_never_calls);

@@ -733,6 +733,20 @@ class Dialling(GatewayTest):
                                r"was reached", i)
             self.await_that(lambda: gateway.fd_count() == before)
 
+    def test_a_unix_client_that_says_all_and_leaves(self):
+        listener, port = self.server()
+        self.start(self.route(f"unix:{self.path('s')}",
+                              f"tcp:127.0.0.1:{port}"))
+        for number in range(5):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(self.path("s"))
+                client.sendall(b"all I had to say")
+            with listener.accept()[0] as server:
+                said = b""
+                while piece := server.recv(100):
+                    said += piece
+            self.assertEqual(said, b"all I had to say", number)
+
     def test_what_the_client_sends_meanwhile_is_not_lost(self):
         listener, target_port = self.server()
         port = self.port()
@@ -991,8 +1005,19 @@ class Holding(GatewayTest):
         text = self.route(f"unix:{self.path('s')}", "echo")
         first, _ = self.two_gateways(text)
         self.assert_echoes(self.dial_unix(self.path("s")))
+        first.await_line("session .* connected to")
         self.assertEqual(len(first.matches("session .* connected to")), 1,
                          first.log())
+
+    def test_two_ports_share_a_directory_that_was_missing(self):
+        there = self.path("made")
+        gateway = self.start(
+            self.route(f"tcp:{self.port()}", f"pty:{there}/one", "one") +
+            self.route(f"tcp:{self.port()}", f"pty:{there}/two", "two"))
+        self.assertEqual(sorted(os.listdir(there)),
+                         ["one", "one.lock", "two", "two.lock"])
+        gateway.stop()
+        self.assertFalse(os.path.exists(there))
 
     def test_a_held_port_is_taken_over_when_free(self):
         listener, held_port = self.server()

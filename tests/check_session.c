@@ -47,6 +47,16 @@ static const struct stream_ops whole_ops = {
 	.close = socket_close,
 };
 
+static const struct stream_ops tcp_ops = {
+	.read = socket_read,
+	.peek = socket_peek,
+	.skip = socket_skip,
+	.write = socket_write,
+	.check = socket_check,
+	.shutdown_write = socket_shutdown_write,
+	.close = socket_close,
+};
+
 /* A serial link: no half-close, no reset. */
 static const struct stream_ops link_ops = {
 	.read = link_read,
@@ -338,6 +348,29 @@ START_TEST(a_byte_at_a_time)
 }
 END_TEST
 
+/* Large reads, which stalls turn into small ones and back. */
+START_TEST(megabytes_over_tcp_with_stalls)
+{
+	start_with(tcp_end(&tcp_ops, &client_fd), tcp_end(&tcp_ops, &target_fd),
+		   2000, 5000);
+	for (int i = 0; i < 3; i++) {
+		size_t swallowed;
+
+		transfer(client_fd, target_fd, 8 * MEGABYTE, 4 * MEGABYTE);
+		swallowed = fill(client_fd);
+		ck_assert_uint_eq(read_all(target_fd), swallowed);
+		transfer(target_fd, client_fd, 8 * MEGABYTE, 70000);
+	}
+	fill(client_fd);
+	session_abort(session);
+	loop_flush(loop);
+	/* What it held is all that it can lose. */
+	ck_assert_uint_le(counters.lost_bytes, 32 * 1024);
+	ck_assert_uint_gt(counters.lost_bytes, 0);
+	session = NULL;
+}
+END_TEST
+
 /* ---- back-pressure ---------------------------------------------------------------- */
 
 START_TEST(a_target_that_never_reads_stops_the_client)
@@ -397,15 +430,42 @@ START_TEST(a_stalled_session_leaves_others_alone)
 }
 END_TEST
 
-START_TEST(a_reset_while_stalled_ends_at_once)
+static void reset_client(void)
 {
 	const struct linger reset = {.l_onoff = 1, .l_linger = 0};
 
-	start_with(tcp_end(&whole_ops, &client_fd),
-		   unix_end(&whole_ops, &target_fd), 2000, 60000);
-	fill(client_fd);
 	setsockopt(client_fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	hang_up(&client_fd);
+}
+
+/* The usual end of one who did not read all of the answer: not a cut. */
+START_TEST(what_came_before_a_reset_is_delivered)
+{
+	size_t delivered;
+
+	start_with(tcp_end(&tcp_ops, &client_fd),
+		   unix_end(&whole_ops, &target_fd), 2000, 60000);
+	fill(client_fd);
+	reset_client();
+	settle();
+	ck_assert(!session_has_client(session));
+	delivered = read_all(target_fd);
+	ck_assert_uint_gt(delivered, 0);
+	expect_closed(target_fd);
+	hang_up(&target_fd);
+	await_end();
+	ck_assert_str_eq(reason, "client broke off: Connection reset by peer");
+	ck_assert_uint_eq(counters.up_bytes, delivered);
+	ck_assert_uint_eq(counters.lost_bytes, 0);
+}
+END_TEST
+
+START_TEST(a_reset_while_stalled_is_noticed)
+{
+	start_with(tcp_end(&tcp_ops, &client_fd),
+		   unix_end(&whole_ops, &target_fd), 2000, 50);
+	fill(client_fd);
+	reset_client();
 	await_end();
 	ck_assert_str_eq(reason, "client broke off: Connection reset by peer");
 	ck_assert_uint_gt(counters.lost_bytes, 0);
@@ -655,10 +715,12 @@ int main(void)
 	tcase_add_test(tests, megabytes_up_to_a_slow_reader);
 	tcase_add_test(tests, megabytes_down_to_a_slow_reader);
 	tcase_add_test(tests, a_byte_at_a_time);
+	tcase_add_test(tests, megabytes_over_tcp_with_stalls);
 	tcase_add_test(tests, a_target_that_never_reads_stops_the_client);
 	tcase_add_test(tests, both_ways_stalled_then_released);
 	tcase_add_test(tests, a_stalled_session_leaves_others_alone);
-	tcase_add_test(tests, a_reset_while_stalled_ends_at_once);
+	tcase_add_test(tests, what_came_before_a_reset_is_delivered);
+	tcase_add_test(tests, a_reset_while_stalled_is_noticed);
 	tcase_add_test(tests, a_link_that_ends_while_stalled_is_delivered);
 	tcase_add_test(tests, a_drain_that_does_not_get_on_ends);
 	tcase_add_test(tests, half_close_up_and_a_late_answer);

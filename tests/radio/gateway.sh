@@ -33,9 +33,10 @@ gateway_start() {
 # The same without waiting for anything.
 gateway_launch() {
 	GATEWAY_RUN=$((GATEWAY_RUN + 1))
-	GATEWAY_CONF=$RADIO_OUT/gateway-$GATEWAY_RUN.conf
+	# Not in $RADIO_OUT: that is as private as the directory outside.
+	GATEWAY_CONF=/run/gateway-$GATEWAY_RUN.conf
 	GATEWAY_LOG=$RADIO_OUT/gateway-$GATEWAY_RUN.log
-	cat >"$GATEWAY_CONF"
+	tee "$RADIO_OUT/${GATEWAY_CONF##*/}" >"$GATEWAY_CONF"
 	gateway_directory
 	setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all \
 		--bounding-set=-all --no-new-privs -- \
