@@ -55,7 +55,8 @@ LIBRARY := $(BUILD)/libbtgate.a
 CHECKS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/check_*.c))
 FUZZERS := $(patsubst tests/%.c,build-fuzz/%,$(wildcard tests/fuzz_*.c))
 # What a fuzzer may link: text to structs, without libevent or BlueZ.
-FUZZED := gateway/address.c gateway/config.c gateway/error.c
+FUZZED := $(wildcard gateway/address*.c gateway/config*.c) gateway/error.c \
+	gateway/text.c
 # Seconds that `make fuzz` spends on each fuzzer.
 FUZZ_SECONDS ?= 60
 

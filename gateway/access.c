@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "address.h"
+#include "address_path.h"
 #include "error.h"
 
 #define ID_UNCHANGED ((unsigned int)-1) /* chown(2) */

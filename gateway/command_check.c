@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "config.h"
+#include "config_load.h"
 
 static void print_error(const char *text, void *arg)
 {

@@ -2,7 +2,7 @@
 /* run: the gateway in the foreground. */
 #include "command.h"
 
-#include "config.h"
+#include "config_load.h"
 #include "gateway.h"
 #include "log.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The route table: an INI file (inih) to a validated, immutable struct, and
- * back. btgate.conf(5) is the user's description of the same thing.
+ * The route table: a validated, immutable struct, and how it is printed.
+ * btgate.conf(5) is the user's description of the same thing.
  *
- * Knows sections, keys, defaults and conflicts; leaves the text of single
- * values to address.h. Opens the one file, never logs, knows neither libevent
- * nor BlueZ.
+ * Knows what a route has and the spelling of its keys; not how a file is read
+ * (config_load.h), nor the text of single values (address.h). Never logs, knows
+ * neither libevent nor BlueZ.
  */
 #ifndef BTGATE_CONFIG_H
 #define BTGATE_CONFIG_H
@@ -15,6 +15,7 @@
 #include <stdio.h>
 
 #include "address.h"
+#include "address_endpoint.h"
 
 /* Lines longer than this are refused: inih would cut them (INI_MAX_LINE). */
 #define CONFIG_LINE_BYTES_MAX 198
@@ -50,24 +51,13 @@ struct config {
 typedef void (*config_error_cb)(const char *text, void *arg);
 
 /*
- * Read @path. Every error in the file is reported through @report, in the
- * order of its lines. Returns 0 with *out owned by the caller, or -errno with
- * *out NULL: -EINVAL for a bad file, else why it could not be read (which was
- * reported too, with what to do).
- */
-int config_load(const char *path, struct config **out, config_error_cb report,
-		void *arg);
-
-/* The same for @size bytes in memory; @name stands in for the file's name. */
-int config_parse(const char *name, const char *data, size_t size,
-		 struct config **out, config_error_cb report, void *arg);
-
-/*
  * Print what was understood, defaults included, as a file that parses to the
  * same config. Returns 0 or -errno of the stream.
  */
 int config_print(const struct config *config, FILE *stream);
 
 void config_free(struct config *config);
+/* Free what @route owns; not @route itself. */
+void config_route_clear(struct config_route *route);
 
 #endif

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <poll.h>
 
+#include "address_endpoint.h"
 #include "error.h"
 
 static const struct endpoint_ops *endpoint_ops(enum endpoint_kind kind)

@@ -27,6 +27,7 @@
 
 #include "address.h"
 
+struct address_endpoint;
 struct error;
 struct loop;
 struct dial;

@@ -41,6 +41,7 @@
 #include <event2/event.h>
 
 #include "access.h"
+#include "address_endpoint.h"
 #include "error.h"
 #include "lockfile.h"
 #include "log.h"

@@ -19,6 +19,7 @@
 #include <bluetooth/bluetooth.h>
 #include <bluetooth/rfcomm.h>
 
+#include "address_endpoint.h"
 #include "controller.h"
 #include "error.h"
 #include "holder.h"

@@ -20,6 +20,7 @@
 
 #include <event2/event.h>
 
+#include "address_endpoint.h"
 #include "error.h"
 #include "holder.h"
 #include "loop.h"

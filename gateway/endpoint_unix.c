@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "access.h"
+#include "address_endpoint.h"
 #include "error.h"
 #include "holder.h"
 #include "loop.h"
@@ -34,7 +35,7 @@ static void unix_address(const char *path, struct sockaddr_un *out)
 {
 	memset(out, 0, sizeof(*out));
 	out->sun_family = AF_UNIX;
-	/* address.c let through only what fits. */
+	/* address_path.c let through only what fits. */
 	strncpy(out->sun_path, path, sizeof(out->sun_path) - 1);
 }
 

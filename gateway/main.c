@@ -9,9 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "address.h"
 #include "command.h"
 #include "log.h"
+#include "text.h"
 
 #define CONFIG_PATH "/etc/btgate/btgate.conf"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Run from the root of the source tree: tests/config and conf are read. */
-#include "config.h"
+#include "config_load.h"
 
 #include <check.h>
 #include <errno.h>

@@ -27,6 +27,7 @@
 
 #include <event2/event.h>
 
+#include "address_endpoint.h"
 #include "admission.h"
 #include "endpoint.h"
 #include "error.h"

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "access.h"
-#include "address.h"
+#include "address_path.h"
 #include "error.h"
 #include "lockfile.h"
 

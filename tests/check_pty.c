@@ -22,6 +22,7 @@
 
 #include <event2/event.h>
 
+#include "address_endpoint.h"
 #include "endpoint.h"
 #include "error.h"
 #include "loop.h"

@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "address.h"
+#include "address_endpoint.h"
 #include "error.h"
+#include "text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One end of a route as a person writes it, KIND[:ADDRESS][,OPTION=VALUE]...:
+ * text to validated struct and back; the printed form parses to the same
+ * struct. Each kind is one row of a table in here.
+ *
+ * Knows which kinds, forms and options there are and which ends exclude each
+ * other; opens nothing, never logs, knows neither libevent nor BlueZ. Parsers
+ * as in address.h; on an error the output owns nothing.
+ */
+#ifndef BTGATE_ADDRESS_ENDPOINT_H
+#define BTGATE_ADDRESS_ENDPOINT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "address.h"
+#include "address_path.h"
+
+struct error;
+
+enum endpoint_kind {
+	ENDPOINT_KIND_RFCOMM,
+	ENDPOINT_KIND_TCP,
+	ENDPOINT_KIND_UNIX,
+	ENDPOINT_KIND_PTY,
+	ENDPOINT_KIND_ECHO,
+};
+
+enum endpoint_role {
+	ENDPOINT_ROLE_LISTEN,
+	ENDPOINT_ROLE_CONNECT,
+};
+
+/* What a pty does with bytes that arrive while no program has it open. */
+enum pty_when_closed {
+	PTY_WHEN_CLOSED_KEEP, /* as many as the kernel holds, then push back */
+	PTY_WHEN_CLOSED_DISCARD, /* drop them, count them, say so */
+};
+
+struct endpoint_rfcomm {
+	uint8_t channel; /* listen: 1..30, 0 is "auto" */
+};
+
+struct endpoint_tcp {
+	char *host; /* name or address without brackets; "*": every */
+	uint16_t port; /* 1..65535 */
+	unsigned int keepalive_s; /* 0: off; at most 32767 (tcp(7)) */
+};
+
+struct endpoint_unix {
+	char *path; /* absolute, at most 107 bytes: sun_path */
+	struct address_access access; /* listen only */
+};
+
+struct endpoint_pty {
+	char *path; /* absolute */
+	struct address_access access;
+	enum pty_when_closed when_closed;
+};
+
+/* KIND[:ADDRESS][,OPTION[=VALUE]]... */
+struct address_endpoint {
+	enum endpoint_kind kind;
+	union {
+		struct endpoint_rfcomm rfcomm;
+		struct endpoint_tcp tcp;
+		struct endpoint_unix local;
+		struct endpoint_pty pty;
+	};
+};
+
+/* Room for any endpoint that address_endpoint_parse accepts, printed. */
+#define ADDRESS_ENDPOINT_TEXT_BYTES 1024
+
+/*
+ * Parse @text for the given role: a kind that cannot play that role is an
+ * error, as is an option that belongs to the other one. On success @out owns
+ * strings until address_endpoint_clear.
+ */
+int address_endpoint_parse(const char *text, enum endpoint_role role,
+			   struct address_endpoint *out, struct error *error);
+/*
+ * The canonical text, NUL-ended. Options left to default are left out; the
+ * host and "auto" are shown, because a reader wants to know them.
+ */
+void address_endpoint_format(const struct address_endpoint *endpoint,
+			     enum endpoint_role role,
+			     char text[ADDRESS_ENDPOINT_TEXT_BYTES]);
+/* Free what @endpoint owns and zero it. Legal on a zeroed one. */
+void address_endpoint_clear(struct address_endpoint *endpoint);
+
+/*
+ * Whether two endpoints of the given roles cannot both be held by gateways at
+ * the same time: one channel (a fixed one, on adapters that overlap), one TCP
+ * port (a wildcard host takes every address of its family), one path. Only
+ * what the text can tell: hci0 may or may not be the adapter with a given
+ * address, and a host name may stand for any address but localhost's.
+ */
+bool address_endpoint_is_conflict(const struct address_endpoint *a,
+				  enum endpoint_role a_role,
+				  const struct address_adapter *a_adapter,
+				  const struct address_endpoint *b,
+				  enum endpoint_role b_role,
+				  const struct address_adapter *b_adapter);
+
+/* Whether dialling @connect reaches @listen: a route that feeds itself. */
+bool address_endpoint_is_loop(const struct address_endpoint *listen,
+			      const struct address_endpoint *connect);
+
+bool address_endpoint_is_bluetooth(const struct address_endpoint *endpoint);
+
+/* 0, or -EINVAL where that kind's sockets do not know that level. */
+int address_endpoint_check_security(const struct address_endpoint *endpoint,
+				    enum security_level level,
+				    struct error *error);
+
+#endif

@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: MIT */
+#include "config_draft.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "error.h"
+#include "text.h"
+
+#define SERVICE_NAME_BYTES_MAX 128
+
+/* The HCI local name; a longer line than that cannot be read anyway. */
+_Static_assert(CONFIG_LINE_BYTES_MAX <= 248, "a name may exceed HCI's limit");
+
+/* ---- values ---------------------------------------------------------- */
+
+/* One UTF-8 sequence's length at @text, 0 if it is none (RFC 3629). */
+static size_t utf8_length(const unsigned char *text)
+{
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+	uint32_t point;
+	size_t length;
+
+	if (text[0] < 0x80)
+		return 1;
+	length = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
+	if (text[0] < 0xc2 || text[0] > 0xf4)
+		return 0;
+	point = text[0] & (0x7fu >> length);
+	for (size_t i = 1; i < length; i++) {
+		if ((text[i] & 0xc0) != 0x80)
+			return 0;
+		point = point << 6 | (text[i] & 0x3f);
+	}
+	if (point < least[length] || point > 0x10ffff ||
+	    (point >= 0xd800 && point <= 0xdfff))
+		return 0;
+	return length;
+}
+
+/* Text that is shown on phones: no bad UTF-8, no control characters. */
+static int check_shown_text(const char *text, struct error *error)
+{
+	const unsigned char *c = (const unsigned char *)text;
+
+	if (!*c)
+		return error_set(error, -EINVAL, "empty");
+	while (*c) {
+		size_t length = utf8_length(c);
+
+		if (!length)
+			return error_set(error, -EINVAL,
+					 "not UTF-8 text (byte 0x%02x); "
+					 "save the file as UTF-8",
+					 *c);
+		/* C0, DEL and C1 (U+0080 to U+009F). */
+		if (*c < ' ' || *c == 0x7f || (*c == 0xc2 && c[1] < 0xa0))
+			return error_set(error, -EINVAL,
+					 "a control character in it");
+		c += length;
+	}
+	return 0;
+}
+
+/* What a key is: where it may stand, how its value is read and passed on. */
+struct key_info {
+	const char *name;
+	unsigned int sections; /* bits 1 << enum config_section */
+	int (*parse)(const struct key_info *key, struct config_draft *draft,
+		     const char *value, struct error *error);
+	/* Inherited from [defaults]: which bytes of struct config_route. */
+	size_t offset;
+	size_t bytes;
+	unsigned int min_ms;
+	unsigned int max_ms;
+};
+
+/* The shown text in @value, without its quotes. */
+static int parse_shown_text(const struct key_info *key, const char *value,
+			    size_t bytes_max, char **out, struct error *error)
+{
+	char *text = strdup(value);
+	int code;
+
+	if (!text)
+		return error_set(error, -ENOMEM, "out of memory");
+	code = address_quoted_parse(text, error);
+	if (code == 0)
+		code = check_shown_text(text, error);
+	if (code == 0 && strlen(text) > bytes_max)
+		code = error_set(error, -EINVAL, "%zu bytes long; at most %zu",
+				 strlen(text), bytes_max);
+	if (code < 0) {
+		free(text);
+		return error_prefix(error, code, "%s", key->name);
+	}
+	*out = text;
+	return 0;
+}
+
+static int parse_adapter(const struct key_info *key, struct config_draft *draft,
+			 const char *value, struct error *error)
+{
+	return address_adapter_parse(value, &draft->route.adapter, error);
+}
+
+static int parse_gateway_name(const struct key_info *key,
+			      struct config_draft *draft, const char *value,
+			      struct error *error)
+{
+	return parse_shown_text(key, value, CONFIG_LINE_BYTES_MAX,
+				&draft->gateway.name, error);
+}
+
+static int parse_discoverable(const struct key_info *key,
+			      struct config_draft *draft, const char *value,
+			      struct error *error)
+{
+	static const char *const words[] = {"yes", "no", NULL};
+
+	draft->gateway.is_discoverable = strcmp(value, "yes") == 0;
+	if (draft->gateway.is_discoverable || strcmp(value, "no") == 0)
+		return 0;
+	return address_error_choice(error, value, words,
+				    "'%s' is not a choice for %s", value,
+				    key->name);
+}
+
+static int parse_listen(const struct key_info *key, struct config_draft *draft,
+			const char *value, struct error *error)
+{
+	return address_endpoint_parse(value, ENDPOINT_ROLE_LISTEN,
+				      &draft->route.listen, error);
+}
+
+static int parse_connect(const struct key_info *key, struct config_draft *draft,
+			 const char *value, struct error *error)
+{
+	return address_endpoint_parse(value, ENDPOINT_ROLE_CONNECT,
+				      &draft->route.connect, error);
+}
+
+static int parse_service_name(const struct key_info *key,
+			      struct config_draft *draft, const char *value,
+			      struct error *error)
+{
+	return parse_shown_text(key, value, SERVICE_NAME_BYTES_MAX,
+				&draft->route.service_name, error);
+}
+
+static int parse_service_uuid(const struct key_info *key,
+			      struct config_draft *draft, const char *value,
+			      struct error *error)
+{
+	return address_uuid_parse(value, &draft->route.service_uuid, error);
+}
+
+static int parse_security(const struct key_info *key,
+			  struct config_draft *draft, const char *value,
+			  struct error *error)
+{
+	return address_security_parse(value, &draft->route.security, error);
+}
+
+static int parse_max_sessions(const struct key_info *key,
+			      struct config_draft *draft, const char *value,
+			      struct error *error)
+{
+	size_t digits = strspn(value, "0123456789");
+	unsigned long number;
+
+	if (strcmp(value, "unlimited") == 0) {
+		draft->route.max_sessions = 0;
+		return 0;
+	}
+	number = digits < 10 ? strtoul(value, NULL, 10) : 0;
+	if (!digits || value[digits] || number < 1 || number > 10000)
+		return error_set(error, -EINVAL,
+				 "max-sessions '%s' is not 1 to 10000, or "
+				 "unlimited",
+				 value);
+	draft->route.max_sessions = (unsigned int)number;
+	return 0;
+}
+
+static int parse_duration(const struct key_info *key,
+			  struct config_draft *draft, const char *value,
+			  struct error *error)
+{
+	unsigned int *field = (unsigned int *)((char *)&draft->route +
+					       key->offset);
+	char least[24], most[24];
+	unsigned int ms = 0;
+	int code = address_duration_parse(value, &ms, error);
+
+	if (code < 0)
+		return error_prefix(error, code, "%s", key->name);
+	address_duration_format(key->min_ms, least);
+	address_duration_format(key->max_ms, most);
+	if (ms < key->min_ms || ms > key->max_ms)
+		return error_set(error, -EINVAL, "%s '%s' is not %s to %s",
+				 key->name, value, least, most);
+	*field = ms;
+	return 0;
+}
+
+/* ---- keys ------------------------------------------------------------ */
+
+#define IN_GATEWAY (1u << CONFIG_SECTION_GATEWAY)
+#define IN_DEFAULTS (1u << CONFIG_SECTION_DEFAULTS)
+#define IN_ROUTE (1u << CONFIG_SECTION_ROUTE)
+
+#define INHERITED(field)                                \
+	.offset = offsetof(struct config_route, field), \
+	.bytes = sizeof(((struct config_route *)NULL)->field)
+
+/* clang-format off */
+static const struct key_info keys[CONFIG_KEY_COUNT] = {
+	[CONFIG_KEY_ADAPTER] = {
+		.name = "adapter",
+		.sections = IN_GATEWAY | IN_DEFAULTS | IN_ROUTE,
+		.parse = parse_adapter,
+		INHERITED(adapter),
+	},
+	[CONFIG_KEY_NAME] = {
+		.name = "name",
+		.sections = IN_GATEWAY,
+		.parse = parse_gateway_name,
+	},
+	[CONFIG_KEY_DISCOVERABLE] = {
+		.name = "discoverable",
+		.sections = IN_GATEWAY,
+		.parse = parse_discoverable,
+	},
+	[CONFIG_KEY_LISTEN] = {
+		.name = "listen",
+		.sections = IN_ROUTE,
+		.parse = parse_listen,
+	},
+	[CONFIG_KEY_CONNECT] = {
+		.name = "connect",
+		.sections = IN_ROUTE,
+		.parse = parse_connect,
+	},
+	[CONFIG_KEY_SERVICE_NAME] = {
+		.name = "service-name",
+		.sections = IN_ROUTE,
+		.parse = parse_service_name,
+	},
+	[CONFIG_KEY_SERVICE_UUID] = {
+		.name = "service-uuid",
+		.sections = IN_DEFAULTS | IN_ROUTE,
+		.parse = parse_service_uuid,
+		INHERITED(service_uuid),
+	},
+	[CONFIG_KEY_SECURITY] = {
+		.name = "security",
+		.sections = IN_DEFAULTS | IN_ROUTE,
+		.parse = parse_security,
+		INHERITED(security),
+	},
+	[CONFIG_KEY_MAX_SESSIONS] = {
+		.name = "max-sessions",
+		.sections = IN_DEFAULTS | IN_ROUTE,
+		.parse = parse_max_sessions,
+		INHERITED(max_sessions),
+	},
+	[CONFIG_KEY_CONNECT_TIMEOUT] = {
+		.name = "connect-timeout",
+		.sections = IN_DEFAULTS | IN_ROUTE,
+		.parse = parse_duration,
+		INHERITED(connect_timeout_ms),
+		.min_ms = 100,
+		.max_ms = 10 * 60 * 1000,
+	},
+	[CONFIG_KEY_LINGER] = {
+		.name = "linger",
+		.sections = IN_DEFAULTS | IN_ROUTE,
+		.parse = parse_duration,
+		INHERITED(linger_ms),
+		.max_ms = 60 * 60 * 1000,
+	},
+	[CONFIG_KEY_DRAIN_TIMEOUT] = {
+		.name = "drain-timeout",
+		.sections = IN_DEFAULTS | IN_ROUTE,
+		.parse = parse_duration,
+		INHERITED(drain_timeout_ms),
+		.max_ms = 60 * 1000,
+	},
+};
+/* clang-format on */
+
+const char *config_draft_title(const struct config_draft *draft, char *out,
+			       size_t bytes)
+{
+	switch (draft->section) {
+	case CONFIG_SECTION_GATEWAY:
+		snprintf(out, bytes, "[gateway]");
+		break;
+	case CONFIG_SECTION_DEFAULTS:
+		snprintf(out, bytes, "[defaults]");
+		break;
+	case CONFIG_SECTION_ROUTE:
+		if (draft->route.name)
+			snprintf(out, bytes, "[route %s]", draft->route.name);
+		else
+			snprintf(out, bytes, "this [route]");
+		break;
+	case CONFIG_SECTION_NONE:
+		snprintf(out, bytes, "no section");
+		break;
+	}
+	return out;
+}
+
+const char *config_draft_key_name(enum config_key key)
+{
+	return keys[key].name;
+}
+
+static enum config_key find_key(const char *name)
+{
+	enum config_key key = 0;
+
+	while (key < CONFIG_KEY_COUNT && strcmp(keys[key].name, name) != 0)
+		key++;
+	return key;
+}
+
+enum config_key config_draft_first_key(const char *text)
+{
+	char word[CONFIG_LINE_BYTES_MAX + 1];
+
+	snprintf(word, sizeof(word), "%.*s", (int)strcspn(text, " \t=:"), text);
+	return find_key(word);
+}
+
+void config_draft_mark(struct config_draft *draft, enum config_key key)
+{
+	if (key < CONFIG_KEY_COUNT && draft)
+		draft->is_meant[key] = true;
+}
+
+static void refuse_unknown_key(struct config_draft *draft, const char *name,
+			       unsigned int line,
+			       struct config_findings *findings)
+{
+	const char *words[CONFIG_KEY_COUNT + 1];
+	char title[CONFIG_TITLE_BYTES];
+	struct error error;
+	const char *near;
+	size_t count = 0;
+
+	for (enum config_key key = 0; key < CONFIG_KEY_COUNT; key++) {
+		if (keys[key].sections & 1u << draft->section)
+			words[count++] = keys[key].name;
+	}
+	words[count] = NULL;
+	near = address_suggest(name, words);
+	if (near)
+		config_draft_mark(draft, find_key(near));
+	address_error_choice(&error, name, words, "unknown key '%.60s' in %s",
+			     name,
+			     config_draft_title(draft, title, sizeof(title)));
+	config_note(findings, line, "%s", error.text);
+}
+
+/* A key that is none, or none of this section's. */
+static void refuse_key(struct config_draft *draft, const char *name,
+		       unsigned int line, struct config_findings *findings)
+{
+	enum config_key key = find_key(name);
+	enum config_key word = config_draft_first_key(name);
+	char title[CONFIG_TITLE_BYTES];
+
+	if (key < CONFIG_KEY_COUNT) {
+		const char *place = keys[key].sections & IN_ROUTE
+					    ? "each [route NAME]"
+					    : "[gateway]";
+
+		config_note(findings, line,
+			    "'%s' cannot be in %s; it goes into %s", name,
+			    config_draft_title(draft, title, sizeof(title)),
+			    place);
+	} else if (word < CONFIG_KEY_COUNT) {
+		/* inih takes a colon for '=': "listen tcp:80" has a key. */
+		config_note(findings, line, "no '=' after '%s'",
+			    keys[word].name);
+		config_draft_mark(draft, word);
+	} else {
+		refuse_unknown_key(draft, name, line, findings);
+	}
+}
+
+/*
+ * The printed config must be readable again. A value can grow a little when
+ * it is written in full, in the one spelling.
+ */
+static void check_printed_length(struct config_draft *draft,
+				 enum config_key key, unsigned int line,
+				 struct config_findings *findings)
+{
+	char text[ADDRESS_ENDPOINT_TEXT_BYTES] = "";
+	size_t length;
+
+	if (key == CONFIG_KEY_LISTEN)
+		address_endpoint_format(&draft->route.listen,
+					ENDPOINT_ROLE_LISTEN, text);
+	else if (key == CONFIG_KEY_CONNECT)
+		address_endpoint_format(&draft->route.connect,
+					ENDPOINT_ROLE_CONNECT, text);
+	else if (key == CONFIG_KEY_NAME)
+		address_quoted_format(draft->gateway.name, text, sizeof(text));
+	else if (key == CONFIG_KEY_SERVICE_NAME)
+		address_quoted_format(draft->route.service_name, text,
+				      sizeof(text));
+	length = strlen(keys[key].name) + strlen(" = ") + strlen(text);
+	if (length <= CONFIG_LINE_BYTES_MAX)
+		return;
+	draft->is_valid[key] = false;
+	config_note(findings, line,
+		    "the value of '%s' is too long: written in full, the line "
+		    "has %zu bytes; at most %d",
+		    keys[key].name, length, CONFIG_LINE_BYTES_MAX);
+}
+
+static void set_value(struct config_draft *draft, enum config_key key,
+		      const char *value, unsigned int line,
+		      struct config_findings *findings)
+{
+	struct error error = {""};
+	int code;
+
+	if (draft->lines[key]) {
+		config_note(findings, line, "'%s' is already set on line %u",
+			    keys[key].name, draft->lines[key]);
+		return;
+	}
+	draft->lines[key] = line;
+	if (!*value) {
+		config_note(findings, line, "'%s' has no value",
+			    keys[key].name);
+		return;
+	}
+	code = keys[key].parse(&keys[key], draft, value, &error);
+	if (code == -ENOMEM)
+		findings->is_out_of_memory = true;
+	draft->is_valid[key] = code == 0;
+	if (code < 0)
+		config_note(findings, line, "%s", error.text);
+	else
+		check_printed_length(draft, key, line, findings);
+}
+
+void config_draft_set(struct config_draft *draft, const char *name,
+		      const char *value, unsigned int line,
+		      struct config_findings *findings)
+{
+	enum config_key key = find_key(name);
+
+	if (key < CONFIG_KEY_COUNT && keys[key].sections & 1u << draft->section)
+		set_value(draft, key, value, line, findings);
+	else
+		refuse_key(draft, name, line, findings);
+}
+
+void config_draft_inherit(struct config_draft *draft,
+			  const struct config_draft *defaults)
+{
+	for (enum config_key key = 0; key < CONFIG_KEY_COUNT; key++) {
+		char *to = (char *)&draft->route + keys[key].offset;
+		const char *from = (const char *)&defaults->route +
+				   keys[key].offset;
+
+		if (keys[key].bytes && !draft->lines[key])
+			memcpy(to, from, keys[key].bytes);
+	}
+}
+
+/* ---- all sections of a file ------------------------------------------ */
+
+void config_drafts_init(struct config_drafts *drafts)
+{
+	memset(drafts, 0, sizeof(*drafts));
+	drafts->gateway.section = CONFIG_SECTION_GATEWAY;
+	drafts->gateway.gateway.is_discoverable = true;
+	drafts->defaults.section = CONFIG_SECTION_DEFAULTS;
+	address_uuid_parse("spp", &drafts->defaults.route.service_uuid, NULL);
+	drafts->defaults.route.security = SECURITY_LEVEL_MEDIUM;
+	drafts->defaults.route.connect_timeout_ms = 10000;
+	drafts->defaults.route.linger_ms = 2000;
+	drafts->defaults.route.drain_timeout_ms = 5000;
+}
+
+struct config_draft *config_drafts_add_route(struct config_drafts *drafts,
+					     unsigned int line)
+{
+	struct config_draft *draft;
+
+	if (!drafts->routes)
+		drafts->routes = calloc(CONFIG_ROUTES_MAX,
+					sizeof(*drafts->routes));
+	draft = drafts->routes ? calloc(1, sizeof(*draft)) : NULL;
+	if (!draft) {
+		drafts->findings.is_out_of_memory = true;
+		return NULL;
+	}
+	draft->section = CONFIG_SECTION_ROUTE;
+	draft->line = line;
+	drafts->routes[drafts->route_count++] = draft;
+	return draft;
+}
+
+void config_drafts_clear(struct config_drafts *drafts)
+{
+	for (size_t i = 0; i < drafts->route_count; i++) {
+		config_route_clear(&drafts->routes[i]->route);
+		free(drafts->routes[i]);
+	}
+	free(drafts->routes);
+	config_findings_clear(&drafts->findings);
+	free(drafts->gateway.gateway.name);
+}

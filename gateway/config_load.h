@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An INI file (inih) to a struct config, with all of its errors at once.
+ *
+ * Opens the one file and puts the steps together: config_read.h reads lines,
+ * config_check.h looks at the whole. Never logs: it reports through a callback.
+ */
+#ifndef BTGATE_CONFIG_LOAD_H
+#define BTGATE_CONFIG_LOAD_H
+
+#include <stddef.h>
+
+#include "config.h"
+
+/*
+ * Read @path. Every error in the file is reported through @report, in the
+ * order of its lines. Returns 0 with *out owned by the caller, or -errno with
+ * *out NULL: -EINVAL for a bad file, else why it could not be read (which was
+ * reported too, with what to do).
+ */
+int config_load(const char *path, struct config **out, config_error_cb report,
+		void *arg);
+
+/* The same for @size bytes in memory; @name stands in for the file's name. */
+int config_parse(const char *name, const char *data, size_t size,
+		 struct config **out, config_error_cb report, void *arg);
+
+#endif

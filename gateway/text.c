@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT */
+#include "text.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "error.h"
+
+const char *text_printable(const char *text, char out[TEXT_QUOTED_BYTES])
+{
+	size_t length = strlen(text);
+	size_t kept = length;
+
+	if (length >= TEXT_QUOTED_BYTES) {
+		kept = TEXT_QUOTED_BYTES - sizeof("...");
+		/* Not in the middle of a UTF-8 sequence. */
+		while (kept && ((unsigned char)text[kept] & 0xc0) == 0x80)
+			kept--;
+	}
+	for (size_t i = 0; i < kept; i++) {
+		unsigned char c = text[i];
+
+		out[i] = c < ' ' || c == 0x7f ? '?' : text[i];
+	}
+	strcpy(out + kept, kept < length ? "..." : "");
+	return out;
+}
+
+char text_lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+bool text_is_name_char(char c)
+{
+	return is_digit(c) || (c >= 'a' && c <= 'z') ||
+	       (c >= 'A' && c <= 'Z') || c == '_' || c == '-' || c == '.';
+}
+
+bool text_parse_number(const char *text, unsigned long long max,
+		       unsigned long long *out)
+{
+	unsigned long long value = 0;
+
+	if (!*text)
+		return false;
+	for (; *text; text++) {
+		if (!is_digit(*text))
+			return false;
+		value = value * 10 + (unsigned int)(*text - '0');
+		if (value > max)
+			return false;
+	}
+	*out = value;
+	return true;
+}
+
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+char *text_trim(char *text)
+{
+	char *end;
+
+	while (is_blank(*text))
+		text++;
+	end = text + strlen(text);
+	while (end > text && is_blank(end[-1]))
+		end--;
+	*end = '\0';
+	return text;
+}
+
+void text_append(char *text, size_t bytes, const char *format, ...)
+{
+	size_t used = strlen(text);
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text + used, bytes - used, format, args);
+	va_end(args);
+}
+
+/* ---- did you mean ---------------------------------------------------- */
+
+#define SUGGEST_LETTERS_MAX 32
+#define SUGGEST_EDITS_MAX 2
+
+static size_t min_size(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+/*
+ * Letters to insert, delete, replace or swap with their neighbour (optimal
+ * string alignment), whatever their case.
+ */
+static size_t edit_distance(const char *a, size_t a_length, const char *b,
+			    size_t b_length)
+{
+	size_t rows[3][SUGGEST_LETTERS_MAX + 1];
+	size_t *before = rows[0], *last = rows[1], *row = rows[2];
+
+	for (size_t j = 0; j <= b_length; j++)
+		last[j] = j;
+	for (size_t i = 1; i <= a_length; i++) {
+		size_t *spare = before;
+
+		row[0] = i;
+		for (size_t j = 1; j <= b_length; j++) {
+			char x = text_lower(a[i - 1]), y = text_lower(b[j - 1]);
+
+			row[j] = min_size(last[j - 1] + (x != y),
+					  min_size(last[j], row[j - 1]) + 1);
+			if (i > 1 && j > 1 && x == text_lower(b[j - 2]) &&
+			    y == text_lower(a[i - 2]))
+				row[j] = min_size(row[j], before[j - 2] + 1);
+		}
+		before = last;
+		last = row;
+		row = spare;
+	}
+	return last[b_length];
+}
+
+const char *address_suggest(const char *text, const char *const *words)
+{
+	size_t length = strlen(text);
+	size_t best_edits = SUGGEST_EDITS_MAX + 1;
+	const char *best = NULL;
+
+	if (length > SUGGEST_LETTERS_MAX)
+		return NULL;
+	for (; *words; words++) {
+		size_t word_length = strlen(*words);
+		size_t edits;
+
+		if (word_length > SUGGEST_LETTERS_MAX)
+			continue;
+		edits = edit_distance(text, length, *words, word_length);
+		if (edits < best_edits && edits * 2 < length) {
+			best_edits = edits;
+			best = *words;
+		}
+	}
+	return best;
+}
+
+void text_format_words(const char *const *words, char *out, size_t bytes)
+{
+	out[0] = '\0';
+	for (size_t i = 0; words[i]; i++) {
+		const char *between = !i ? "" : words[i + 1] ? ", " : " or ";
+
+		text_append(out, bytes, "%s%s", between, words[i]);
+	}
+}
+
+int address_error_choice(struct error *error, const char *text,
+			 const char *const *words, const char *format, ...)
+{
+	const char *near = address_suggest(text, words);
+	char what[ERROR_TEXT_BYTES];
+	char list[ERROR_TEXT_BYTES];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(what, sizeof(what), format, args);
+	va_end(args);
+	if (near)
+		return error_set(error, -EINVAL, "%s; did you mean '%s'?", what,
+				 near);
+	text_format_words(words, list, sizeof(list));
+	return error_set(error, -EINVAL, "%s; use %s", what, list);
+}
+
+int text_parse_word(const char *text, const char *const *words,
+		    const char *what, struct error *error)
+{
+	char quoted[TEXT_QUOTED_BYTES];
+
+	for (int i = 0; words[i]; i++) {
+		if (strcmp(text, words[i]) == 0)
+			return i;
+	}
+	return address_error_choice(error, text, words, "'%s' is not %s",
+				    text_printable(text, quoted), what);
+}
+
+/* ---- quotes ---------------------------------------------------------- */
+
+int address_quoted_parse(char *text, struct error *error)
+{
+	char quoted[TEXT_QUOTED_BYTES];
+	const char *from = text + 1;
+	char *to = text;
+
+	text_printable(text, quoted);
+	if (*text != '"') {
+		if (!strchr(text, '"'))
+			return 0;
+		return error_set(error, -EINVAL,
+				 "the quotes in '%s' must be around the whole "
+				 "value (inside of them, write \\\")",
+				 quoted);
+	}
+	while (*from && *from != '"') {
+		if (*from == '\\' && from[1])
+			from++;
+		*to++ = *from++;
+	}
+	if (!*from)
+		return error_set(error, -EINVAL,
+				 "the quote in '%s' is never closed (\" ;\" "
+				 "starts a comment: write \" \\;\")",
+				 quoted);
+	if (from[1])
+		return error_set(error, -EINVAL,
+				 "there is more text after the closing quote "
+				 "in '%s'",
+				 quoted);
+	*to = '\0';
+	return 0;
+}
+
+void address_quoted_format(const char *text, char *out, size_t out_bytes)
+{
+	size_t length = strlen(text);
+	size_t used = 0;
+
+	if (length && !strpbrk(text, ",;\"\\") && !is_blank(text[0]) &&
+	    !is_blank(text[length - 1])) {
+		snprintf(out, out_bytes, "%s", text);
+		return;
+	}
+	out[used++] = '"';
+	for (; *text && used + 4 <= out_bytes; text++) {
+		if (strchr(";\"\\", *text))
+			out[used++] = '\\';
+		out[used++] = *text;
+	}
+	out[used++] = '"';
+	out[used] = '\0';
+}

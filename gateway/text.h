@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What all readers of a person's text need: quoting for messages, numbers,
+ * words, "did you mean", and the double quotes around a value.
+ *
+ * Knows characters and words, not what they stand for; never logs. Links
+ * without libevent and BlueZ. Parsers that take an error return 0 or a
+ * negative errno with a sentence in it.
+ */
+#ifndef BTGATE_TEXT_H
+#define BTGATE_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct error;
+
+/* Room for any text as text_printable shows it. */
+#define TEXT_QUOTED_BYTES 72
+
+/* @text as it may stand in a message: one line, printable, not endless. */
+const char *text_printable(const char *text, char out[TEXT_QUOTED_BYTES]);
+
+/* A-Z in lower case, whatever the locale. */
+char text_lower(char c);
+/* A-Z a-z 0-9 . _ - */
+bool text_is_name_char(char c);
+
+/* Decimal digits and nothing else, at most @max; no sign, no space. */
+bool text_parse_number(const char *text, unsigned long long max,
+		       unsigned long long *out);
+
+/* Cut blanks off the end, in place, and return what follows those in front. */
+char *text_trim(char *text);
+
+/* snprintf behind what @text holds already; @bytes is the room of the whole. */
+void text_append(char *text, size_t bytes, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* "A, B or C", of the NULL-ended @words. */
+void text_format_words(const char *const *words, char *out, size_t bytes);
+
+/*
+ * The index of @text in @words (NULL-ended), or -EINVAL with "'TEXT' is not
+ * WHAT; ..." as address_error_choice ends it.
+ */
+int text_parse_word(const char *text, const char *const *words,
+		    const char *what, struct error *error);
+
+/*
+ * Take the double quotes off @text, in place: "..." around the whole of it,
+ * with a backslash inside taking the next character as it is. Text without
+ * quotes stays as it is. Needed where a comma, a leading space or " ;" (which
+ * starts a comment in an INI file) is part of the value.
+ */
+int address_quoted_parse(char *text, struct error *error);
+/* Quoted if it must be. Room for 2 * strlen(@text) + 3 bytes is enough. */
+void address_quoted_format(const char *text, char *out, size_t out_bytes);
+
+/*
+ * Set "WHAT; did you mean 'X'?" if @text is near to one of @words (NULL-ended),
+ * else "WHAT; use A, B or C". Returns -EINVAL.
+ */
+int address_error_choice(struct error *error, const char *text,
+			 const char *const *words, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/*
+ * The word of @words (NULL-ended) that @text is most likely a slip of, or
+ * NULL: at most two edits away, and fewer than half its letters.
+ */
+const char *address_suggest(const char *text, const char *const *words);
+
+#endif
