@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "address.h"
@@ -35,8 +36,10 @@ struct config_route {
 	struct address_uuid service_uuid; /* Serial Port, 0x1101 */
 	struct address_adapter adapter; /* the gateway's */
 	enum security_level security; /* medium */
+	/* Bit N: channel N is another route's; for "auto". Not written out. */
+	uint32_t reserved_channels;
 	unsigned int max_sessions; /* 0: no limit of the route's own */
-	unsigned int connect_timeout_ms; /* 10 s; below 25 s, see route.c */
+	unsigned int connect_timeout_ms; /* 10 s; config_check.c bounds it */
 	unsigned int linger_ms; /* 2 s: session.h */
 	unsigned int drain_timeout_ms; /* 5 s: session.h */
 };

@@ -191,11 +191,48 @@ static void check_route(struct config_drafts *drafts, size_t index)
 	check_conflict(drafts, index, CONFIG_KEY_CONNECT);
 }
 
+/* Whether no adapter can be meant by both; hci0 may have any address. */
+static bool adapter_is_other(const struct address_adapter *a,
+			     const struct address_adapter *b)
+{
+	if (a->choice != b->choice)
+		return false;
+	return a->index != b->index ||
+	       memcmp(&a->address, &b->address, sizeof(a->address)) != 0;
+}
+
+/* Nobody would make that adapter reachable, and no phone would find it. */
+static void check_adapter(struct config_drafts *drafts,
+			  const struct config_draft *draft)
+{
+	const struct address_adapter *gateway = &drafts->gateway.route.adapter;
+	char own[ADDRESS_ADAPTER_TEXT_BYTES],
+		theirs[ADDRESS_ADAPTER_TEXT_BYTES];
+
+	if (!draft->is_valid[CONFIG_KEY_LISTEN] ||
+	    !address_endpoint_is_bluetooth(&draft->route.listen) ||
+	    !adapter_is_other(&draft->route.adapter, gateway))
+		return;
+	address_adapter_format(&draft->route.adapter, own);
+	address_adapter_format(gateway, theirs);
+	config_note(&drafts->findings,
+		    line_of(drafts, draft, CONFIG_KEY_ADAPTER),
+		    "adapter '%s' is not the one that [gateway] makes "
+		    "reachable, '%s'; write 'adapter = any' there",
+		    own, theirs);
+}
+
 static bool adapter_is_same(const struct address_adapter *a,
 			    const struct address_adapter *b)
 {
 	return a->choice == b->choice && a->index == b->index &&
 	       memcmp(&a->address, &b->address, sizeof(a->address)) == 0;
+}
+
+static bool is_rfcomm_listen(const struct config_draft *draft)
+{
+	return draft->is_valid[CONFIG_KEY_LISTEN] &&
+	       draft->route.listen.kind == ENDPOINT_KIND_RFCOMM;
 }
 
 /* An adapter has 30 RFCOMM channels, and each listening route needs its own. */
@@ -205,15 +242,12 @@ static void check_channels(struct config_drafts *drafts)
 		const struct config_draft *draft = drafts->routes[i];
 		size_t used = 0;
 
-		if (!draft->is_valid[CONFIG_KEY_LISTEN] ||
-		    draft->route.listen.kind != ENDPOINT_KIND_RFCOMM)
+		if (!is_rfcomm_listen(draft))
 			continue;
 		for (size_t j = 0; j < i; j++) {
 			const struct config_draft *other = drafts->routes[j];
 
-			used += other->is_valid[CONFIG_KEY_LISTEN] &&
-				other->route.listen.kind ==
-					ENDPOINT_KIND_RFCOMM &&
+			used += is_rfcomm_listen(other) &&
 				adapter_is_same(&draft->route.adapter,
 						&other->route.adapter);
 		}
@@ -228,6 +262,22 @@ static void check_channels(struct config_drafts *drafts)
 	}
 }
 
+/* An automatic channel is not one that another route names, up or not yet. */
+static void reserve_channels(struct config_drafts *drafts,
+			     struct config_draft *draft)
+{
+	for (size_t i = 0; i < drafts->route_count; i++) {
+		const struct config_draft *other = drafts->routes[i];
+
+		if (other != draft && is_rfcomm_listen(other) &&
+		    other->route.listen.rfcomm.channel &&
+		    !adapter_is_other(&other->route.adapter,
+				      &draft->route.adapter))
+			draft->route.reserved_channels |=
+				1u << other->route.listen.rfcomm.channel;
+	}
+}
+
 void config_check(struct config_drafts *drafts)
 {
 	if (!drafts->defaults.lines[CONFIG_KEY_ADAPTER])
@@ -235,6 +285,11 @@ void config_check(struct config_drafts *drafts)
 	for (size_t i = 0; i < drafts->route_count; i++)
 		check_route(drafts, i);
 	check_channels(drafts);
+	for (size_t i = 0; i < drafts->route_count; i++) {
+		check_adapter(drafts, drafts->routes[i]);
+		if (is_rfcomm_listen(drafts->routes[i]))
+			reserve_channels(drafts, drafts->routes[i]);
+	}
 	if (!drafts->route_count && !drafts->findings.count)
 		config_note(&drafts->findings, 0,
 			    "no routes; add one, like [route echo] with "

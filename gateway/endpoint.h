@@ -39,6 +39,7 @@ struct target;
 struct endpoint_settings {
 	struct address_adapter adapter;
 	enum security_level security;
+	uint32_t reserved_channels; /* bit N: not for "auto" */
 	/*
 	 * The other end is a radio: kernel buffers are to stay small, or what
 	 * waits in them is minutes of it.

@@ -269,15 +269,20 @@ static int bind_channel(int fd, const struct address_bluetooth *adapter,
 								      : 0;
 }
 
-/* The channel bound: the fixed one, or the lowest free one; or -errno. */
+/*
+ * The channel bound: the fixed one, or the lowest that is free and nobody has
+ * reserved; or -errno.
+ */
 static int choose_channel(int fd, const struct address_bluetooth *adapter,
-			  uint8_t fixed)
+			  uint8_t fixed, uint32_t reserved)
 {
 	uint8_t first = fixed ? fixed : CHANNEL_MIN;
 	uint8_t last = fixed ? fixed : CHANNEL_MAX;
 	int code = -EADDRINUSE;
 
 	for (uint8_t channel = first; channel <= last; channel++) {
+		if (!fixed && reserved & 1u << channel)
+			continue;
 		code = bind_channel(fd, adapter, channel);
 		if (code != -EADDRINUSE)
 			return code ? code : channel;
@@ -351,7 +356,8 @@ static int rfcomm_listen(struct loop *loop,
 	fd = rfcomm_socket();
 	if (fd < 0)
 		return listen_error(fd, address->rfcomm.channel, error);
-	channel = choose_channel(fd, &adapter, address->rfcomm.channel);
+	channel = choose_channel(fd, &adapter, address->rfcomm.channel,
+				 settings->reserved_channels);
 	code = channel < 0 ? channel : start_listening(fd, settings->security);
 	if (code) {
 		listen_error(code, address->rfcomm.channel, error);

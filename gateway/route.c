@@ -289,6 +289,7 @@ static int route_open_ends(struct route *route, struct error *error)
 	const struct endpoint_settings settings = {
 		.adapter = config->adapter,
 		.security = config->security,
+		.reserved_channels = config->reserved_channels,
 		.is_slow = address_endpoint_is_bluetooth(&config->listen) ||
 			   address_endpoint_is_bluetooth(&config->connect),
 	};
