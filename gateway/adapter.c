@@ -84,16 +84,6 @@ struct adapter_list {
 	bool is_privilege_logged;
 };
 
-static void add_timer(struct event *timer, unsigned int delay_ms)
-{
-	struct timeval delay = {
-		.tv_sec = delay_ms / 1000,
-		.tv_usec = (suseconds_t)(delay_ms % 1000) * 1000,
-	};
-
-	event_add(timer, &delay);
-}
-
 /* ---- reaching the wanted state, one step at a time --------------------- */
 
 static void advance(struct adapter *adapter);
@@ -134,7 +124,7 @@ static void fail_step(struct adapter *adapter, const struct error *error)
 		memcpy(adapter->complaint, complaint, sizeof(complaint));
 		log_warning("adapter %s: %s", adapter->name, complaint);
 	}
-	add_timer(adapter->timer, adapter->retry_ms);
+	loop_start_timer(adapter->timer, adapter->retry_ms);
 	adapter->retry_ms *= 2;
 	if (adapter->retry_ms > RETRY_MAX_MS)
 		adapter->retry_ms = RETRY_MAX_MS;
@@ -488,7 +478,7 @@ static void check_presence(struct adapter_list *list)
 		event_del(list->absence_timer);
 		list->is_absence_logged = false;
 	} else if (!list->is_absence_logged) {
-		add_timer(list->absence_timer, GRACE_MS);
+		loop_start_timer(list->absence_timer, GRACE_MS);
 	}
 }
 
@@ -520,7 +510,7 @@ static void take_power(struct adapter *adapter)
 		begin(adapter);
 	} else {
 		cancel_steps(adapter);
-		add_timer(adapter->timer, GRACE_MS);
+		loop_start_timer(adapter->timer, GRACE_MS);
 	}
 	adapter->list->changed(adapter->list->arg);
 }
@@ -651,7 +641,7 @@ static void take_hidden(struct adapter *adapter)
 {
 	if (loop_now_ms() < adapter->settled_ms) {
 		adapter->todo |= ADAPTER_STEP_DISCOVERABLE;
-		add_timer(adapter->timer, RETRY_FIRST_MS);
+		loop_start_timer(adapter->timer, RETRY_FIRST_MS);
 	} else if (adapter->now.timeout_s) {
 		log_info("adapter %s: no longer discoverable after another "
 			 "program's limit of %u s; making it discoverable "

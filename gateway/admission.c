@@ -102,10 +102,6 @@ struct admission *admission_new(struct loop *loop, struct stream *client,
 				struct target *target, unsigned int timeout_ms,
 				admission_done_cb done, void *arg)
 {
-	const struct timeval deadline = {
-		.tv_sec = timeout_ms / 1000,
-		.tv_usec = (timeout_ms % 1000) * 1000,
-	};
 	struct admission *admission = calloc(1, sizeof(*admission));
 	int code;
 
@@ -126,7 +122,7 @@ struct admission *admission_new(struct loop *loop, struct stream *client,
 	errno = ENOMEM;
 	if (!admission->hang_up || !admission->deadline ||
 	    event_add(admission->hang_up, NULL) ||
-	    event_add(admission->deadline, &deadline))
+	    loop_start_timer(admission->deadline, timeout_ms))
 		goto fail;
 	admission->dial = target_dial(target, admission_dialled, admission);
 	if (!admission->dial)

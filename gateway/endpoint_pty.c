@@ -332,10 +332,7 @@ static int port_look(struct pty_port *port)
 
 static void port_start_recheck(struct pty_port *port)
 {
-	unsigned int delay_ms = port_recheck_ms[port->rechecks];
-	struct timeval delay = {.tv_usec = (suseconds_t)delay_ms * 1000};
-
-	event_add(port->recheck_event, &delay);
+	loop_start_timer(port->recheck_event, port_recheck_ms[port->rechecks]);
 }
 
 static void port_recheck(evutil_socket_t fd, short what, void *arg)

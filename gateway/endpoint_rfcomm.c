@@ -115,13 +115,11 @@ static void setup_free(struct rfcomm_setup *setup)
 
 static void setup_wait(struct rfcomm_setup *setup)
 {
-	const struct timeval wait = {.tv_usec = setup->wait_ms * 1000};
-
+	loop_start_timer(setup->timer, setup->wait_ms);
 	setup->waited_ms += setup->wait_ms;
 	setup->wait_ms *= 2;
 	if (setup->wait_ms > SETUP_POLL_MAX_MS)
 		setup->wait_ms = SETUP_POLL_MAX_MS;
-	event_add(setup->timer, &wait);
 }
 
 static void setup_done(struct rfcomm_setup *setup,

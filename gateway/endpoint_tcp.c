@@ -33,7 +33,7 @@
  * How long one address may keep the next one waiting: a host whose IPv6 route
  * leads nowhere must not use up the whole deadline.
  */
-#define ATTEMPT_S 2
+#define ATTEMPT_MS 2000
 /* About a second of what a Bluetooth link carries, doubled by the kernel. */
 #define SLOW_BUFFER_BYTES (64 * 1024)
 
@@ -373,7 +373,6 @@ static void tcp_attempt_timeout(evutil_socket_t fd, short what, void *arg)
 /* Try the next address; in the end, fail with the last one's error. */
 static void tcp_dial_attempt(struct tcp_dial *dial)
 {
-	const struct timeval limit = {.tv_sec = ATTEMPT_S};
 	int code = -EADDRNOTAVAIL;
 
 	event_del(dial->attempt_timer);
@@ -393,7 +392,8 @@ static void tcp_dial_attempt(struct tcp_dial *dial)
 				tcp_connected, dial);
 		if (dial->connector) {
 			if (dial->next < dial->address_count)
-				event_add(dial->attempt_timer, &limit);
+				loop_start_timer(dial->attempt_timer,
+						 ATTEMPT_MS);
 			return;
 		}
 		code = -errno;

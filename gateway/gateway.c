@@ -59,15 +59,11 @@ static void stop_deadline(evutil_socket_t fd, short what, void *arg)
 static void start_stop_deadline(struct gateway *gateway)
 {
 	unsigned int ms = 0;
-	struct timeval wait;
 
 	for (size_t i = 0; i < gateway->config->route_count; i++)
 		if (gateway->config->routes[i].drain_timeout_ms > ms)
 			ms = gateway->config->routes[i].drain_timeout_ms;
-	ms += STOP_GRACE_MS;
-	wait.tv_sec = ms / 1000;
-	wait.tv_usec = (ms % 1000) * 1000;
-	event_add(gateway->stop_deadline, &wait);
+	loop_start_timer(gateway->stop_deadline, ms + STOP_GRACE_MS);
 }
 
 static void stop_signal(evutil_socket_t number, short what, void *arg)

@@ -107,6 +107,16 @@ void loop_cancel(struct loop *loop, struct loop_task *task)
 	TAILQ_REMOVE(&loop->tasks, task, link);
 }
 
+int loop_start_timer(struct event *timer, unsigned int delay_ms)
+{
+	const struct timeval delay = {
+		.tv_sec = delay_ms / 1000,
+		.tv_usec = (suseconds_t)(delay_ms % 1000) * 1000,
+	};
+
+	return event_add(timer, &delay) ? -ENOMEM : 0;
+}
+
 void loop_flush(struct loop *loop)
 {
 	while (!TAILQ_EMPTY(&loop->tasks))

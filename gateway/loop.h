@@ -52,6 +52,12 @@ void loop_stop(struct loop *loop);
 void loop_defer(struct loop *loop, struct loop_task *task);
 void loop_cancel(struct loop *loop, struct loop_task *task);
 
+/*
+ * Start a timer, or start it anew, to fire once in @delay_ms. 0, or -ENOMEM:
+ * then it does not run.
+ */
+int loop_start_timer(struct event *timer, unsigned int delay_ms);
+
 /* Run what was put off, now: for taking things down outside loop_run. */
 void loop_flush(struct loop *loop);
 

@@ -129,13 +129,8 @@ static void settle(struct publisher *publisher)
 
 static void retry_later(struct publisher *publisher)
 {
-	struct timeval delay = {
-		.tv_sec = publisher->retry_ms / 1000,
-		.tv_usec = (suseconds_t)(publisher->retry_ms % 1000) * 1000,
-	};
-
 	if (!event_pending(publisher->retry_event, EV_TIMEOUT, NULL))
-		event_add(publisher->retry_event, &delay);
+		loop_start_timer(publisher->retry_event, publisher->retry_ms);
 }
 
 static void succeed(struct publication *publication, const char *way)

@@ -20,8 +20,8 @@
 #include "sdp.h"
 #include "session.h"
 
-#define RETRY_MIN_S 1
-#define RETRY_MAX_S 30
+#define RETRY_MIN_MS 1000
+#define RETRY_MAX_MS 30000
 
 /* A client on its way in, and then its session: in one list each. */
 struct client {
@@ -43,7 +43,7 @@ struct route {
 	struct listener *listener;
 	struct publication *publication;
 	struct event *retry_timer;
-	unsigned int retry_s;
+	unsigned int retry_ms;
 	int last_code;
 	struct error last_error; /* a retry that fails alike is silent */
 	struct client_list clients;
@@ -75,13 +75,10 @@ static void route_set_state(struct route *route, enum route_state state,
 {
 	enum route_state old = route->state;
 
-	if (state == ROUTE_STATE_WAITING) {
-		const struct timeval wait = {.tv_sec = route->retry_s};
-
-		event_add(route->retry_timer, &wait);
-	} else {
+	if (state == ROUTE_STATE_WAITING)
+		loop_start_timer(route->retry_timer, route->retry_ms);
+	else
 		event_del(route->retry_timer);
-	}
 	if (state == ROUTE_STATE_STOPPED)
 		loop_defer(route->loop, &route->stopped_task);
 	if (old == state)
@@ -319,15 +316,15 @@ static void route_try(struct route *route, const char *event)
 			log_warning("route %s: still waiting: %s",
 				    route->config->name, error.text);
 		route->last_error = error;
-		route->retry_s = route->retry_s ? route->retry_s * 2
-						: RETRY_MIN_S;
-		if (route->retry_s > RETRY_MAX_S)
-			route->retry_s = RETRY_MAX_S;
+		route->retry_ms = route->retry_ms ? route->retry_ms * 2
+						  : RETRY_MIN_MS;
+		if (route->retry_ms > RETRY_MAX_MS)
+			route->retry_ms = RETRY_MAX_MS;
 		route_set_state(route, ROUTE_STATE_WAITING, event, error.text);
 		return;
 	}
 	route->last_error.text[0] = '\0';
-	route->retry_s = 0;
+	route->retry_ms = 0;
 	snprintf(reason, sizeof(reason), "%s => %s", route->listener->name,
 		 route->target->name);
 	route_set_state(route, ROUTE_STATE_LISTENING, event, reason);
@@ -395,7 +392,7 @@ void route_retry(struct route *route)
 {
 	if (route->state != ROUTE_STATE_WAITING)
 		return;
-	route->retry_s = 0;
+	route->retry_ms = 0;
 	route_try(route, "tried again");
 }
 

@@ -315,17 +315,13 @@ static unsigned int timer_ms(const struct session *session,
 static int session_start_timer(struct session *session,
 			       enum session_timer timer)
 {
-	unsigned int ms = timer_ms(session, timer);
-	const struct timeval wait = {.tv_sec = ms / 1000,
-				     .tv_usec = (ms % 1000) * 1000};
-
 	session->timer_is = timer;
 	if (!session->timer)
 		session->timer = evtimer_new(session->loop->base,
 					     session_timeout, session);
-	if (!session->timer || event_add(session->timer, &wait))
+	if (!session->timer)
 		return -ENOMEM;
-	return 0;
+	return loop_start_timer(session->timer, timer_ms(session, timer));
 }
 
 static int session_set_timer(struct session *session, enum session_timer timer)

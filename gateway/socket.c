@@ -13,7 +13,7 @@
 #include "log.h"
 #include "loop.h"
 
-#define PAUSE_S 1
+#define PAUSE_MS 1000
 /* Clients taken in one turn, so that a flood leaves time for the sessions. */
 #define ACCEPTS_PER_TURN 16
 /*
@@ -141,8 +141,6 @@ static bool is_among_the_last(int fd)
 
 static void acceptor_pause(struct acceptor *acceptor, int code)
 {
-	const struct timeval pause = {.tv_sec = PAUSE_S};
-
 	if (!acceptor->is_short)
 		log_warning(
 			"%s: no more clients for now: %s%s", acceptor->name,
@@ -154,12 +152,11 @@ static void acceptor_pause(struct acceptor *acceptor, int code)
 				: "; tried again each second");
 	acceptor->is_short = true;
 	event_del(acceptor->readable);
-	event_add(acceptor->resume, &pause);
+	loop_start_timer(acceptor->resume, PAUSE_MS);
 }
 
 static void acceptor_resume(evutil_socket_t fd, short what, void *arg)
 {
-	const struct timeval pause = {.tv_sec = PAUSE_S};
 	struct acceptor *acceptor = arg;
 	int probe = fcntl(acceptor->fd, F_DUPFD_CLOEXEC, 0);
 	bool has_room = probe >= 0 && !is_among_the_last(probe);
@@ -169,7 +166,7 @@ static void acceptor_resume(evutil_socket_t fd, short what, void *arg)
 	if (has_room)
 		event_add(acceptor->readable, NULL);
 	else
-		event_add(acceptor->resume, &pause);
+		loop_start_timer(acceptor->resume, PAUSE_MS);
 }
 
 static void acceptor_destroy(struct acceptor *acceptor)
