@@ -97,7 +97,8 @@ check: $(PROGRAM) $(CHECKS)
 valgrind: $(CHECKS)
 	$(Q)BTGATE_VALGRIND=1 CK_TIMEOUT_MULTIPLIER=10 WRAPPER="valgrind --quiet \
 		--error-exitcode=99 --leak-check=full \
-		--errors-for-leak-kinds=definite" tests/run-checks $(CHECKS)
+		--errors-for-leak-kinds=definite \
+		--suppressions=tests/valgrind.supp" tests/run-checks $(CHECKS)
 
 lint: layers
 	$(Q)cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 \
