@@ -974,7 +974,7 @@ static void parse(const char *text, enum endpoint_role role,
 		      "%s: %s", text, error.text);
 }
 
-static const struct endpoint_settings settings = {
+static struct endpoint_settings settings = {
 	.security = SECURITY_LEVEL_MEDIUM,
 };
 
@@ -1360,6 +1360,30 @@ START_TEST(tcp_is_dialled)
 	stream_close(dialled, STREAM_CLOSE_ORDERLY);
 	target_close(target);
 	target_close(NULL);
+	close(far);
+	close(fd);
+}
+END_TEST
+
+/* Some 64 KiB, doubled by the kernel, and not the megabytes it would take. */
+START_TEST(tcp_beside_a_radio_has_a_short_queue)
+{
+	struct sockaddr_in address;
+	int fd = loopback_listener(&address, 4), far;
+
+	settings.is_slow = true;
+	open_tcp_target("127.0.0.1", ntohs(address.sin_port));
+	settings.is_slow = false;
+	ck_assert_ptr_nonnull(start_dial());
+	AWAIT(dialled_count == 1);
+	ck_assert_int_eq(option_of(dialled->read_fd, SOL_SOCKET, SO_RCVBUF),
+			 2 * 64 * 1024);
+	ck_assert_int_eq(option_of(dialled->read_fd, IPPROTO_TCP,
+				   TCP_NOTSENT_LOWAT),
+			 64 * 1024);
+	far = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+	stream_close(dialled, STREAM_CLOSE_ORDERLY);
+	target_close(target);
 	close(far);
 	close(fd);
 }
@@ -1928,6 +1952,7 @@ static void add_targets(Suite *suite)
 	TCase *tests = add_case(suite, "targets", setup);
 
 	tcase_add_test(tests, tcp_is_dialled);
+	tcase_add_test(tests, tcp_beside_a_radio_has_a_short_queue);
 	tcase_add_test(tests, tcp_is_down);
 	tcase_add_test(tests, tcp_host_is_unknown);
 	tcase_add_test(tests, tcp_takes_the_first_address_that_answers);
