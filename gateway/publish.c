@@ -68,19 +68,6 @@ struct publisher {
 	char report[DETAIL_BYTES]; /* logged last */
 };
 
-const char *publication_state_to_string(enum publication_state state)
-{
-	switch (state) {
-	case PUBLICATION_STATE_WAITING:
-		return "waiting";
-	case PUBLICATION_STATE_ASKED:
-		return "asked";
-	case PUBLICATION_STATE_UP:
-		return "up";
-	}
-	return "?";
-}
-
 static void run_changed(void *arg)
 {
 	struct publication *publication = arg;

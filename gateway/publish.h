@@ -27,8 +27,6 @@ enum publication_state {
 	PUBLICATION_STATE_UP, /* phones can find it */
 };
 
-const char *publication_state_to_string(enum publication_state state);
-
 /*
  * The state, or the reason for it, changed; @detail says by what way, or why
  * not and what to do. Told is what holds now: a state that lasted less than a
