@@ -388,6 +388,9 @@ static const struct kind kinds[] = {
 		.format = format_rfcomm,
 		.is_conflict = rfcomm_is_conflict,
 	},
+	[ENDPOINT_KIND_L2CAP] = {
+		.name = "l2cap",
+	},
 	[ENDPOINT_KIND_TCP] = {
 		.name = "tcp",
 		.roles = LISTEN | CONNECT,
@@ -439,6 +442,15 @@ static const struct kind kinds[] = {
 			{"when-closed", CONNECT, "discard", parse_when_closed,
 			 format_when_closed},
 		},
+	},
+	[ENDPOINT_KIND_SERIAL] = {
+		.name = "serial",
+	},
+	[ENDPOINT_KIND_FILE] = {
+		.name = "file",
+	},
+	[ENDPOINT_KIND_EXEC] = {
+		.name = "exec",
 	},
 	[ENDPOINT_KIND_ECHO] = {
 		.name = "echo",

@@ -21,9 +21,13 @@ struct error;
 
 enum endpoint_kind {
 	ENDPOINT_KIND_RFCOMM,
+	ENDPOINT_KIND_L2CAP,
 	ENDPOINT_KIND_TCP,
 	ENDPOINT_KIND_UNIX,
 	ENDPOINT_KIND_PTY,
+	ENDPOINT_KIND_SERIAL,
+	ENDPOINT_KIND_FILE,
+	ENDPOINT_KIND_EXEC,
 	ENDPOINT_KIND_ECHO,
 };
 
@@ -38,8 +42,36 @@ enum pty_when_closed {
 	PTY_WHEN_CLOSED_DISCARD, /* drop them, count them, say so */
 };
 
+/* A remote device, by its address or by the name that it shows. */
+struct address_device {
+	char *name; /* NULL: by address */
+	struct address_bluetooth address;
+};
+
 struct endpoint_rfcomm {
-	uint8_t channel; /* listen: 1..30, 0 is "auto" */
+	uint8_t channel; /* 1..30; 0: listen: "auto", connect: by service */
+	/* connect only */
+	struct address_device device;
+	struct address_uuid service; /* where channel is 0 */
+};
+
+/* L2CAP_OPTIONS' mode (bluetooth/l2cap.h). */
+enum l2cap_mode {
+	L2CAP_LINK_MODE_ERTM, /* retransmits until the link fails */
+	L2CAP_LINK_MODE_STREAMING, /* never retransmits */
+	L2CAP_LINK_MODE_BASIC, /* no flow control of its own */
+};
+
+struct endpoint_l2cap {
+	uint16_t psm; /* 0: listen: "auto", connect: by service */
+	/* connect only */
+	struct address_device device;
+	struct address_uuid service; /* where psm is 0 */
+	/* both */
+	enum l2cap_mode mode;
+	uint16_t mtu; /* incoming, 48..65535; 0: the kernel's, 672 */
+	unsigned int flush_timeout_ms; /* 0: never flushed */
+	bool is_seqpacket; /* keeps the boundaries of records */
 };
 
 struct endpoint_tcp {
@@ -50,6 +82,7 @@ struct endpoint_tcp {
 
 struct endpoint_unix {
 	char *path; /* absolute, at most 107 bytes: sun_path */
+	bool is_seqpacket; /* SOCK_SEQPACKET: keeps records */
 	struct address_access access; /* listen only */
 };
 
@@ -59,14 +92,57 @@ struct endpoint_pty {
 	enum pty_when_closed when_closed;
 };
 
+enum serial_parity {
+	SERIAL_PARITY_NONE,
+	SERIAL_PARITY_EVEN,
+	SERIAL_PARITY_ODD,
+};
+
+struct endpoint_serial {
+	char *path; /* absolute, of a tty */
+	unsigned int baud; /* one that termios has a constant for */
+	uint8_t data_bits; /* 5..8 */
+	enum serial_parity parity;
+	uint8_t stop_bits; /* 1 or 2 */
+	bool has_rtscts;
+	bool has_xonxoff;
+	bool is_local; /* CLOCAL: the modem's carrier does not matter */
+};
+
+struct endpoint_file {
+	char *path; /* absolute */
+	struct address_access access;
+};
+
+struct endpoint_exec {
+	char *command; /* for /bin/sh -c */
+	bool is_pipe; /* on pipes; else on a pty of its own */
+};
+
+/*
+ * How bytes that come from this end are put together into one write to the
+ * other. Off where all three are unset; the first that applies sends.
+ */
+struct endpoint_packing {
+	bool has_delimiter;
+	uint8_t delimiter; /* ends a packet, and belongs to it */
+	unsigned int gap_ms; /* 0: off; silence that ends a packet */
+	unsigned int bytes; /* 0: off; a packet of that size is sent */
+};
+
 /* KIND[:ADDRESS][,OPTION[=VALUE]]... */
 struct address_endpoint {
 	enum endpoint_kind kind;
+	struct endpoint_packing packing;
 	union {
 		struct endpoint_rfcomm rfcomm;
+		struct endpoint_l2cap l2cap;
 		struct endpoint_tcp tcp;
 		struct endpoint_unix local;
 		struct endpoint_pty pty;
+		struct endpoint_serial serial;
+		struct endpoint_file file;
+		struct endpoint_exec exec;
 	};
 };
 

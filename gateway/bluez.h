@@ -12,6 +12,7 @@
 #include <stdbool.h>
 
 #include "adapter.h"
+#include "device.h"
 
 struct bluez;
 struct bluez_record;
@@ -71,5 +72,46 @@ struct bluez_record *bluez_record_new(struct bluez *bluez, const char *xml,
 				      bluez_record_cb done, void *arg);
 /* Withdraws the record if it stands. NULL is legal. */
 void bluez_record_free(struct bluez_record *record);
+
+/* ---- devices ------------------------------------------------------------ */
+
+/* Every device that bluetoothd knows now: paired, or seen lately. */
+void bluez_devices(const struct bluez *bluez, device_cb cb, void *arg);
+/* The name of the paired device at @address; NULL: not paired, or not known. */
+const char *bluez_paired_name(const struct bluez *bluez,
+			      const struct address_bluetooth *address);
+
+/*
+ * The device was found, or -errno with a sentence: -ENODEV nobody nearby has
+ * that name, -ENOTUNIQ several do (it lists them), -ENOTCONN without
+ * bluetoothd. The lookup is gone after it.
+ */
+typedef void (*bluez_lookup_cb)(int code,
+				const struct address_bluetooth *address,
+				const struct error *error, void *arg);
+struct bluez_lookup;
+
+/*
+ * Find who is called @name: a paired device, else a known one, else by
+ * discovery for a while (BR/EDR). Waits for bluetoothd's first answer. NULL
+ * with errno set.
+ */
+struct bluez_lookup *bluez_lookup_new(struct bluez *bluez, const char *name,
+				      bluez_lookup_cb done, void *arg);
+/* No callback comes. NULL is legal. */
+void bluez_lookup_cancel(struct bluez_lookup *lookup);
+
+struct bluez_discovery;
+
+/*
+ * Search for devices until it is freed: @seen for each one that is found or
+ * tells more of itself, @failed when it cannot go on. Several share one
+ * search. NULL with errno set.
+ */
+struct bluez_discovery *bluez_discovery_new(
+	struct bluez *bluez, device_cb seen,
+	void (*failed)(const struct error *error, void *arg), void *arg);
+/* NULL is legal. */
+void bluez_discovery_free(struct bluez_discovery *discovery);
 
 #endif

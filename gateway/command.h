@@ -6,14 +6,26 @@
 #ifndef BTGATE_COMMAND_H
 #define BTGATE_COMMAND_H
 
+#include <stdbool.h>
+
 enum command_status {
 	COMMAND_STATUS_OK = 0,
 	COMMAND_STATUS_FAILED = 1, /* the work failed */
 	COMMAND_STATUS_USAGE = 2, /* usage or configuration error */
 };
 
+/* What main.c read from argv; which of it a command takes is in its table. */
 struct command_options {
 	const char *config_path;
+	char **arguments; /* behind the command's name */
+	int argument_count;
+	const char *adapter; /* -i: any, hciN, address; NULL: any */
+	const char *security; /* -s; NULL: medium */
+	const char *uuid; /* -u: service class to advertise; NULL: spp */
+	const char *name; /* -n: service name to advertise; NULL: btgate */
+	const char *timeout; /* -t: a duration; NULL: the command's default */
+	bool is_json; /* --json */
+	bool is_kept_listening; /* -k */
 };
 
 /* Run the gateway in the foreground until it is told to stop. */
@@ -24,5 +36,19 @@ int command_run(const struct command_options *options);
  * stderr. Opens nothing but that file and needs no privilege.
  */
 int command_check(const struct command_options *options);
+
+/*
+ * Print the devices that bluetoothd knows and those nearby, as they are found,
+ * for as long as the timeout says (12 s) or until Ctrl-C.
+ */
+int command_scan(const struct command_options *options);
+
+/* Print the services of a device as endpoints ready to paste into a route. */
+int command_services(const struct command_options *options);
+
+/* netcat: join standard input and output to an endpoint. */
+int command_connect(const struct command_options *options);
+/* netcat: wait for a client of an endpoint and join it to them. */
+int command_listen(const struct command_options *options);
 
 #endif

@@ -17,6 +17,7 @@
 
 #include "address.h"
 #include "address_endpoint.h"
+#include "address_peer.h"
 
 /* Lines longer than this are refused: inih would cut them (INI_MAX_LINE). */
 #define CONFIG_LINE_BYTES_MAX 198
@@ -25,6 +26,19 @@ struct config_gateway {
 	struct address_adapter adapter; /* any */
 	char *name; /* NULL: the adapter keeps its own */
 	bool is_discoverable; /* yes */
+};
+
+/* A client comes, and the target bears no more. */
+enum when_busy {
+	WHEN_BUSY_REFUSE, /* the newcomer is refused */
+	WHEN_BUSY_REPLACE, /* the one who is there longest has to go */
+	WHEN_BUSY_SHARE, /* all see what the target says */
+};
+
+/* Who may write to a shared target. */
+enum share_write {
+	SHARE_WRITE_ALL, /* everybody, as it comes */
+	SHARE_WRITE_FIRST, /* the one who is there longest */
 };
 
 struct config_route {
@@ -38,7 +52,16 @@ struct config_route {
 	enum security_level security; /* medium */
 	/* Bit N: channel N is another route's; for "auto". Not written out. */
 	uint32_t reserved_channels;
+	struct address_peers peers; /* whom it takes; all */
+	/*
+	 * The first route, in file order, with the same Bluetooth listen
+	 * endpoint: those take their clients by turns (peers). Its own index
+	 * where it is the first. Not written out.
+	 */
+	size_t entrance;
 	unsigned int max_sessions; /* 0: no limit of the route's own */
+	enum when_busy when_busy; /* refuse */
+	enum share_write share_write; /* all */
 	unsigned int connect_timeout_ms; /* 10 s; config_check.c bounds it */
 	unsigned int linger_ms; /* 2 s: session.h */
 	unsigned int drain_timeout_ms; /* 5 s: session.h */

@@ -12,12 +12,20 @@ static const struct endpoint_ops *endpoint_ops(enum endpoint_kind kind)
 	switch (kind) {
 	case ENDPOINT_KIND_RFCOMM:
 		return &endpoint_rfcomm_ops;
+	case ENDPOINT_KIND_L2CAP:
+		return &endpoint_l2cap_ops;
 	case ENDPOINT_KIND_TCP:
 		return &endpoint_tcp_ops;
 	case ENDPOINT_KIND_UNIX:
 		return &endpoint_unix_ops;
 	case ENDPOINT_KIND_PTY:
 		return &endpoint_pty_ops;
+	case ENDPOINT_KIND_SERIAL:
+		return &endpoint_serial_ops;
+	case ENDPOINT_KIND_FILE:
+		return &endpoint_file_ops;
+	case ENDPOINT_KIND_EXEC:
+		return &endpoint_exec_ops;
 	case ENDPOINT_KIND_ECHO:
 		return &endpoint_echo_ops;
 	}
@@ -103,6 +111,16 @@ void stream_skip(struct stream *stream, size_t bytes)
 ssize_t stream_write(struct stream *stream, const void *buffer, size_t bytes)
 {
 	return stream->ops->write(stream, buffer, bytes);
+}
+
+bool stream_keeps_records(const struct stream *stream)
+{
+	return stream->ops->write_record != NULL;
+}
+
+int stream_write_record(struct stream *stream, const void *buffer, size_t bytes)
+{
+	return stream->ops->write_record(stream, buffer, bytes);
 }
 
 bool stream_has_half_close(const struct stream *stream)

@@ -28,6 +28,7 @@
 #include "address.h"
 
 struct address_endpoint;
+struct bluez;
 struct error;
 struct loop;
 struct dial;
@@ -40,6 +41,7 @@ struct endpoint_settings {
 	struct address_adapter adapter;
 	enum security_level security;
 	uint32_t reserved_channels; /* bit N: not for "auto" */
+	struct bluez *bluez; /* to find devices by name; NULL: none to be had */
 	/*
 	 * The other end is a radio: kernel buffers are to stay small, or what
 	 * waits in them is minutes of it.
@@ -81,6 +83,14 @@ struct stream_ops {
 	ssize_t (*write)(struct stream *stream, const void *buffer,
 			 size_t bytes);
 	/*
+	 * As write, but the bytes are one record: all of them or none. 0,
+	 * -EAGAIN, or -EMSGSIZE where it is longer than the link can carry.
+	 * NULL: this stream keeps no boundaries of records. Where it does, a
+	 * read gives one record; empty ones are not shown.
+	 */
+	int (*write_record)(struct stream *stream, const void *buffer,
+			    size_t bytes);
+	/*
 	 * Asked when the stream hangs up while nobody reads from it: 0 if what
 	 * is still queued is worth reading, or -errno if the other side has cut
 	 * the stream off (a TCP reset). NULL: it never does.
@@ -99,6 +109,12 @@ struct stream_ops {
 
 struct stream {
 	const struct stream_ops *ops;
+	/*
+	 * The other side cannot be slowed down by not reading (L2CAP without
+	 * retransmission): what waits for the other end is bounded by ending
+	 * the session.
+	 */
+	bool has_no_flow_control;
 	int read_fd; /* to watch for reading; never -1 */
 	int write_fd; /* to watch for writing; often the same */
 	char peer[STREAM_PEER_BYTES]; /* who is there, for people */
@@ -110,6 +126,9 @@ bool stream_can_peek(const struct stream *stream);
 ssize_t stream_peek(struct stream *stream, void *buffer, size_t bytes);
 void stream_skip(struct stream *stream, size_t bytes);
 ssize_t stream_write(struct stream *stream, const void *buffer, size_t bytes);
+bool stream_keeps_records(const struct stream *stream);
+int stream_write_record(struct stream *stream, const void *buffer,
+			size_t bytes);
 bool stream_has_half_close(const struct stream *stream);
 int stream_shutdown_write(struct stream *stream);
 /* NULL is legal. */
@@ -225,9 +244,13 @@ struct endpoint_ops {
 };
 
 extern const struct endpoint_ops endpoint_rfcomm_ops;
+extern const struct endpoint_ops endpoint_l2cap_ops;
 extern const struct endpoint_ops endpoint_tcp_ops;
 extern const struct endpoint_ops endpoint_unix_ops;
 extern const struct endpoint_ops endpoint_pty_ops;
+extern const struct endpoint_ops endpoint_serial_ops;
+extern const struct endpoint_ops endpoint_file_ops;
+extern const struct endpoint_ops endpoint_exec_ops;
 extern const struct endpoint_ops endpoint_echo_ops;
 
 #endif

@@ -609,7 +609,8 @@ END_TEST
 
 START_TEST(command_reports_a_full_disk)
 {
-	struct command_options options = {"tests/config/minimal.in"};
+	struct command_options options = {
+		.config_path = "tests/config/minimal.in"};
 
 	ck_assert_ptr_nonnull(freopen("/dev/full", "w", stdout));
 	ck_assert_ptr_nonnull(freopen(in_directory("err"), "w", stderr));
