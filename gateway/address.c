@@ -77,7 +77,10 @@ void address_bluetooth_format(const struct address_bluetooth *address,
 
 /* ---- UUIDs ----------------------------------------------------------- */
 
-/* Core spec, Vol 3 part B, 2.5.1; a short UUID goes into octets 2 and 3. */
+/*
+ * Core spec, Vol 3 part B, 2.5.1; a 16-bit UUID goes into octets 2 and 3, one
+ * of 32 bits into the first four.
+ */
 static const struct address_uuid uuid_base = {
 	{0, 0, 0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0x80, 0x5f, 0x9b, 0x34, 0xfb}};
 
@@ -132,6 +135,15 @@ int address_uuid_short(const struct address_uuid *uuid)
 	if (!address_uuid_is_equal(&base, uuid))
 		return -1;
 	return uuid->octets[2] << 8 | uuid->octets[3];
+}
+
+struct address_uuid address_uuid_from_short(uint32_t value)
+{
+	struct address_uuid uuid = uuid_base;
+
+	for (size_t i = 0; i < 4; i++)
+		uuid.octets[i] = (uint8_t)(value >> (24 - 8 * i));
+	return uuid;
 }
 
 void address_uuid_format(const struct address_uuid *uuid,

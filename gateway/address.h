@@ -69,6 +69,8 @@ void address_uuid_format(const struct address_uuid *uuid,
 			 char text[ADDRESS_UUID_TEXT_BYTES]);
 /* The 16-bit value of @uuid, or -1 if it is not over the base UUID. */
 int address_uuid_short(const struct address_uuid *uuid);
+/* The UUID that a 16- or 32-bit one stands for. */
+struct address_uuid address_uuid_from_short(uint32_t value);
 bool address_uuid_is_equal(const struct address_uuid *a,
 			   const struct address_uuid *b);
 

@@ -11,6 +11,7 @@
 #include <bluetooth/sdp_lib.h>
 
 #include "error.h"
+#include "text.h"
 
 #define RFCOMM_CHANNEL_MAX 30
 /* The Serial Port Profile's version, SPP 1.2. */
@@ -20,34 +21,6 @@
 /* IANA's MIBenum for UTF-8, as the language base attribute wants it. */
 #define CHARSET_UTF8 106
 #define LANGUAGE_ENGLISH 0x656e
-
-/* Bytes of the UTF-8 sequence at @text, or 0: RFC 3629's table. */
-static size_t utf8_sequence_bytes(const unsigned char *text)
-{
-	unsigned char low = 0x80, high = 0xbf;
-	size_t bytes;
-
-	if (text[0] < 0x80)
-		return 1;
-	if (text[0] < 0xc2 || text[0] > 0xf4)
-		return 0;
-	bytes = text[0] < 0xe0 ? 2 : text[0] < 0xf0 ? 3 : 4;
-	if (text[0] == 0xe0)
-		low = 0xa0; /* overlong */
-	else if (text[0] == 0xed)
-		high = 0x9f; /* surrogates */
-	else if (text[0] == 0xf0)
-		low = 0x90;
-	else if (text[0] == 0xf4)
-		high = 0x8f; /* past U+10FFFF */
-	for (size_t i = 1; i < bytes; i++) {
-		if (text[i] < low || text[i] > high)
-			return 0;
-		low = 0x80;
-		high = 0xbf;
-	}
-	return bytes;
-}
 
 static int check_name(const char *name, struct error *error)
 {
@@ -61,7 +34,7 @@ static int check_name(const char *name, struct error *error)
 				 "the service name has more than %d bytes",
 				 SDP_NAME_MAX_BYTES);
 	for (; *text; text += bytes) {
-		bytes = utf8_sequence_bytes(text);
+		bytes = text_utf8_bytes((const char *)text);
 		if (!bytes)
 			return error_set(error, -EINVAL,
 					 "the service name is not UTF-8");

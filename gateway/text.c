@@ -8,10 +8,48 @@
 
 #include "error.h"
 
+size_t text_utf8_bytes(const char *text)
+{
+	const unsigned char *byte = (const unsigned char *)text;
+	unsigned char low = 0x80, high = 0xbf;
+	size_t bytes;
+
+	if (byte[0] < 0x80)
+		return 1;
+	if (byte[0] < 0xc2 || byte[0] > 0xf4)
+		return 0;
+	bytes = byte[0] < 0xe0 ? 2 : byte[0] < 0xf0 ? 3 : 4;
+	if (byte[0] == 0xe0)
+		low = 0xa0; /* overlong */
+	else if (byte[0] == 0xed)
+		high = 0x9f; /* surrogates */
+	else if (byte[0] == 0xf0)
+		low = 0x90;
+	else if (byte[0] == 0xf4)
+		high = 0x8f; /* past U+10FFFF */
+	for (size_t i = 1; i < bytes; i++) {
+		if (byte[i] < low || byte[i] > high)
+			return 0;
+		low = 0x80;
+		high = 0xbf;
+	}
+	return bytes;
+}
+
+/* C0, DEL, and C1 (U+0080 to U+009F), which xterm takes for escapes, too. */
+static bool is_control(const char *text, size_t bytes)
+{
+	unsigned char first = (unsigned char)text[0];
+
+	if (bytes == 2)
+		return first == 0xc2 && (unsigned char)text[1] < 0xa0;
+	return bytes == 1 && (first < ' ' || first == 0x7f);
+}
+
 const char *text_printable(const char *text, char out[TEXT_QUOTED_BYTES])
 {
 	size_t length = strlen(text);
-	size_t kept = length;
+	size_t kept = length, used = 0;
 
 	if (length >= TEXT_QUOTED_BYTES) {
 		kept = TEXT_QUOTED_BYTES - sizeof("...");
@@ -19,12 +57,20 @@ const char *text_printable(const char *text, char out[TEXT_QUOTED_BYTES])
 		while (kept && ((unsigned char)text[kept] & 0xc0) == 0x80)
 			kept--;
 	}
-	for (size_t i = 0; i < kept; i++) {
-		unsigned char c = text[i];
+	for (size_t i = 0; i < kept;) {
+		size_t bytes = text_utf8_bytes(text + i);
 
-		out[i] = c < ' ' || c == 0x7f ? '?' : text[i];
+		/* A sequence that was cut off is none either. */
+		if (!bytes || i + bytes > kept || is_control(text + i, bytes)) {
+			out[used++] = '?';
+			i += bytes && i + bytes <= kept ? bytes : 1;
+			continue;
+		}
+		memcpy(out + used, text + i, bytes);
+		used += bytes;
+		i += bytes;
 	}
-	strcpy(out + kept, kept < length ? "..." : "");
+	strcpy(out + used, kept < length ? "..." : "");
 	return out;
 }
 

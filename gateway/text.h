@@ -18,7 +18,16 @@ struct error;
 /* Room for any text as text_printable shows it. */
 #define TEXT_QUOTED_BYTES 72
 
-/* @text as it may stand in a message: one line, printable, not endless. */
+/*
+ * Bytes of the UTF-8 sequence at @text (RFC 3629), or 0: not one. Stops at a
+ * NUL.
+ */
+size_t text_utf8_bytes(const char *text);
+
+/*
+ * @text as it may stand in a message, whoever sent it: one line, not endless,
+ * with '?' for what is not UTF-8 and for what a terminal obeys.
+ */
 const char *text_printable(const char *text, char out[TEXT_QUOTED_BYTES]);
 
 /* A-Z in lower case, whatever the locale. */
