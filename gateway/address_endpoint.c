@@ -489,7 +489,8 @@ static const struct kind *find_kind(const char *text, enum endpoint_role role,
 
 	list_kinds(role, words);
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		if (strcmp(text, kinds[i].name) != 0)
+		/* A row without roles is still to come. */
+		if (!kinds[i].roles || strcmp(text, kinds[i].name) != 0)
 			continue;
 		if (kinds[i].roles & 1u << role)
 			return &kinds[i];
