@@ -133,6 +133,12 @@ int stream_shutdown_write(struct stream *stream)
 	return stream->ops->shutdown_write(stream);
 }
 
+size_t stream_finish(struct stream *stream, bool is_stopping)
+{
+	return stream->ops->finish ? stream->ops->finish(stream, is_stopping)
+				   : 0;
+}
+
 void stream_close(struct stream *stream, enum stream_close how)
 {
 	if (stream)

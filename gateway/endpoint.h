@@ -101,6 +101,16 @@ struct stream_ops {
 	 * kind knows none, its end is the end of both directions.
 	 */
 	int (*shutdown_write)(struct stream *stream);
+	/*
+	 * Get on with what must happen before an orderly close, when there is
+	 * nothing more to read or write: a program has not read everything yet,
+	 * a port has not sent it, a program is to end. 0: close it now. Else ask
+	 * again in a while; a number that changes says that it gets on.
+	 * @is_stopping: what the stream belongs to is going to be closed too.
+	 * What is left when it is closed all the same is lost, and the kind
+	 * says how much. NULL: the kernel sees to it.
+	 */
+	size_t (*finish)(struct stream *stream, bool is_stopping);
 	/* Let go of the stream and free it. */
 	void (*close)(struct stream *stream, enum stream_close how);
 };
@@ -131,6 +141,7 @@ int stream_write_record(struct stream *stream, const void *buffer,
 			size_t bytes);
 bool stream_has_half_close(const struct stream *stream);
 int stream_shutdown_write(struct stream *stream);
+size_t stream_finish(struct stream *stream, bool is_stopping);
 /* NULL is legal. */
 void stream_close(struct stream *stream, enum stream_close how);
 /*

@@ -25,6 +25,8 @@
  * if more was there already.
  */
 #define ENDING_BYTES_MIN (1024 * 1024)
+/* How often a stream that is to close is asked whether it is through. */
+#define FINISH_POLL_MS 10
 
 /* Reading from one side. */
 enum side_state {
@@ -63,6 +65,7 @@ enum session_timer {
 	SESSION_TIMER_NONE,
 	SESSION_TIMER_LINGER, /* for the answer to a half-closed client */
 	SESSION_TIMER_DRAIN, /* for a side to take what it is owed */
+	SESSION_TIMER_FINISH, /* for a stream to be ready to close */
 };
 
 struct session {
@@ -78,6 +81,9 @@ struct session {
 	int end_code;
 	bool has_end; /* the first reason is the one that counts */
 	bool is_stopping;
+	bool is_finishing; /* all is written; see stream_finish */
+	size_t finish_left; /* as the streams said last */
+	uint64_t finish_moved_ms; /* loop_now_ms when that last changed */
 	bool is_over;
 	enum stream_close close_how;
 	session_ended_cb ended;
@@ -139,6 +145,39 @@ static void session_finish_with(struct session *session, enum stream_close how)
 	if (session->timer)
 		event_del(session->timer);
 	loop_defer(session->loop, &session->finish);
+}
+
+static int session_start_timer(struct session *session,
+			       enum session_timer timer);
+
+static void session_finish_step(struct session *session)
+{
+	size_t left =
+		stream_finish(session->client.stream, session->is_stopping) +
+		stream_finish(session->target.stream, session->is_stopping);
+	uint64_t now_ms = loop_now_ms();
+
+	if (left != session->finish_left) {
+		session->finish_left = left;
+		session->finish_moved_ms = now_ms;
+	}
+	if (left == 0 ||
+	    now_ms - session->finish_moved_ms >=
+		    session->settings.drain_timeout_ms ||
+	    session_start_timer(session, SESSION_TIMER_FINISH))
+		session_finish_with(session, STREAM_CLOSE_ORDERLY);
+}
+
+/* All was written; close when it has also gone out. */
+static void session_finish_in_order(struct session *session)
+{
+	if (session->is_finishing || session->is_over)
+		return;
+	session->is_finishing = true;
+	session->finish_moved_ms = loop_now_ms();
+	side_free(&session->client);
+	side_free(&session->target);
+	session_finish_step(session);
 }
 
 /* ---- why ------------------------------------------------------------------ */
@@ -294,8 +333,12 @@ static void session_timeout(evutil_socket_t fd, short what, void *arg)
 	bool is_cut = session->client.waiting_bytes ||
 		      session->target.waiting_bytes;
 
-	session_finish_with(session,
-			    is_cut ? STREAM_CLOSE_ABORT : STREAM_CLOSE_ORDERLY);
+	if (session->is_finishing)
+		session_finish_step(session);
+	else if (is_cut)
+		session_finish_with(session, STREAM_CLOSE_ABORT);
+	else
+		session_finish_in_order(session);
 }
 
 static unsigned int timer_ms(const struct session *session,
@@ -306,6 +349,8 @@ static unsigned int timer_ms(const struct session *session,
 		return session->settings.linger_ms;
 	case SESSION_TIMER_DRAIN:
 		return session->settings.drain_timeout_ms;
+	case SESSION_TIMER_FINISH:
+		return FINISH_POLL_MS;
 	case SESSION_TIMER_NONE:
 		break;
 	}
@@ -414,13 +459,13 @@ static void session_advance(struct session *session)
 {
 	struct side *client = &session->client, *target = &session->target;
 
-	if (session->is_over)
+	if (session->is_over || session->is_finishing)
 		return;
 	side_pass_end(client);
 	side_pass_end(target);
 	if ((side_is_through(client) && side_is_through(target)) ||
 	    side_ends_session(client) || side_ends_session(target)) {
-		session_finish_with(session, STREAM_CLOSE_ORDERLY);
+		session_finish_in_order(session);
 		return;
 	}
 	if (session_set_timer(session, session_wanted_timer(session)) ||

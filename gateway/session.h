@@ -13,6 +13,8 @@
  *   its answer: until the target was silent for linger_ms.
  * - What was read from a side that is gone is still delivered, for as long as
  *   the other side takes some of it every drain_timeout_ms.
+ * - What was written and has not gone out yet (a slow port, a program that does
+ *   not read at once) gets the same time before the streams are closed.
  * - A reset is noticed at once, also while the other side pushes back: what
  *   the kernel still holds of that side is delivered under the same bound.
  */

@@ -64,6 +64,32 @@ static const struct stream_ops link_ops = {
 	.close = socket_close,
 };
 
+/* A port: what was written goes out at its own pace. */
+static size_t port_left, port_step;
+static unsigned int port_asked;
+static bool port_was_stopping, port_was_closed;
+
+static size_t port_finish(struct stream *stream, bool is_stopping)
+{
+	port_asked++;
+	port_was_stopping = is_stopping;
+	port_left -= port_step < port_left ? port_step : port_left;
+	return port_left;
+}
+
+static void port_close(struct stream *stream, enum stream_close how)
+{
+	port_was_closed = true;
+	socket_close(stream, how);
+}
+
+static const struct stream_ops port_ops = {
+	.read = link_read,
+	.write = socket_write,
+	.finish = port_finish,
+	.close = port_close,
+};
+
 static struct stream *unix_end(const struct stream_ops *ops, int *far)
 {
 	int ends[2];
@@ -690,6 +716,64 @@ START_TEST(the_side_that_broke_its_answer_off_is_the_reason)
 }
 END_TEST
 
+static void start_to_port(size_t left, size_t step,
+			  unsigned int drain_timeout_ms)
+{
+	port_left = left;
+	port_step = step;
+	port_asked = 0;
+	port_was_closed = false;
+	start_with(unix_end(&link_ops, &client_fd),
+		   unix_end(&port_ops, &target_fd), 2000, drain_timeout_ms);
+}
+
+/* It gets as long as it needs while it gets on: longer than the timeout. */
+START_TEST(a_port_sends_what_it_has_before_it_closes)
+{
+	uint64_t begin_ms = loop_now_ms();
+
+	start_to_port(30, 1, 150);
+	put(client_fd, "hello");
+	expect(target_fd, "hello");
+	hang_up(&client_fd);
+	await_end();
+	ck_assert_uint_ge(port_asked, 30);
+	ck_assert(port_was_closed);
+	ck_assert(!port_was_stopping);
+	ck_assert_uint_ge(loop_now_ms() - begin_ms, 150);
+	ck_assert_str_eq(reason, "client closed");
+}
+END_TEST
+
+START_TEST(a_port_that_does_not_get_on_is_closed)
+{
+	start_to_port(30, 0, 50);
+	hang_up(&client_fd);
+	await_end();
+	ck_assert_uint_gt(port_asked, 1);
+	ck_assert(port_was_closed);
+}
+END_TEST
+
+/* Stopped while it waits, and cut off at last. */
+START_TEST(a_port_is_told_of_the_stop)
+{
+	start_to_port(30, 0, 5000);
+	hang_up(&client_fd);
+	while (port_asked == 0)
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	session_stop(session);
+	port_asked = 0;
+	while (port_asked == 0)
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	ck_assert(port_was_stopping);
+	ck_assert(!is_ended);
+	session_abort(session);
+	await_end();
+	ck_assert(port_was_closed);
+}
+END_TEST
+
 START_TEST(abort_ends_at_once)
 {
 	start(&link_ops, &whole_ops);
@@ -736,6 +820,9 @@ int main(void)
 	tcase_add_test(tests, stop_with_a_reader_that_never_reads_is_bounded);
 	tcase_add_test(tests, a_session_that_cannot_be_made);
 	tcase_add_test(tests, the_side_that_broke_its_answer_off_is_the_reason);
+	tcase_add_test(tests, a_port_sends_what_it_has_before_it_closes);
+	tcase_add_test(tests, a_port_that_does_not_get_on_is_closed);
+	tcase_add_test(tests, a_port_is_told_of_the_stop);
 	tcase_add_test(tests, abort_ends_at_once);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
