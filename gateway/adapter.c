@@ -318,6 +318,8 @@ static void advance(struct adapter *adapter)
 static void begin(struct adapter *adapter)
 {
 	cancel_steps(adapter);
+	if (!adapter->list->settings->is_reachable)
+		return;
 	adapter->todo = ADAPTER_STEPS_ALL;
 	adapter->is_reported = false;
 	advance(adapter);
@@ -330,10 +332,13 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	if (adapter->now.is_powered)
 		advance(adapter);
 	else
-		log_warning("adapter %s is powered off and no phone can reach "
-			    "it: 'bluetoothctl power on', or if rfkill blocks "
-			    "it 'rfkill unblock bluetooth'",
-			    adapter->name);
+		log_warning("adapter %s is powered off and %s: 'bluetoothctl "
+			    "power on', or if rfkill blocks it 'rfkill unblock "
+			    "bluetooth'",
+			    adapter->name,
+			    adapter->list->settings->is_reachable
+				    ? "no phone can reach it"
+				    : "reaches no device");
 }
 
 /* ---- what bluetoothd tells --------------------------------------------- */
@@ -682,6 +687,7 @@ int adapter_list_take_changed(struct adapter_list *list,
 		take_power(adapter);
 	} else if (adapter->now.is_powered && was_discoverable &&
 		   !adapter->now.is_discoverable &&
+		   list->settings->is_reachable &&
 		   list->settings->is_discoverable) {
 		take_hidden(adapter);
 	}

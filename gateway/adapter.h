@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The adapters as bluetoothd shows them, those of the settings kept
- * reachable: named, discoverable without a time limit, or else connectable;
- * again whenever one appears or is powered on.
+ * reachable where they are to be: named, discoverable without a time limit, or
+ * else connectable; again whenever one appears or is powered on.
  *
  * Knows org.bluez.Adapter1; does not know whether bluetoothd is there: it is
  * given the objects and signals, and told when they are void.
@@ -21,7 +21,13 @@ struct sd_bus;
 struct sd_bus_message;
 
 struct bluez_settings {
-	struct address_adapter adapter; /* which ones to make reachable */
+	struct address_adapter adapter; /* which ones to use */
+	/*
+	 * Make them reachable; what follows matters only then. Without, nothing
+	 * of theirs is changed: who only dials out must not show this machine
+	 * to everybody.
+	 */
+	bool is_reachable;
 	const char *name; /* Alias; NULL: leave it alone */
 	bool is_discoverable;
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "bluez.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -42,14 +43,13 @@ struct bluez_record {
 };
 
 TAILQ_HEAD(record_queue, bluez_record);
+TAILQ_HEAD(watcher_queue, bluez_watcher);
 
 struct bluez {
 	struct loop *loop;
 	struct bluez_settings settings;
 	char *name; /* the settings' one */
-	bluez_changed_cb changed;
-	void *arg;
-	struct loop_task changed_task;
+	struct watcher_queue watchers;
 	enum bluez_state state;
 	char reason[ERROR_TEXT_BYTES];
 	struct bus *bus;
@@ -77,6 +77,15 @@ const char *bluez_state_to_string(enum bluez_state state)
 	return "?";
 }
 
+static void tell_watchers(struct bluez *bluez)
+{
+	struct bluez_watcher *watcher;
+
+	for (watcher = TAILQ_FIRST(&bluez->watchers); watcher;
+	     watcher = TAILQ_NEXT(watcher, link))
+		loop_defer(bluez->loop, &watcher->task);
+}
+
 /* The one place where the state changes. */
 static void set_state(struct bluez *bluez, enum bluez_state state,
 		      const char *reason)
@@ -90,21 +99,40 @@ static void set_state(struct bluez *bluez, enum bluez_state state,
 			 bluez_state_to_string(state), reason);
 	bluez->state = state;
 	snprintf(bluez->reason, sizeof(bluez->reason), "%s", reason);
-	loop_defer(bluez->loop, &bluez->changed_task);
-}
-
-static void run_changed(void *arg)
-{
-	struct bluez *bluez = arg;
-
-	bluez->changed(bluez, bluez->arg);
+	tell_watchers(bluez);
 }
 
 static void on_adapter_changed(void *arg)
 {
-	struct bluez *bluez = arg;
+	tell_watchers(arg);
+}
 
-	loop_defer(bluez->loop, &bluez->changed_task);
+static void run_watcher(void *arg)
+{
+	struct bluez_watcher *watcher = arg;
+
+	watcher->changed(watcher->bluez, watcher->arg);
+}
+
+void bluez_watch(struct bluez *bluez, struct bluez_watcher *watcher,
+		 bluez_changed_cb changed, void *arg)
+{
+	*watcher = (struct bluez_watcher){
+		.bluez = bluez,
+		.task = {.run = run_watcher, .arg = watcher},
+		.changed = changed,
+		.arg = arg,
+	};
+	TAILQ_INSERT_TAIL(&bluez->watchers, watcher, link);
+}
+
+void bluez_unwatch(struct bluez_watcher *watcher)
+{
+	if (!watcher->bluez)
+		return;
+	TAILQ_REMOVE(&watcher->bluez->watchers, watcher, link);
+	loop_cancel(watcher->bluez->loop, &watcher->task);
+	watcher->bluez = NULL;
 }
 
 /* ---- records ------------------------------------------------------------ */
@@ -499,8 +527,7 @@ static void on_closed(const char *reason, void *arg)
 /* ---- the whole ----------------------------------------------------------- */
 
 struct bluez *bluez_new(struct loop *loop,
-			const struct bluez_settings *settings,
-			bluez_changed_cb changed, void *arg)
+			const struct bluez_settings *settings)
 {
 	struct bluez *bluez = calloc(1, sizeof(*bluez));
 
@@ -508,10 +535,7 @@ struct bluez *bluez_new(struct loop *loop,
 		return NULL;
 	bluez->loop = loop;
 	bluez->settings = *settings;
-	bluez->changed = changed;
-	bluez->arg = arg;
-	bluez->changed_task = (struct loop_task){.run = run_changed,
-						 .arg = bluez};
+	TAILQ_INIT(&bluez->watchers);
 	TAILQ_INIT(&bluez->records);
 	if (settings->name) {
 		bluez->name = strdup(settings->name);
@@ -534,6 +558,8 @@ void bluez_free(struct bluez *bluez)
 {
 	if (!bluez)
 		return;
+	assert(TAILQ_EMPTY(&bluez->watchers));
+	assert(TAILQ_EMPTY(&bluez->records));
 	/* Before the connection that they are slots of. */
 	adapter_list_free(bluez->adapters);
 	for (int i = 0; i < MATCHES; i++)
@@ -542,7 +568,6 @@ void bluez_free(struct bluez *bluez)
 	sd_bus_slot_unref(bluez->objects_call);
 	if (bluez->bus)
 		bus_free(bluez->bus);
-	loop_cancel(bluez->loop, &bluez->changed_task);
 	free(bluez->owner);
 	free(bluez->name);
 	free(bluez);

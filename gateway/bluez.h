@@ -10,14 +10,15 @@
 #define BTGATE_BLUEZ_H
 
 #include <stdbool.h>
+#include <sys/queue.h>
 
 #include "adapter.h"
 #include "device.h"
+#include "loop.h"
 
 struct bluez;
 struct bluez_record;
 struct error;
-struct loop;
 
 enum bluez_state {
 	BLUEZ_STATE_NO_BUS, /* no system bus to be had; retried */
@@ -28,25 +29,39 @@ enum bluez_state {
 const char *bluez_state_to_string(enum bluez_state state);
 
 /*
+ * Start following bluetoothd. Never fails for want of a bus: that is a state.
+ * Copies @settings. NULL with errno when memory is short.
+ */
+struct bluez *bluez_new(struct loop *loop,
+			const struct bluez_settings *settings);
+/*
+ * Closes the connection: bluetoothd drops our records at once. All that was
+ * made of it (records, watchers, lookups, discoveries) must have been freed.
+ * NULL is legal.
+ */
+void bluez_free(struct bluez *bluez);
+
+/*
  * The state or the reason for it changed, or an adapter came, went, or was
- * powered on or off. What this callback does, freeing the bluez included, is
- * its own affair.
+ * powered on or off. Runs from the loop only, once for what changed in one
+ * turn. What this callback does, freeing the bluez included, is its own
+ * affair.
  */
 typedef void (*bluez_changed_cb)(struct bluez *bluez, void *arg);
 
-/*
- * Start following bluetoothd. Never fails for want of a bus: that is a state.
- * Copies @settings. NULL with errno when memory is short. @changed runs from
- * the loop only.
- */
-struct bluez *bluez_new(struct loop *loop,
-			const struct bluez_settings *settings,
-			bluez_changed_cb changed, void *arg);
-/*
- * Closes the connection: bluetoothd drops our records at once. Records must
- * have been freed. NULL is legal.
- */
-void bluez_free(struct bluez *bluez);
+/* Somebody who wants to be told; embedded, so that watching cannot fail. */
+struct bluez_watcher {
+	TAILQ_ENTRY(bluez_watcher) link;
+	struct bluez *bluez; /* NULL: watches nothing */
+	struct loop_task task;
+	bluez_changed_cb changed;
+	void *arg;
+};
+
+void bluez_watch(struct bluez *bluez, struct bluez_watcher *watcher,
+		 bluez_changed_cb changed, void *arg);
+/* No callback comes any more. Does nothing to one that watches nothing. */
+void bluez_unwatch(struct bluez_watcher *watcher);
 
 enum bluez_state bluez_state(const struct bluez *bluez);
 /* Why it is in this state, for a person; "" until the first answer. */

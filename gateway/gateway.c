@@ -26,7 +26,9 @@ static const int stop_signals[] = {SIGTERM, SIGINT, SIGHUP};
 struct gateway {
 	struct loop *loop;
 	const struct config *config;
-	struct publisher *publisher;
+	struct bluez *bluez; /* NULL: no end is Bluetooth */
+	struct bluez_watcher bluez_watcher;
+	struct publisher *publisher; /* NULL: nobody listens on Bluetooth */
 	struct route **routes;
 	size_t route_count; /* made */
 	size_t running_count; /* started and not stopped yet */
@@ -82,7 +84,8 @@ static void stop_signal(evutil_socket_t number, short what, void *arg)
 		route_stop(gateway->routes[i]);
 }
 
-static void adapters_changed(void *arg)
+/* An adapter may have come that somebody waits for. */
+static void bluez_changed(struct bluez *bluez, void *arg)
 {
 	struct gateway *gateway = arg;
 
@@ -98,13 +101,44 @@ static bool needs_publisher(const struct config *config)
 	return false;
 }
 
-static int gateway_init(struct gateway *gateway, const struct config *config)
+static bool needs_bluez(const struct config *config)
 {
+	for (size_t i = 0; i < config->route_count; i++)
+		if (address_endpoint_is_bluetooth(&config->routes[i].connect))
+			return true;
+	return needs_publisher(config);
+}
+
+/* The publisher watches first: routes are retried after its round. */
+static int gateway_init_bluez(struct gateway *gateway)
+{
+	const struct config *config = gateway->config;
 	const struct bluez_settings settings = {
 		.adapter = config->gateway.adapter,
+		.is_reachable = needs_publisher(config),
 		.name = config->gateway.name,
 		.is_discoverable = config->gateway.is_discoverable,
 	};
+
+	if (!needs_bluez(config))
+		return 0;
+	gateway->bluez = bluez_new(gateway->loop, &settings);
+	if (!gateway->bluez)
+		return -errno;
+	if (settings.is_reachable) {
+		gateway->publisher = publisher_new(gateway->loop,
+						   gateway->bluez);
+		if (!gateway->publisher)
+			return -errno;
+	}
+	bluez_watch(gateway->bluez, &gateway->bluez_watcher, bluez_changed,
+		    gateway);
+	return 0;
+}
+
+static int gateway_init(struct gateway *gateway, const struct config *config)
+{
+	int code;
 
 	gateway->config = config;
 	gateway->loop = loop_new();
@@ -123,17 +157,13 @@ static int gateway_init(struct gateway *gateway, const struct config *config)
 		    event_add(gateway->signals[i], NULL))
 			return -ENOMEM;
 	}
-	if (needs_publisher(config)) {
-		gateway->publisher = publisher_new(gateway->loop, &settings,
-						   adapters_changed, gateway);
-		if (!gateway->publisher)
-			return -errno;
-	}
+	code = gateway_init_bluez(gateway);
+	if (code)
+		return code;
 	for (size_t i = 0; i < config->route_count; i++) {
-		gateway->routes[i] = route_new(gateway->loop,
-					       &config->routes[i],
-					       gateway->publisher,
-					       route_has_stopped, gateway);
+		gateway->routes[i] = route_new(
+			gateway->loop, &config->routes[i], gateway->bluez,
+			gateway->publisher, route_has_stopped, gateway);
 		if (!gateway->routes[i])
 			return -errno;
 		gateway->route_count++;
@@ -188,6 +218,8 @@ static void gateway_clear(struct gateway *gateway)
 		route_free(gateway->routes[--gateway->route_count]);
 	free(gateway->routes);
 	publisher_free(gateway->publisher);
+	bluez_unwatch(&gateway->bluez_watcher);
+	bluez_free(gateway->bluez);
 	for (size_t i = 0; i < STOP_SIGNALS; i++)
 		if (gateway->signals[i])
 			event_free(gateway->signals[i]);

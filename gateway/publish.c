@@ -52,8 +52,7 @@ TAILQ_HEAD(publication_queue, publication);
 struct publisher {
 	struct loop *loop;
 	struct bluez *bluez;
-	publisher_adapters_cb adapters_cb;
-	void *arg;
+	struct bluez_watcher watcher;
 	const char *sdp_path;
 	struct publication_queue publications;
 	/*
@@ -336,23 +335,17 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 
 static void on_bluez_changed(struct bluez *bluez, void *arg)
 {
-	struct publisher *publisher = arg;
-
-	begin_round(publisher);
-	publisher->adapters_cb(publisher->arg);
+	begin_round(arg);
 }
 
-struct publisher *publisher_new(struct loop *loop,
-				const struct bluez_settings *settings,
-				publisher_adapters_cb adapters_cb, void *arg)
+struct publisher *publisher_new(struct loop *loop, struct bluez *bluez)
 {
 	struct publisher *publisher = calloc(1, sizeof(*publisher));
 
 	if (!publisher)
 		return NULL;
 	publisher->loop = loop;
-	publisher->adapters_cb = adapters_cb;
-	publisher->arg = arg;
+	publisher->bluez = bluez;
 	publisher->sdp_path = SDP_UNIX_PATH;
 	publisher->retry_ms = RETRY_FIRST_MS;
 	publisher->round_task = (struct loop_task){.run = run_round,
@@ -360,14 +353,12 @@ struct publisher *publisher_new(struct loop *loop,
 	TAILQ_INIT(&publisher->publications);
 	publisher->retry_event = event_new(loop->base, -1, 0, on_retry,
 					   publisher);
-	if (publisher->retry_event)
-		publisher->bluez = bluez_new(loop, settings, on_bluez_changed,
-					     publisher);
-	if (!publisher->bluez) {
-		publisher_free(publisher);
+	if (!publisher->retry_event) {
+		free(publisher);
 		errno = ENOMEM;
 		return NULL;
 	}
+	bluez_watch(bluez, &publisher->watcher, on_bluez_changed, publisher);
 	return publisher;
 }
 
@@ -377,9 +368,8 @@ void publisher_free(struct publisher *publisher)
 		return;
 	assert(TAILQ_EMPTY(&publisher->publications));
 	loop_cancel(publisher->loop, &publisher->round_task);
-	bluez_free(publisher->bluez);
-	if (publisher->retry_event)
-		event_free(publisher->retry_event);
+	bluez_unwatch(&publisher->watcher);
+	event_free(publisher->retry_event);
 	free(publisher);
 }
 
@@ -391,11 +381,6 @@ void publisher_set_sdp_path(struct publisher *publisher, const char *path)
 bool publisher_is_settled(const struct publisher *publisher)
 {
 	return publisher->is_settled;
-}
-
-unsigned int publisher_adapters_powered(const struct publisher *publisher)
-{
-	return bluez_adapters_powered(publisher->bluez);
 }
 
 struct publication *publication_new(struct publisher *publisher,

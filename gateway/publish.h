@@ -15,7 +15,7 @@
 
 #include <stdbool.h>
 
-struct bluez_settings;
+struct bluez;
 struct loop;
 struct publication;
 struct publisher;
@@ -38,18 +38,10 @@ typedef void (*publication_changed_cb)(struct publication *publication,
 				       const char *detail, void *arg);
 
 /*
- * Adapters came, went, or changed their power, or bluetoothd did: a waiting
- * listener may try.
+ * NULL with errno set. @bluez must outlive it. Logs the ways that open and
+ * close, once each.
  */
-typedef void (*publisher_adapters_cb)(void *arg);
-
-/*
- * NULL with errno set. Owns its struct bluez, which is made reachable as the
- * settings say. Logs the ways that open and close, once each.
- */
-struct publisher *publisher_new(struct loop *loop,
-				const struct bluez_settings *settings,
-				publisher_adapters_cb adapters_cb, void *arg);
+struct publisher *publisher_new(struct loop *loop, struct bluez *bluez);
 /* Withdraws everything. Publications must have been freed. NULL is legal. */
 void publisher_free(struct publisher *publisher);
 
@@ -58,13 +50,9 @@ void publisher_set_sdp_path(struct publisher *publisher, const char *path);
 
 /*
  * True once the first attempt was answered, either way, for every publication
- * that there was then: readiness. adapters_cb or a publication's callback
- * comes after it became so.
+ * that there was then: readiness.
  */
 bool publisher_is_settled(const struct publisher *publisher);
-
-/* Adapters that match the settings and are powered. */
-unsigned int publisher_adapters_powered(const struct publisher *publisher);
 
 /*
  * Publish a copy of @service from now on. @changed never runs from inside

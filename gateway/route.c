@@ -37,6 +37,7 @@ TAILQ_HEAD(client_list, client);
 struct route {
 	struct loop *loop;
 	const struct config_route *config;
+	struct bluez *bluez;
 	struct publisher *publisher;
 	enum route_state state;
 	struct target *target;
@@ -287,6 +288,7 @@ static int route_open_ends(struct route *route, struct error *error)
 		.adapter = config->adapter,
 		.security = config->security,
 		.reserved_channels = config->reserved_channels,
+		.bluez = route->bluez,
 		.is_slow = address_endpoint_is_bluetooth(&config->listen) ||
 			   address_endpoint_is_bluetooth(&config->connect),
 	};
@@ -347,8 +349,8 @@ static void route_is_stopped(void *arg)
 /* ---- from outside ------------------------------------------------------------- */
 
 struct route *route_new(struct loop *loop, const struct config_route *config,
-			struct publisher *publisher, route_stopped_cb stopped,
-			void *arg)
+			struct bluez *bluez, struct publisher *publisher,
+			route_stopped_cb stopped, void *arg)
 {
 	struct route *route = calloc(1, sizeof(*route));
 
@@ -356,6 +358,7 @@ struct route *route_new(struct loop *loop, const struct config_route *config,
 		return NULL;
 	route->loop = loop;
 	route->config = config;
+	route->bluez = bluez;
 	route->publisher = publisher;
 	route->stopped = stopped;
 	route->arg = arg;

@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 
+struct bluez;
 struct config_route;
 struct loop;
 struct publisher;
@@ -30,12 +31,13 @@ const char *route_state_to_string(enum route_state state);
 typedef void (*route_stopped_cb)(struct route *route, void *arg);
 
 /*
- * A route in state STOPPED. @config and @publisher (NULL where no route needs
- * one) must outlive it. NULL with errno set.
+ * A route in state STOPPED. @config, @bluez (NULL where no end of any route is
+ * Bluetooth) and @publisher (NULL where none listens there) must outlive it.
+ * NULL with errno set.
  */
 struct route *route_new(struct loop *loop, const struct config_route *config,
-			struct publisher *publisher, route_stopped_cb stopped,
-			void *arg);
+			struct bluez *bluez, struct publisher *publisher,
+			route_stopped_cb stopped, void *arg);
 /* Its sessions must have ended: route_abort and loop_flush. NULL is legal. */
 void route_free(struct route *route);
 

@@ -24,6 +24,7 @@
 static struct loop *loop;
 static struct mock mock;
 static struct bluez *bluez;
+static struct bluez_watcher watcher;
 static unsigned int changes;
 
 static void setup(void)
@@ -35,10 +36,16 @@ static void setup(void)
 	changes = 0;
 }
 
-static void teardown(void)
+static void stop(void)
 {
+	bluez_unwatch(&watcher);
 	bluez_free(bluez);
 	bluez = NULL;
+}
+
+static void teardown(void)
+{
+	stop();
 	mock_teardown(&mock);
 	loop_free(loop);
 }
@@ -51,10 +58,14 @@ static void on_changed(struct bluez *changed, void *arg)
 
 static void start(const struct bluez_settings *settings)
 {
-	static const struct bluez_settings any = {.is_discoverable = true};
+	static const struct bluez_settings any = {
+		.is_reachable = true,
+		.is_discoverable = true,
+	};
 
-	bluez = bluez_new(loop, settings ? settings : &any, on_changed, NULL);
+	bluez = bluez_new(loop, settings ? settings : &any);
 	ck_assert_ptr_nonnull(bluez);
+	bluez_watch(bluez, &watcher, on_changed, NULL);
 	/* Nothing is known before the loop ran. */
 	ck_assert_int_eq(bluez_state(bluez), BLUEZ_STATE_NO_BUS);
 	ck_assert_str_eq(bluez_reason(bluez), "");
@@ -109,8 +120,7 @@ START_TEST(test_mute_bus)
 		event_base_loop(loop->base, EVLOOP_NONBLOCK);
 	ck_assert_uint_lt(loop_now_ms() - begin, 2000);
 	ck_assert_str_eq(bluez_reason(bluez), "");
-	bluez_free(bluez);
-	bluez = NULL;
+	stop();
 	close(fd);
 }
 END_TEST
@@ -350,6 +360,7 @@ END_TEST
 START_TEST(test_adapter_reachable)
 {
 	struct bluez_settings settings = {
+		.is_reachable = true,
 		.name = "Workshop",
 		.is_discoverable = true,
 	};
@@ -402,7 +413,10 @@ END_TEST
 
 START_TEST(test_adapter_choice)
 {
-	struct bluez_settings settings = {.is_discoverable = true};
+	struct bluez_settings settings = {
+		.is_reachable = true,
+		.is_discoverable = true,
+	};
 
 	ck_assert_int_eq(address_adapter_parse(_i ? "00:AA:01:01:00:01"
 						  : "hci1",
@@ -467,13 +481,79 @@ END_TEST
 /* Nothing is touched that nobody asked for. */
 START_TEST(test_adapter_not_discoverable)
 {
-	struct bluez_settings settings = {.name = "Quiet"};
+	struct bluez_settings settings = {
+		.is_reachable = true,
+		.name = "Quiet",
+	};
 
 	start_all(&settings);
 	mock_tell(&mock, "adapter 0 1");
 	mock_expect(&mock, "set /org/bluez/hci0 Alias Quiet");
 	mock_tell(&mock, "register-error none");
 	ck_assert_ptr_null(mock_take(&mock, "set "));
+}
+END_TEST
+
+/* Who only dials out leaves this machine hidden. */
+START_TEST(test_adapter_not_reachable)
+{
+	struct bluez_settings settings = {
+		.name = "Workshop",
+		.is_discoverable = true,
+	};
+
+	start_all(&settings);
+	mock_tell(&mock, "adapter 0 0");
+	mock_tell(&mock, "power 0 1");
+	while (bluez_adapters_powered(bluez) != 1)
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	mock_tell(&mock, "hide 0 30");
+	/* An answer to what was asked would be among the reports now. */
+	mock_tell(&mock, "set-error none");
+	ck_assert_ptr_null(mock_take(&mock, "set "));
+}
+END_TEST
+
+/* ---- watching --------------------------------------------------------------- */
+
+struct other_watcher {
+	struct bluez_watcher watcher;
+	unsigned int changes;
+	bool is_to_free;
+};
+
+static void on_other_changed(struct bluez *changed, void *arg)
+{
+	struct other_watcher *other = arg;
+
+	other->changes++;
+	if (!other->is_to_free)
+		return;
+	bluez_unwatch(&other->watcher);
+	stop();
+}
+
+START_TEST(test_watchers)
+{
+	struct other_watcher others[2] = {{.changes = 0}};
+
+	mock_bus_start(&mock, "");
+	start(NULL);
+	bluez_watch(bluez, &others[0].watcher, on_other_changed, &others[0]);
+	bluez_watch(bluez, &others[1].watcher, on_other_changed, &others[1]);
+	bluez_unwatch(&others[1].watcher);
+	bluez_unwatch(&others[1].watcher);
+	while (!others[0].changes)
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	ck_assert_int_eq(bluez_state(bluez), BLUEZ_STATE_NO_DAEMON);
+	ck_assert_uint_gt(changes, 0);
+	/* The last one is told of the next change, and takes all of it away. */
+	others[0].is_to_free = true;
+	mock_bus_stop(&mock);
+	while (bluez)
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	ck_assert_uint_eq(others[0].changes, 2);
+	ck_assert_uint_eq(others[1].changes, 0);
 }
 END_TEST
 
@@ -600,6 +680,8 @@ int main(void)
 	tcase_add_test(tcase, test_adapter_hidden);
 	tcase_add_test(tcase, test_adapter_refuses);
 	tcase_add_test(tcase, test_adapter_not_discoverable);
+	tcase_add_test(tcase, test_adapter_not_reachable);
+	tcase_add_test(tcase, test_watchers);
 	tcase_add_loop_test(tcase, test_mgmt, 0, COUNT(exchanges));
 	tcase_add_test(tcase, test_mgmt_closed);
 	suite_add_tcase(suite, tcase);

@@ -23,6 +23,8 @@
 
 static struct loop *loop;
 static struct mock mock;
+static struct bluez *bluez;
+static struct bluez_watcher watcher;
 static struct publisher *publisher;
 static unsigned int adapter_news;
 
@@ -154,22 +156,31 @@ static void teardown(void)
 {
 	publisher_free(publisher);
 	publisher = NULL;
+	bluez_unwatch(&watcher);
+	bluez_free(bluez);
+	bluez = NULL;
 	server_stop();
 	mock_teardown(&mock);
 	loop_free(loop);
 }
 
-static void on_adapters(void *arg)
+static void on_bluez(struct bluez *unused, void *arg)
 {
 	adapter_news++;
 }
 
 static void start(void)
 {
-	static const struct bluez_settings settings = {.is_discoverable = true};
+	static const struct bluez_settings settings = {
+		.is_reachable = true,
+		.is_discoverable = true,
+	};
 
-	publisher = publisher_new(loop, &settings, on_adapters, NULL);
+	bluez = bluez_new(loop, &settings);
+	ck_assert_ptr_nonnull(bluez);
+	publisher = publisher_new(loop, bluez);
 	ck_assert_ptr_nonnull(publisher);
+	bluez_watch(bluez, &watcher, on_bluez, NULL);
 	publisher_set_sdp_path(publisher, server.path);
 	ck_assert(!publisher_is_settled(publisher));
 }
@@ -496,7 +507,7 @@ START_TEST(test_local_stays)
 	news = adapter_news;
 	mock_daemon_start(&mock);
 	mock_tell(&mock, "adapter 0 1");
-	while (adapter_news == news || !publisher_adapters_powered(publisher))
+	while (adapter_news == news || !bluez_adapters_powered(bluez))
 		event_base_loop(loop->base, EVLOOP_ONCE);
 	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 1");
 	ck_assert_ptr_null(mock_take(&mock, "register "));
