@@ -2,7 +2,7 @@
 /*
  * One end of a route as a person writes it, KIND[:ADDRESS][,OPTION=VALUE]...:
  * text to validated struct and back; the printed form parses to the same
- * struct. Each kind is one row of a table in here.
+ * struct.
  *
  * Knows which kinds, forms and options there are and which ends exclude each
  * other; opens nothing, never logs, knows neither libevent nor BlueZ. Parsers
@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "address.h"
+#include "address_device.h"
 #include "address_path.h"
 
 struct error;
@@ -40,12 +41,6 @@ enum endpoint_role {
 enum pty_when_closed {
 	PTY_WHEN_CLOSED_KEEP, /* as many as the kernel holds, then push back */
 	PTY_WHEN_CLOSED_DISCARD, /* drop them, count them, say so */
-};
-
-/* A remote device, by its address or by the name that it shows. */
-struct address_device {
-	char *name; /* NULL: by address */
-	struct address_bluetooth address;
 };
 
 struct endpoint_rfcomm {
@@ -185,6 +180,8 @@ bool address_endpoint_is_loop(const struct address_endpoint *listen,
 			      const struct address_endpoint *connect);
 
 bool address_endpoint_is_bluetooth(const struct address_endpoint *endpoint);
+/* Whether what arrives keeps its boundaries: SOCK_SEQPACKET. */
+bool address_endpoint_has_records(const struct address_endpoint *endpoint);
 
 /* 0, or -EINVAL where that kind's sockets do not know that level. */
 int address_endpoint_check_security(const struct address_endpoint *endpoint,

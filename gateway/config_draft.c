@@ -2,7 +2,6 @@
 #include "config_draft.h"
 
 #include <errno.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,54 +15,6 @@
 _Static_assert(CONFIG_LINE_BYTES_MAX <= 248, "a name may exceed HCI's limit");
 
 /* ---- values ---------------------------------------------------------- */
-
-/* One UTF-8 sequence's length at @text, 0 if it is none (RFC 3629). */
-static size_t utf8_length(const unsigned char *text)
-{
-	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-	uint32_t point;
-	size_t length;
-
-	if (text[0] < 0x80)
-		return 1;
-	length = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
-	if (text[0] < 0xc2 || text[0] > 0xf4)
-		return 0;
-	point = text[0] & (0x7fu >> length);
-	for (size_t i = 1; i < length; i++) {
-		if ((text[i] & 0xc0) != 0x80)
-			return 0;
-		point = point << 6 | (text[i] & 0x3f);
-	}
-	if (point < least[length] || point > 0x10ffff ||
-	    (point >= 0xd800 && point <= 0xdfff))
-		return 0;
-	return length;
-}
-
-/* Text that is shown on phones: no bad UTF-8, no control characters. */
-static int check_shown_text(const char *text, struct error *error)
-{
-	const unsigned char *c = (const unsigned char *)text;
-
-	if (!*c)
-		return error_set(error, -EINVAL, "empty");
-	while (*c) {
-		size_t length = utf8_length(c);
-
-		if (!length)
-			return error_set(error, -EINVAL,
-					 "not UTF-8 text (byte 0x%02x); "
-					 "save the file as UTF-8",
-					 *c);
-		/* C0, DEL and C1 (U+0080 to U+009F). */
-		if (*c < ' ' || *c == 0x7f || (*c == 0xc2 && c[1] < 0xa0))
-			return error_set(error, -EINVAL,
-					 "a control character in it");
-		c += length;
-	}
-	return 0;
-}
 
 /* What a key is: where it may stand, how its value is read and passed on. */
 struct key_info {
@@ -89,7 +40,7 @@ static int parse_shown_text(const struct key_info *key, const char *value,
 		return error_set(error, -ENOMEM, "out of memory");
 	code = address_quoted_parse(text, error);
 	if (code == 0)
-		code = check_shown_text(text, error);
+		code = text_check_shown(text, error);
 	if (code == 0 && strlen(text) > bytes_max)
 		code = error_set(error, -EINVAL, "%zu bytes long; at most %zu",
 				 strlen(text), bytes_max);

@@ -242,6 +242,28 @@ int text_parse_word(const char *text, const char *const *words,
 				    text_printable(text, quoted), what);
 }
 
+/* ---- text that is shown ----------------------------------------------- */
+
+int text_check_shown(const char *text, struct error *error)
+{
+	if (!*text)
+		return error_set(error, -EINVAL, "empty");
+	while (*text) {
+		size_t bytes = text_utf8_bytes(text);
+
+		if (!bytes)
+			return error_set(error, -EINVAL,
+					 "not UTF-8 text (byte 0x%02x); "
+					 "save the file as UTF-8",
+					 (unsigned char)*text);
+		if (is_control(text, bytes))
+			return error_set(error, -EINVAL,
+					 "a control character in it");
+		text += bytes;
+	}
+	return 0;
+}
+
 /* ---- quotes ---------------------------------------------------------- */
 
 int address_quoted_parse(char *text, struct error *error)
@@ -278,16 +300,10 @@ int address_quoted_parse(char *text, struct error *error)
 	return 0;
 }
 
-void address_quoted_format(const char *text, char *out, size_t out_bytes)
+void text_quote(const char *text, char *out, size_t out_bytes)
 {
-	size_t length = strlen(text);
 	size_t used = 0;
 
-	if (length && !strpbrk(text, ",;\"\\") && !is_blank(text[0]) &&
-	    !is_blank(text[length - 1])) {
-		snprintf(out, out_bytes, "%s", text);
-		return;
-	}
 	out[used++] = '"';
 	for (; *text && used + 4 <= out_bytes; text++) {
 		if (strchr(";\"\\", *text))
@@ -296,4 +312,15 @@ void address_quoted_format(const char *text, char *out, size_t out_bytes)
 	}
 	out[used++] = '"';
 	out[used] = '\0';
+}
+
+void address_quoted_format(const char *text, char *out, size_t out_bytes)
+{
+	size_t length = strlen(text);
+
+	if (length && !strpbrk(text, ",;\"\\") && !is_blank(text[0]) &&
+	    !is_blank(text[length - 1]))
+		snprintf(out, out_bytes, "%s", text);
+	else
+		text_quote(text, out, out_bytes);
 }

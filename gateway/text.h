@@ -56,6 +56,9 @@ void text_format_words(const char *const *words, char *out, size_t bytes);
 int text_parse_word(const char *text, const char *const *words,
 		    const char *what, struct error *error);
 
+/* What is shown to people: valid UTF-8, not empty, no control characters. */
+int text_check_shown(const char *text, struct error *error);
+
 /*
  * Take the double quotes off @text, in place: "..." around the whole of it,
  * with a backslash inside taking the next character as it is. Text without
@@ -65,6 +68,9 @@ int text_parse_word(const char *text, const char *const *words,
 int address_quoted_parse(char *text, struct error *error);
 /* Quoted if it must be. Room for 2 * strlen(@text) + 3 bytes is enough. */
 void address_quoted_format(const char *text, char *out, size_t out_bytes);
+
+/* Quoted in any case, with the same room. */
+void text_quote(const char *text, char *out, size_t out_bytes);
 
 /*
  * Set "WHAT; did you mean 'X'?" if @text is near to one of @words (NULL-ended),

@@ -49,103 +49,88 @@ static const struct good good_listen[] = {
 };
 
 static const struct bad bad_listen[] = {
-	{"", "no endpoint kind; use rfcomm, tcp or unix"},
+	{"", "no endpoint kind; use rfcomm, l2cap, tcp, unix, pty or serial"},
 	{"rfcomm:", "nothing after 'rfcomm:'; write rfcomm:auto or "
 		    "rfcomm:CHANNEL (1 to 30)"},
-	{"rfcomm:0", "'0' is not an RFCOMM channel; write 1 to 30, "
-		     "or auto for the first free one"},
-	{"rfcomm:31", "'31' is not an RFCOMM channel; write 1 to 30, "
-		      "or auto for the first free one"},
-	{"rfcomm:-1", "'-1' is not an RFCOMM channel; write 1 to 30, "
-		      "or auto for the first free one"},
-	{"rfcomm:1x", "'1x' is not an RFCOMM channel; write 1 to 30, "
-		      "or auto for the first free one"},
+	{"rfcomm:0", "'0' is not an RFCOMM channel; write 1 to 30, or auto for "
+		     "the first free one"},
+	{"rfcomm:31", "'31' is not an RFCOMM channel; write 1 to 30, or auto "
+		      "for the first free one"},
+	{"rfcomm:-1", "'-1' is not an RFCOMM channel; write 1 to 30, or auto "
+		      "for the first free one"},
+	{"rfcomm:1x", "'1x' is not an RFCOMM channel; write 1 to 30, or auto "
+		      "for the first free one"},
 	{"rfcomm:99999999999999999999",
-	 "'99999999999999999999' is not an RFCOMM "
-	 "channel; write 1 to 30, or auto for the first "
-	 "free one"},
-	{"rfcomm:Auto", "'Auto' is not an RFCOMM channel; write 1 to "
-			"30, or auto for the first free one"},
+	 "'99999999999999999999' is not an RFCOMM channel; write 1 to 30, or "
+	 "auto for the first free one"},
+	{"rfcomm:Auto", "'Auto' is not an RFCOMM channel; write 1 to 30, or "
+			"auto for the first free one"},
 	{"rfcomm,", "no option's name after a comma"},
-	{"rfcomm,channel=1",
-	 "unknown option 'channel'; rfcomm takes no options"},
-	{"rfcom", "unknown endpoint kind 'rfcom'; did you mean "
-		  "'rfcomm'?"},
-	{"RFCOMM", "unknown endpoint kind 'RFCOMM'; did you mean "
-		   "'rfcomm'?"},
-	{"serial:/dev/ttyS0", "unknown endpoint kind 'serial'; use rfcomm, "
-			      "tcp or unix"},
-	{"/run/x", "unknown endpoint kind '/run/x'; use rfcomm, "
-		   "tcp or unix"},
+	{"rfcomm,channel=1", "unknown option 'channel' of rfcomm; use "
+			     "pack-until, pack-gap or pack-size"},
+	{"rfcom", "unknown endpoint kind 'rfcom'; did you mean 'rfcomm'?"},
+	{"RFCOMM", "unknown endpoint kind 'RFCOMM'; did you mean 'rfcomm'?"},
+	{"bus:/dev/ttyS0", "unknown endpoint kind 'bus'; use rfcomm, l2cap, "
+			   "tcp, unix, pty or serial"},
+	{"/run/x", "unknown endpoint kind '/run/x'; use rfcomm, l2cap, tcp, "
+		   "unix, pty or serial"},
 	{"127.0.0.1:80", "unknown endpoint kind '127.0.0.1'; use rfcomm, "
-			 "tcp or unix"},
-	{"pty:/run/x", "'pty' is for connect only; listen takes "
-		       "rfcomm, tcp or unix"},
-	{"echo", "'echo' is for connect only; listen takes "
-		 "rfcomm, tcp or unix"},
-	{"\abad", "unknown endpoint kind '?bad'; use rfcomm, tcp "
-		  "or unix"},
+			 "l2cap, tcp, unix, pty or serial"},
+	{"file:/run/x", "'file' is for connect only; listen takes rfcomm, "
+			"l2cap, tcp, unix, pty or serial"},
+	{"echo", "'echo' is for connect only; listen takes rfcomm, l2cap, tcp, "
+		 "unix, pty or serial"},
+	{"\abad", "unknown endpoint kind '?bad'; use rfcomm, l2cap, tcp, unix, "
+		  "pty or serial"},
 	{"tcp", "tcp needs more; write tcp:[HOST:]PORT"},
 	{"tcp:", "nothing after 'tcp:'; write tcp:[HOST:]PORT"},
-	{"tcp:0", "'0' is not a TCP port (1 to 65535); write "
-		  "tcp:[HOST:]PORT, with * as HOST for every "
-		  "address"},
+	{"tcp:0", "'0' is not a TCP port (1 to 65535); write tcp:[HOST:]PORT, "
+		  "with * as HOST for every address"},
 	{"tcp:65536", "'65536' is not a TCP port (1 to 65535); write "
-		      "tcp:[HOST:]PORT, with * as HOST for every "
-		      "address"},
-	{"tcp::80", "no host before the colon in ':80'; write "
-		    "tcp:[HOST:]PORT, with * as HOST for every "
-		    "address"},
-	{"tcp:host:80", "cannot listen on 'host'; write one of this "
-			"machine's addresses, localhost, or * for every "
-			"address"},
+		      "tcp:[HOST:]PORT, with * as HOST for every address"},
+	{"tcp::80", "no host before the colon in ':80'; write tcp:[HOST:]PORT, "
+		    "with * as HOST for every address"},
+	{"tcp:host:80", "cannot listen on 'host'; write one of this machine's "
+			"addresses, localhost, or * for every address"},
 	{"tcp:[::1]", "no port after the bracket in '[::1]'; write "
-		      "tcp:[HOST:]PORT, with * as HOST for every "
-		      "address"},
-	{"tcp:[::1", "no closing bracket in '[::1'; write "
-		     "tcp:[HOST:]PORT, with * as HOST for every "
-		     "address"},
+		      "tcp:[HOST:]PORT, with * as HOST for every address"},
+	{"tcp:[::1", "no closing bracket in '[::1'; write tcp:[HOST:]PORT, "
+		     "with * as HOST for every address"},
 	{"tcp:[::1]80", "no port after the bracket in '[::1]80'; write "
-			"tcp:[HOST:]PORT, with * as HOST for every "
-			"address"},
+			"tcp:[HOST:]PORT, with * as HOST for every address"},
 	{"tcp:[fe80::1%eth0]:80",
-	 "cannot listen on 'fe80::1%eth0'; write one of "
-	 "this machine's addresses, localhost, or * for "
-	 "every address"},
-	{"tcp:::1:80", "'::1' has more than one colon; an IPv6 address "
-		       "goes in brackets: [::1]:2000"},
+	 "cannot listen on 'fe80::1%eth0'; write one of this machine's "
+	 "addresses, localhost, or * for every address"},
+	{"tcp:::1:80", "'::1' has more than one colon; an IPv6 address goes in "
+		       "brackets: [::1]:2000"},
 	{"tcp:[zz::]:80", "'zz::' is not an IPv6 address"},
 	{"tcp:[::1%]:80", "'::1%' is not an IPv6 address"},
 	{"tcp:300.1.1.1:80", "'300.1.1.1' is not an IPv4 address"},
 	{"tcp:1.2.3:80", "'1.2.3' is not an IPv4 address"},
 	{"tcp:a b:80", "'a b' is not a host name or address"},
-	{"tcp:localhost", "'localhost' is not a TCP port (1 to 65535); "
-			  "write tcp:[HOST:]PORT, with * as HOST for "
-			  "every address"},
+	{"tcp:localhost", "'localhost' is not a TCP port (1 to 65535); write "
+			  "tcp:[HOST:]PORT, with * as HOST for every address"},
 	{"tcp:localhost:", "'' is not a TCP port (1 to 65535); write "
-			   "tcp:[HOST:]PORT, with * as HOST for every "
-			   "address"},
-	{"tcp:localhost:http", "'http' is not a TCP port (1 to 65535); write "
-			       "tcp:[HOST:]PORT, with * as HOST for every "
-			       "address"},
-	{"tcp:80,mode=0660", "unknown option 'mode' of tcp; use keepalive"},
-	{"tcp:80,keepaliv=5s", "unknown option 'keepaliv' of tcp; did you mean "
-			       "'keepalive'?"},
-	{"tcp:80,keepalive", "option 'keepalive' needs a value, like "
-			     "keepalive=60s"},
-	{"tcp:80,keepalive=", "option 'keepalive' needs a value, like "
-			      "keepalive=60s"},
-	{"tcp:80,keepalive=60",
-	 "keepalive: '60' has no unit; write ms, s, m or "
-	 "h after it, like 500ms or 5s"},
+			   "tcp:[HOST:]PORT, with * as HOST for every address"},
+	{"tcp:localhost:http",
+	 "'http' is not a TCP port (1 to 65535); write tcp:[HOST:]PORT, with * "
+	 "as HOST for every address"},
+	{"tcp:80,mode=0660", "unknown option 'mode' of tcp; use keepalive, "
+			     "pack-until, pack-gap or pack-size"},
+	{"tcp:80,keepaliv=5s",
+	 "unknown option 'keepaliv' of tcp; did you mean 'keepalive'?"},
+	{"tcp:80,keepalive",
+	 "option 'keepalive' needs a value, like keepalive=60s"},
+	{"tcp:80,keepalive=",
+	 "option 'keepalive' needs a value, like keepalive=60s"},
+	{"tcp:80,keepalive=60", "keepalive: '60' has no unit; write ms, s, m "
+				"or h after it, like 500ms or 5s"},
 	{"tcp:80,keepalive=1500ms",
-	 "keepalive '1500ms' is not in whole seconds "
-	 "from 1s to 32767s"},
+	 "keepalive '1500ms' is not in whole seconds from 1s to 32767s"},
 	{"tcp:80,keepalive=0s",
-	 "keepalive '0s' is not in whole seconds from 1s "
-	 "to 32767s"},
-	{"tcp:80,keepalive=10h", "keepalive '10h' is not in whole seconds from "
-				 "1s to 32767s"},
+	 "keepalive '0s' is not in whole seconds from 1s to 32767s"},
+	{"tcp:80,keepalive=10h",
+	 "keepalive '10h' is not in whole seconds from 1s to 32767s"},
 	{"tcp:80,keepalive=1s,keepalive=2s",
 	 "option 'keepalive' is given twice"},
 	{"tcp:80,", "no option's name after a comma"},
@@ -154,14 +139,13 @@ static const struct bad bad_listen[] = {
 	{"tcp:80,keepalive=\"5s", "the quote in '\"5s' is never closed (\" ;\" "
 				  "starts a comment: write \" \\;\")"},
 	{"tcp:80,keepalive=\"5s\"x",
-	 "there is more text after the closing quote in "
-	 "'\"5s\"x'"},
+	 "there is more text after the closing quote in '\"5s\"x'"},
 	{"unix:", "nothing after 'unix:'; write unix:/PATH"},
 	{"unix", "unix needs more; write unix:/PATH"},
 	{"unix:run/a", "'run/a' is not an absolute path; write unix:/PATH"},
-	{"unix:@abstract", "'@abstract' is an abstract socket, which has "
-			   "no owner and no mode: not supported; write "
-			   "unix:/PATH"},
+	{"unix:@abstract",
+	 "'@abstract' is an abstract socket, which has no owner and no mode: "
+	 "not supported; write unix:/PATH"},
 	{"unix:/", "'/' is a directory; add a file's name to it"},
 	{"unix:/run/", "'/run/' is a directory; add a file's name to it"},
 	{"unix:/run/..", "'/run/..' is a directory; add a file's name to it"},
@@ -180,15 +164,15 @@ static const struct bad bad_listen[] = {
 	{"unix:/a,mode=", "option 'mode' needs a value, like mode=0660"},
 	{"unix:/a,owner=-x", "'-x' is not a user; write a name or number, at "
 			     "most 64 of A-Z a-z 0-9 . _ - @ $ +"},
-	{"unix:/a,owner=a b", "'a b' is not a user; write a name or number, "
-			      "at most 64 of A-Z a-z 0-9 . _ - @ $ +"},
+	{"unix:/a,owner=a b", "'a b' is not a user; write a name or number, at "
+			      "most 64 of A-Z a-z 0-9 . _ - @ $ +"},
 	{"unix:/a,group=a:b", "'a:b' is not a group; write a name or number, "
 			      "at most 64 of A-Z a-z 0-9 . _ - @ $ +"},
 	{"unix:/a,when-closed=keep",
-	 "unknown option 'when-closed' of unix; use "
-	 "mode, owner or group"},
-	{"unix:/a,grup=x", "unknown option 'grup' of unix; did you mean "
-			   "'group'?"},
+	 "unknown option 'when-closed' of unix; use mode, owner, group, "
+	 "seqpacket, pack-until, pack-gap or pack-size"},
+	{"unix:/a,grup=x",
+	 "unknown option 'grup' of unix; did you mean 'group'?"},
 };
 
 static const struct good good_connect[] = {
@@ -213,32 +197,26 @@ static const struct bad bad_connect[] = {
 	{"pty:\" /x \",group=tty",
 	 "' /x ' is not an absolute path; write pty:/PATH"},
 	{"tcp:80", "no host in '80'; write tcp:HOST:PORT"},
-	{"tcp:*:80", "'*' is for listening; to connect, write the "
-		     "host's name or address"},
-	{"tcp:0.0.0.0:80", "'0.0.0.0' is for listening; to connect, write "
-			   "the host's name or address"},
-	{"tcp:[::]:80", "'::' is for listening; to connect, write the "
-			"host's name or address"},
+	{"tcp:*:80",
+	 "'*' is for listening; to connect, write the host's name or address"},
+	{"tcp:0.0.0.0:80", "'0.0.0.0' is for listening; to connect, write the "
+			   "host's name or address"},
+	{"tcp:[::]:80",
+	 "'::' is for listening; to connect, write the host's name or address"},
 	{"tcp:-a:80", "'-a' is not a host name or address"},
 	{"tcp:a..b:80", "'a..b' is not a host name or address"},
-	{"rfcomm:1", "'rfcomm' is for listen only; connect takes "
-		     "tcp, unix, pty or echo"},
-	{"rfcomm", "'rfcomm' is for listen only; connect takes "
-		   "tcp, unix, pty or echo"},
 	{"echo:", "echo takes no address ('')"},
 	{"echo:x", "echo takes no address ('x')"},
 	{"echo,mode=1", "unknown option 'mode'; echo takes no options"},
-	{"ecoh", "unknown endpoint kind 'ecoh'; did you mean "
-		 "'echo'?"},
+	{"ecoh", "unknown endpoint kind 'ecoh'; did you mean 'echo'?"},
 	{"unix:/a,mode=0600", "option 'mode' of unix is for listen only"},
-	{"unix:/a,x=1", "unknown option 'x'; unix takes no options here"},
+	{"unix:/a,x=1", "unknown option 'x' of unix; use seqpacket, "
+			"pack-until, pack-gap or pack-size"},
 	{"pty:gps", "'gps' is not an absolute path; write pty:/PATH"},
 	{"pty:/x,when-closed=drop",
-	 "'drop' is not a choice for when-closed; use "
-	 "keep or discard"},
+	 "'drop' is not a choice for when-closed; use keep or discard"},
 	{"pty:/x,when-closed=discrad",
-	 "'discrad' is not a choice for when-closed; did "
-	 "you mean 'discard'?"},
+	 "'discrad' is not a choice for when-closed; did you mean 'discard'?"},
 	{"pty:/x,mod=0660",
 	 "unknown option 'mod' of pty; did you mean 'mode'?"},
 	{"pty:/x,mode", "option 'mode' needs a value, like mode=0660"},
