@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 static enum log_level current_level = LOG_LEVEL_INFO;
+static enum log_style current_style = LOG_STYLE_SERVICE;
 static unsigned int lost_lines;
 
 void log_set_level(enum log_level level)
@@ -23,6 +24,11 @@ void log_set_level(enum log_level level)
 enum log_level log_level(void)
 {
 	return current_level;
+}
+
+void log_set_style(enum log_style style)
+{
+	current_style = style;
 }
 
 /* systemd.exec(5): the variable holds the device:inode of our stderr. */
@@ -67,6 +73,10 @@ static size_t format_prefix(char *line, size_t bytes, enum log_level level)
 	if (is_journal())
 		return (size_t)snprintf(line, bytes, "<%d>",
 					level_to_priority(level));
+	if (current_style == LOG_STYLE_COMMAND)
+		return (size_t)snprintf(
+			line, bytes, "btgate: %s",
+			level == LOG_LEVEL_ERROR ? "" : words[level]);
 	clock_gettime(CLOCK_REALTIME, &now);
 	localtime_r(&now.tv_sec, &local);
 	used = strftime(line, bytes, "%Y-%m-%d %H:%M:%S", &local);
@@ -117,8 +127,6 @@ static void log_line(enum log_level level, const char *format, va_list args)
 	int saved = errno;
 	char text[1024], line[2048];
 
-	if (level > current_level)
-		return;
 	if (lost_lines) {
 		snprintf(text, sizeof(text),
 			 "%u log lines were lost: nobody read them",
@@ -138,6 +146,8 @@ static void log_line(enum log_level level, const char *format, va_list args)
 	{                                        \
 		va_list args;                    \
                                                  \
+		if (level > current_level)       \
+			return;                  \
 		va_start(args, format);          \
 		log_line(level, format, args);   \
 		va_end(args);                    \
@@ -147,3 +157,12 @@ DEFINE_LOG(error, LOG_LEVEL_ERROR)
 DEFINE_LOG(warning, LOG_LEVEL_WARNING)
 DEFINE_LOG(info, LOG_LEVEL_INFO)
 DEFINE_LOG(debug, LOG_LEVEL_DEBUG)
+
+void log_say(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	log_line(LOG_LEVEL_INFO, format, args);
+	va_end(args);
+}

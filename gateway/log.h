@@ -3,8 +3,8 @@
  * Log lines to stderr, one event a line, made for a person and for journald.
  *
  * Knows levels, time stamps and how to print text that came from a stranger;
- * knows nothing of routes or Bluetooth. Holds the one mutable global, the
- * level, which main sets from -v and -q.
+ * knows nothing of routes or Bluetooth. Holds the mutable globals, the level
+ * and the style, which main sets from -v and -q and the command.
  */
 #ifndef BTGATE_LOG_H
 #define BTGATE_LOG_H
@@ -21,9 +21,16 @@ enum log_level {
 void log_set_level(enum log_level level);
 enum log_level log_level(void);
 
+enum log_style {
+	LOG_STYLE_SERVICE, /* lines start with the time; under journald not */
+	LOG_STYLE_COMMAND, /* with "btgate: ": somebody waits and reads */
+};
+
+void log_set_style(enum log_style style);
+
 /*
  * Write one line. Under journald (JOURNAL_STREAM names our stderr) it starts
- * with the priority, sd-daemon(3); else with the local time. Control
+ * with the priority, sd-daemon(3); else as the style says. Control
  * characters are printed as \xNN, so that no name can forge a line. Never
  * fails or waits: lines that nobody reads are counted and dropped. Keeps errno.
  */
@@ -31,5 +38,7 @@ void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* For the person at the terminal, whatever the level; written like log_info. */
+void log_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * argv to a command. Knows names and options; each command is a file of its
- * own.
+ * argv to a command and its options. Knows the names of both and which command
+ * takes which; each command is a file of its own.
  */
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,21 +16,78 @@
 
 #define CONFIG_PATH "/etc/btgate/btgate.conf"
 
+/* ---- the tables -------------------------------------------------------- */
+
+enum option_index {
+	OPTION_ADAPTER,
+	OPTION_SECURITY,
+	OPTION_UUID,
+	OPTION_NAME,
+	OPTION_TIMEOUT,
+	OPTION_KEEP_OPEN,
+	OPTION_JSON,
+	OPTION_CONFIG,
+	OPTION_VERBOSE,
+	OPTION_QUIET,
+	OPTION_HELP,
+	OPTION_VERSION,
+	OPTION_COUNT,
+};
+
+struct option_row {
+	char letter; /* 0: none */
+	const char *name;
+	const char *value; /* what stands for its value; NULL: it has none */
+	const char *help;
+};
+
+static const struct option_row option_rows[] = {
+	[OPTION_ADAPTER] = {'i', "adapter", "ADAPTER",
+			    "any, hciN or an adapter's address (default any)"},
+	[OPTION_SECURITY] = {'s', "security", "LEVEL",
+			     "low, medium, high or fips (default medium)"},
+	[OPTION_UUID] = {'u', "uuid", "UUID",
+			 "the service to advertise (default spp)"},
+	[OPTION_NAME] = {'n', "name", "NAME",
+			 "the name to advertise it by (default btgate)"},
+	[OPTION_TIMEOUT] = {'t', "timeout", "TIME",
+			    "give up after it, like 10s or 2m"},
+	[OPTION_KEEP_OPEN] = {'k', "keep-open", NULL,
+			      "when a client has left, wait for the next"},
+	[OPTION_JSON] = {0, "json", NULL, "print JSON"},
+	[OPTION_CONFIG] = {'c', "config", "FILE",
+			   "the configuration (default " CONFIG_PATH ")"},
+	[OPTION_VERBOSE] = {'v', "verbose", NULL, "say more"},
+	[OPTION_QUIET] = {'q', "quiet", NULL,
+			  "say only what is wrong; twice: only errors"},
+	[OPTION_HELP] = {'h', "help", NULL, "this help"},
+	[OPTION_VERSION] = {'V', "version", NULL, "the version"},
+};
+
+#define BIT(option) (1u << (option))
+/* Every command takes these. */
+#define OPTIONS_COMMON                                                  \
+	(BIT(OPTION_CONFIG) | BIT(OPTION_VERBOSE) | BIT(OPTION_QUIET) | \
+	 BIT(OPTION_HELP) | BIT(OPTION_VERSION))
+
 struct command {
 	const char *name;
+	const char *argument; /* the one that it must have; NULL: it has none */
+	unsigned int options; /* bits; OPTIONS_COMMON come on top */
 	const char *summary;
 	const char *help;
 	int (*run)(const struct command_options *options);
 };
 
 static const struct command commands[] = {
-	{"run", "run the gateway in the foreground",
+	{"run", NULL, 0, "run the gateway in the foreground",
 	 "Runs the routes of the configuration until SIGTERM or SIGINT, and\n"
 	 "then delivers what is under way before it ends; a second signal "
 	 "cuts\n"
 	 "that short. Logs to stderr.\n",
 	 command_run},
-	{"check", "print the configuration as understood, or its errors",
+	{"check", NULL, 0,
+	 "print the configuration as understood, or its errors",
 	 "Prints the configuration as understood, defaults included, or every\n"
 	 "error in it with file and line. Needs neither Bluetooth nor\n"
 	 "privileges.\n",
@@ -38,13 +96,23 @@ static const struct command commands[] = {
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
-static const char options_help[] =
-	"Options:\n"
-	"  -c, --config FILE  the configuration (default " CONFIG_PATH ")\n"
-	"  -v, --verbose      say more\n"
-	"  -q, --quiet        say only what is wrong; twice: only errors\n"
-	"  -h, --help         this help, or that of the command\n"
-	"  -V, --version      the version\n";
+/* ---- help ---------------------------------------------------------------- */
+
+static void print_options(unsigned int bits, FILE *stream)
+{
+	for (int i = 0; i < OPTION_COUNT; i++) {
+		const struct option_row *row = &option_rows[i];
+		char text[40], letter[5] = "    ";
+
+		if (!(bits & BIT(i)))
+			continue;
+		if (row->letter)
+			snprintf(letter, sizeof(letter), "-%c, ", row->letter);
+		snprintf(text, sizeof(text), "%s--%s %s", letter, row->name,
+			 row->value ? row->value : "");
+		fprintf(stream, "  %-24s %s\n", text, row->help);
+	}
+}
 
 static void print_help(FILE *stream)
 {
@@ -52,27 +120,46 @@ static void print_help(FILE *stream)
 		"Usage: btgate [OPTION]... COMMAND\n"
 		"Bluetooth serial links to TCP sockets and serial ports.\n\n"
 		"Commands:\n");
-	for (size_t i = 0; i < COMMAND_COUNT; i++)
-		fprintf(stream, "  %-18s %s\n", commands[i].name,
-			commands[i].summary);
-	fprintf(stream,
-		"\n%s\n"
-		"Exit status: 0 success, 1 the work failed, 2 usage or "
-		"configuration error.\n"
-		"See btgate(8) and btgate.conf(5).\n",
-		options_help);
+	for (size_t i = 0; i < COMMAND_COUNT; i++) {
+		char text[40];
+
+		snprintf(text, sizeof(text), "%s %s", commands[i].name,
+			 commands[i].argument ? commands[i].argument : "");
+		fprintf(stream, "  %-18s %s\n", text, commands[i].summary);
+	}
+	fprintf(stream, "\nOptions of all commands:\n");
+	print_options(OPTIONS_COMMON, stream);
+	fprintf(stream, "\n'btgate help COMMAND' tells more of one of them.\n"
+			"Exit status: 0 success, 1 the work failed, 2 usage or "
+			"configuration error.\n"
+			"See btgate(8) and btgate.conf(5).\n");
 }
 
 static void print_command_help(const struct command *command)
 {
-	printf("Usage: btgate %s [OPTION]...\n%s\n%s", command->name,
-	       command->help, options_help);
+	printf("Usage: btgate %s [OPTION]...%s%s\n%s\nOptions:\n",
+	       command->name, command->argument ? " " : "",
+	       command->argument ? command->argument : "", command->help);
+	print_options(command->options | OPTIONS_COMMON, stdout);
+}
+
+/* ---- what is wrong --------------------------------------------------------- */
+
+/* @command is NULL where none is known. */
+static int usage_error(const struct command *command)
+{
+	if (command)
+		fprintf(stderr, "Try 'btgate help %s'.\n", command->name);
+	else
+		fprintf(stderr, "Try 'btgate --help'.\n");
+	return COMMAND_STATUS_USAGE;
 }
 
 static const struct command *find_command(const char *name)
 {
 	const char *names[COMMAND_COUNT + 1] = {NULL};
 	const char *suggestion;
+	char quoted[TEXT_QUOTED_BYTES];
 
 	for (size_t i = 0; i < COMMAND_COUNT; i++) {
 		if (!strcmp(name, commands[i].name))
@@ -80,66 +167,219 @@ static const struct command *find_command(const char *name)
 		names[i] = commands[i].name;
 	}
 	suggestion = address_suggest(name, names);
+	text_printable(name, quoted);
 	if (suggestion)
 		fprintf(stderr,
 			"btgate: unknown command '%s'; did you mean '%s'?\n",
-			name, suggestion);
+			quoted, suggestion);
 	else
 		fprintf(stderr,
 			"btgate: unknown command '%s'; 'btgate --help' lists "
 			"them\n",
-			name);
+			quoted);
 	return NULL;
 }
 
-static int usage_error(void)
+static void refuse_unknown_option(const char *text)
 {
-	fprintf(stderr, "Try 'btgate --help'.\n");
-	return COMMAND_STATUS_USAGE;
+	const char *names[OPTION_COUNT + 1] = {NULL};
+	const char *suggestion;
+	char name[24], quoted[TEXT_QUOTED_BYTES];
+
+	for (int i = 0; i < OPTION_COUNT; i++)
+		names[i] = option_rows[i].name;
+	snprintf(name, sizeof(name), "%s", text + strspn(text, "-"));
+	name[strcspn(name, "=")] = '\0';
+	suggestion = address_suggest(name, names);
+	fprintf(stderr, "btgate: unknown option '%s'",
+		text_printable(text, quoted));
+	if (suggestion)
+		fprintf(stderr, "; did you mean '--%s'?", suggestion);
+	fprintf(stderr, "\n");
 }
 
-/* What the options say; -1 to go on, or the exit status. */
-static int parse_options(int argc, char **argv, struct command_options *options,
-			 bool *wants_help)
+/* "-k (--keep-open)" */
+static void print_option_name(int index)
 {
-	static const struct option longs[] = {
-		{"config", required_argument, NULL, 'c'},
-		{"verbose", no_argument, NULL, 'v'},
-		{"quiet", no_argument, NULL, 'q'},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},
-		{NULL, 0, NULL, 0},
-	};
-	int level = LOG_LEVEL_INFO, option;
+	const struct option_row *row = &option_rows[index];
 
-	while ((option = getopt_long(argc, argv, "c:vqhV", longs, NULL)) >= 0) {
-		switch (option) {
-		case 'c':
-			options->config_path = optarg;
-			break;
-		case 'v':
-			level++;
-			break;
-		case 'q':
-			level--;
-			break;
-		case 'h':
-			*wants_help = true;
-			break;
-		case 'V':
-			printf("btgate " BTGATE_VERSION "\n");
-			return COMMAND_STATUS_OK;
-		default:
-			return usage_error();
-		}
+	if (row->letter)
+		fprintf(stderr, "-%c (--%s)", row->letter, row->name);
+	else
+		fprintf(stderr, "--%s", row->name);
+}
+
+/* 0, or that of a usage error: an option that the command does not take. */
+static int check_options(const struct command *command, unsigned int given)
+{
+	unsigned int bad = given & ~(command->options | OPTIONS_COMMON);
+
+	for (int i = 0; i < OPTION_COUNT; i++) {
+		if (!(bad & BIT(i)))
+			continue;
+		fprintf(stderr, "btgate %s: takes no option ", command->name);
+		print_option_name(i);
+		for (size_t j = 0, count = 0; j < COMMAND_COUNT; j++)
+			if (commands[j].options & BIT(i))
+				fprintf(stderr, "%s%s",
+					count++ ? ", " : "; it is for ",
+					commands[j].name);
+		fprintf(stderr, "\n");
 	}
+	return bad ? usage_error(command) : 0;
+}
+
+static int check_arguments(const struct command *command,
+			   const struct command_options *options)
+{
+	int wanted = command->argument ? 1 : 0;
+	char quoted[TEXT_QUOTED_BYTES];
+
+	if (options->argument_count < wanted)
+		fprintf(stderr, "btgate %s: %s is missing\n", command->name,
+			command->argument);
+	else if (options->argument_count > wanted)
+		fprintf(stderr,
+			"btgate %s: what is '%s'? This command takes %s%s.\n",
+			command->name,
+			text_printable(options->arguments[wanted], quoted),
+			wanted ? "only one " : "options only",
+			wanted ? command->argument : "");
+	else
+		return 0;
+	return usage_error(command);
+}
+
+/* ---- reading argv ------------------------------------------------------------ */
+
+/* What getopt_long gives for rows without a letter. */
+#define LONG_ONLY (UCHAR_MAX + 1)
+
+static int row_value(int index)
+{
+	return option_rows[index].letter ? option_rows[index].letter
+					 : LONG_ONLY + index;
+}
+
+/* The row of what getopt_long gave, or -1. */
+static int find_row(int value)
+{
+	for (int i = 0; i < OPTION_COUNT; i++)
+		if (row_value(i) == value)
+			return i;
+	return -1;
+}
+
+static void set_option(int index, char *value, struct command_options *options,
+		       int *verbosity)
+{
+	switch ((enum option_index)index) {
+	case OPTION_ADAPTER:
+		options->adapter = value;
+		break;
+	case OPTION_SECURITY:
+		options->security = value;
+		break;
+	case OPTION_UUID:
+		options->uuid = value;
+		break;
+	case OPTION_NAME:
+		options->name = value;
+		break;
+	case OPTION_TIMEOUT:
+		options->timeout = value;
+		break;
+	case OPTION_KEEP_OPEN:
+		options->is_kept_listening = true;
+		break;
+	case OPTION_JSON:
+		options->is_json = true;
+		break;
+	case OPTION_CONFIG:
+		options->config_path = value;
+		break;
+	case OPTION_VERBOSE:
+		(*verbosity)++;
+		break;
+	case OPTION_QUIET:
+		(*verbosity)--;
+		break;
+	case OPTION_HELP:
+	case OPTION_VERSION:
+	case OPTION_COUNT:
+		break;
+	}
+}
+
+/* getopt_long did not like it: ':' or '?', and optopt. */
+static int refuse_option(int problem, char **argv)
+{
+	int index = find_row(optopt);
+	char letter[] = {'-', (char)optopt, '\0'};
+
+	if (index < 0) {
+		refuse_unknown_option(optopt ? letter : argv[optind - 1]);
+	} else {
+		fprintf(stderr, "btgate: option ");
+		print_option_name(index);
+		if (problem == ':')
+			fprintf(stderr, " needs a value: %s\n",
+				option_rows[index].value);
+		else
+			fprintf(stderr, " takes no value\n");
+	}
+	return usage_error(NULL);
+}
+
+/* Which options were given, as bits, or -1 after saying what is wrong. */
+static int parse_options(int argc, char **argv, struct command_options *options,
+			 int *verbosity)
+{
+	struct option longs[OPTION_COUNT + 1] = {{0}};
+	char shorts[2 * OPTION_COUNT + 2] = ":";
+	unsigned int given = 0;
+	int value;
+
+	for (int i = 0; i < OPTION_COUNT; i++) {
+		const struct option_row *row = &option_rows[i];
+
+		longs[i] = (struct option){
+			row->name, row->value ? required_argument : no_argument,
+			NULL, row_value(i)};
+		if (row->letter)
+			text_append(shorts, sizeof(shorts), "%c%s", row->letter,
+				    row->value ? ":" : "");
+	}
+	opterr = 0;
+	while ((value = getopt_long(argc, argv, shorts, longs, NULL)) >= 0) {
+		int index = find_row(value);
+
+		if (index < 0) {
+			refuse_option(value, argv);
+			return -1;
+		}
+		given |= BIT(index);
+		set_option(index, optarg, options, verbosity);
+	}
+	return (int)given;
+}
+
+/* Only the gateway tells of everything that goes well. */
+static void set_log(const struct command *command, int verbosity)
+{
+	bool is_gateway = command->run == command_run;
+	int level = (is_gateway ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING) +
+		    verbosity;
+
 	if (level < LOG_LEVEL_ERROR)
 		level = LOG_LEVEL_ERROR;
 	if (level > LOG_LEVEL_DEBUG)
 		level = LOG_LEVEL_DEBUG;
 	log_set_level((enum log_level)level);
-	return -1;
+	log_set_style(is_gateway ? LOG_STYLE_SERVICE : LOG_STYLE_COMMAND);
 }
+
+/* ---- main ---------------------------------------------------------------------- */
 
 /*
  * A socket of ours must not get the number of a standard stream that is
@@ -160,34 +400,54 @@ static void open_standard_streams(void)
 		close(fd);
 }
 
-int main(int argc, char **argv)
+/* @arguments start with the command's name. */
+static int run_command(int count, char **arguments, unsigned int given,
+		       int verbosity, struct command_options *options)
 {
-	struct command_options options = {.config_path = CONFIG_PATH};
+	bool wants_help = given & BIT(OPTION_HELP);
 	const struct command *command;
-	bool wants_help = false;
 	int status;
 
-	open_standard_streams();
-	status = parse_options(argc, argv, &options, &wants_help);
-	if (status >= 0)
-		return status;
-	if (optind == argc) {
+	if (count && strcmp(arguments[0], "help") == 0) {
+		wants_help = true;
+		arguments++;
+		count--;
+	}
+	if (!count) {
 		print_help(wants_help ? stdout : stderr);
 		return wants_help ? COMMAND_STATUS_OK : COMMAND_STATUS_USAGE;
 	}
-	command = find_command(argv[optind]);
+	command = find_command(arguments[0]);
 	if (!command)
 		return COMMAND_STATUS_USAGE;
 	if (wants_help) {
 		print_command_help(command);
 		return COMMAND_STATUS_OK;
 	}
-	if (optind + 1 < argc) {
-		fprintf(stderr,
-			"btgate %s: what is '%s'? This command takes "
-			"options only.\n",
-			command->name, argv[optind + 1]);
-		return usage_error();
+	options->arguments = arguments + 1;
+	options->argument_count = count - 1;
+	status = check_options(command, given);
+	if (!status)
+		status = check_arguments(command, options);
+	if (status)
+		return status;
+	set_log(command, verbosity);
+	return command->run(options);
+}
+
+int main(int argc, char **argv)
+{
+	struct command_options options = {.config_path = CONFIG_PATH};
+	int verbosity = 0, given;
+
+	open_standard_streams();
+	given = parse_options(argc, argv, &options, &verbosity);
+	if (given < 0)
+		return COMMAND_STATUS_USAGE;
+	if (given & (int)BIT(OPTION_VERSION)) {
+		printf("btgate " BTGATE_VERSION "\n");
+		return COMMAND_STATUS_OK;
 	}
-	return command->run(&options);
+	return run_command(argc - optind, argv + optind, (unsigned int)given,
+			   verbosity, &options);
 }
