@@ -11,6 +11,7 @@
 #include <event2/event.h>
 #include <systemd/sd-bus.h>
 
+#include "backoff.h"
 #include "bus.h"
 #include "error.h"
 #include "log.h"
@@ -18,8 +19,6 @@
 #include "mgmt.h"
 
 #define ADAPTER_INTERFACE "org.bluez.Adapter1"
-#define RETRY_FIRST_MS 1000
-#define RETRY_MAX_MS 30000
 /*
  * bluetoothd answers before it has found its adapters, shows one before it
  * powers it on, and switches all off before it ends: only what stays missing
@@ -63,7 +62,7 @@ struct adapter {
 	sd_bus_slot *call;
 	struct mgmt_call *mgmt;
 	struct event *timer; /* off: the grace; on: the next try */
-	unsigned int retry_ms;
+	struct backoff retry;
 	bool is_reported; /* as reachable, since it was powered on */
 	uint64_t settled_ms; /* when bluetoothd has done with it */
 	char complaint[ERROR_TEXT_BYTES]; /* logged already */
@@ -95,7 +94,7 @@ static void cancel_steps(struct adapter *adapter)
 	mgmt_call_free(adapter->mgmt);
 	adapter->mgmt = NULL;
 	adapter->todo = 0;
-	adapter->retry_ms = RETRY_FIRST_MS;
+	backoff_reset(&adapter->retry);
 	event_del(adapter->timer);
 }
 
@@ -124,16 +123,13 @@ static void fail_step(struct adapter *adapter, const struct error *error)
 		memcpy(adapter->complaint, complaint, sizeof(complaint));
 		log_warning("adapter %s: %s", adapter->name, complaint);
 	}
-	loop_start_timer(adapter->timer, adapter->retry_ms);
-	adapter->retry_ms *= 2;
-	if (adapter->retry_ms > RETRY_MAX_MS)
-		adapter->retry_ms = RETRY_MAX_MS;
+	loop_start_timer(adapter->timer, backoff_next_ms(&adapter->retry));
 }
 
 static void finish_step(struct adapter *adapter)
 {
 	adapter->todo &= ~(unsigned int)adapter->step;
-	adapter->retry_ms = RETRY_FIRST_MS;
+	backoff_reset(&adapter->retry);
 	advance(adapter);
 }
 
@@ -646,7 +642,7 @@ static void take_hidden(struct adapter *adapter)
 {
 	if (loop_now_ms() < adapter->settled_ms) {
 		adapter->todo |= ADAPTER_STEP_DISCOVERABLE;
-		loop_start_timer(adapter->timer, RETRY_FIRST_MS);
+		loop_start_timer(adapter->timer, BACKOFF_FIRST_MS);
 	} else if (adapter->now.timeout_s) {
 		log_info("adapter %s: no longer discoverable after another "
 			 "program's limit of %u s; making it discoverable "

@@ -11,11 +11,10 @@
 
 #include <event2/event.h>
 
+#include "backoff.h"
 #include "error.h"
 #include "loop.h"
 
-#define RETRY_FIRST_MS 1000
-#define RETRY_MAX_MS 30000
 /* A bus that does not get through its greeting in this time is stuck. */
 #define GREETING_MS 10000
 #define CALL_TIMEOUT_MS 10000
@@ -35,7 +34,7 @@ struct bus {
 	struct event *wake_event; /* sd-bus wants to be called again */
 	struct event
 		*pause_event; /* the next try, or the greeting's deadline */
-	unsigned int retry_ms;
+	struct backoff retry;
 	struct loop_task drop_task;
 	char drop_reason[160];
 };
@@ -68,10 +67,8 @@ static void lose(struct bus *bus, const char *reason)
 	/* Slots must go before the connection that they are slots of. */
 	bus->closed(reason, bus->arg);
 	close_handle(bus);
-	add_timer(bus->pause_event, (uint64_t)bus->retry_ms * 1000);
-	bus->retry_ms *= 2;
-	if (bus->retry_ms > RETRY_MAX_MS)
-		bus->retry_ms = RETRY_MAX_MS;
+	add_timer(bus->pause_event,
+		  (uint64_t)backoff_next_ms(&bus->retry) * 1000);
 }
 
 static void lose_with_errno(struct bus *bus, int code)
@@ -145,7 +142,7 @@ static void greet(struct bus *bus)
 	int code;
 
 	bus->is_greeted = true;
-	bus->retry_ms = RETRY_FIRST_MS;
+	backoff_reset(&bus->retry);
 	event_del(bus->pause_event);
 	code = bus->opened(bus->handle, bus->arg);
 	if (code < 0)
@@ -209,7 +206,6 @@ struct bus *bus_new(struct loop *loop, bus_opened_cb opened,
 	bus->closed = closed;
 	bus->arg = arg;
 	bus->watched_fd = -1;
-	bus->retry_ms = RETRY_FIRST_MS;
 	bus->drop_task = (struct loop_task){.run = run_drop, .arg = bus};
 	bus->fd_event = event_new(loop->base, -1, 0, on_ready, bus);
 	bus->wake_event = event_new(loop->base, -1, 0, on_ready, bus);

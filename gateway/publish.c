@@ -12,6 +12,7 @@
 #include <bluetooth/sdp.h>
 #include <event2/event.h>
 
+#include "backoff.h"
 #include "bluez.h"
 #include "error.h"
 #include "log.h"
@@ -19,8 +20,6 @@
 #include "sdp.h"
 #include "sdp_local.h"
 
-#define RETRY_FIRST_MS 1000
-#define RETRY_MAX_MS 30000
 #define DETAIL_BYTES 900
 
 /*
@@ -61,7 +60,7 @@ struct publisher {
 	 */
 	struct publication *local_asker;
 	struct event *retry_event;
-	unsigned int retry_ms;
+	struct backoff retry;
 	struct loop_task round_task;
 	bool is_settled;
 	char report[DETAIL_BYTES]; /* logged last */
@@ -116,7 +115,8 @@ static void settle(struct publisher *publisher)
 static void retry_later(struct publisher *publisher)
 {
 	if (!event_pending(publisher->retry_event, EV_TIMEOUT, NULL))
-		loop_start_timer(publisher->retry_event, publisher->retry_ms);
+		loop_start_timer(publisher->retry_event,
+				 backoff_next_ms(&publisher->retry));
 }
 
 static void succeed(struct publication *publication, const char *way)
@@ -125,7 +125,7 @@ static void succeed(struct publication *publication, const char *way)
 	char text[DETAIL_BYTES];
 
 	publication->is_answered = true;
-	publisher->retry_ms = RETRY_FIRST_MS;
+	backoff_reset(&publisher->retry);
 	snprintf(text, sizeof(text), "published through %s", way);
 	if (is_news(publisher, text))
 		log_info("service records are %s", text);
@@ -325,12 +325,7 @@ static void begin_round(struct publisher *publisher)
 
 static void on_retry(evutil_socket_t fd, short what, void *arg)
 {
-	struct publisher *publisher = arg;
-
-	publisher->retry_ms *= 2;
-	if (publisher->retry_ms > RETRY_MAX_MS)
-		publisher->retry_ms = RETRY_MAX_MS;
-	begin_round(publisher);
+	begin_round(arg);
 }
 
 static void on_bluez_changed(struct bluez *bluez, void *arg)
@@ -347,7 +342,6 @@ struct publisher *publisher_new(struct loop *loop, struct bluez *bluez)
 	publisher->loop = loop;
 	publisher->bluez = bluez;
 	publisher->sdp_path = SDP_UNIX_PATH;
-	publisher->retry_ms = RETRY_FIRST_MS;
 	publisher->round_task = (struct loop_task){.run = run_round,
 						   .arg = publisher};
 	TAILQ_INIT(&publisher->publications);

@@ -11,6 +11,7 @@
 #include <event2/event.h>
 
 #include "admission.h"
+#include "backoff.h"
 #include "config.h"
 #include "endpoint.h"
 #include "error.h"
@@ -19,9 +20,6 @@
 #include "publish.h"
 #include "sdp.h"
 #include "session.h"
-
-#define RETRY_MIN_MS 1000
-#define RETRY_MAX_MS 30000
 
 /* A client on its way in, and then its session: in one list each. */
 struct client {
@@ -44,7 +42,7 @@ struct route {
 	struct listener *listener;
 	struct publication *publication;
 	struct event *retry_timer;
-	unsigned int retry_ms;
+	struct backoff retry;
 	int last_code;
 	struct error last_error; /* a retry that fails alike is silent */
 	struct client_list clients;
@@ -77,7 +75,8 @@ static void route_set_state(struct route *route, enum route_state state,
 	enum route_state old = route->state;
 
 	if (state == ROUTE_STATE_WAITING)
-		loop_start_timer(route->retry_timer, route->retry_ms);
+		loop_start_timer(route->retry_timer,
+				 backoff_next_ms(&route->retry));
 	else
 		event_del(route->retry_timer);
 	if (state == ROUTE_STATE_STOPPED)
@@ -318,15 +317,11 @@ static void route_try(struct route *route, const char *event)
 			log_warning("route %s: still waiting: %s",
 				    route->config->name, error.text);
 		route->last_error = error;
-		route->retry_ms = route->retry_ms ? route->retry_ms * 2
-						  : RETRY_MIN_MS;
-		if (route->retry_ms > RETRY_MAX_MS)
-			route->retry_ms = RETRY_MAX_MS;
 		route_set_state(route, ROUTE_STATE_WAITING, event, error.text);
 		return;
 	}
 	route->last_error.text[0] = '\0';
-	route->retry_ms = 0;
+	backoff_reset(&route->retry);
 	snprintf(reason, sizeof(reason), "%s => %s", route->listener->name,
 		 route->target->name);
 	route_set_state(route, ROUTE_STATE_LISTENING, event, reason);
@@ -395,26 +390,33 @@ void route_retry(struct route *route)
 {
 	if (route->state != ROUTE_STATE_WAITING)
 		return;
-	route->retry_ms = 0;
+	backoff_reset(&route->retry);
 	route_try(route, "tried again");
 }
 
-void route_stop(struct route *route)
+/* Whoever is still on the way in is refused. */
+static void route_end_clients(struct route *route,
+			      void (*end_session)(struct session *session))
 {
 	struct client *client, *next;
 
-	if (route->state == ROUTE_STATE_STOPPING)
-		return;
-	route_close_ends(route);
 	for (client = TAILQ_FIRST(&route->clients); client; client = next) {
 		next = TAILQ_NEXT(client, link);
 		if (client->session) {
-			session_stop(client->session);
+			end_session(client->session);
 		} else {
 			admission_cancel(client->admission);
 			client_free(client);
 		}
 	}
+}
+
+void route_stop(struct route *route)
+{
+	if (route->state == ROUTE_STATE_STOPPING)
+		return;
+	route_close_ends(route);
+	route_end_clients(route, session_stop);
 	if (route->client_count)
 		route_set_state(route, ROUTE_STATE_STOPPING, "stop",
 				"sessions drain");
@@ -425,17 +427,7 @@ void route_stop(struct route *route)
 
 void route_abort(struct route *route)
 {
-	struct client *client, *next;
-
-	for (client = TAILQ_FIRST(&route->clients); client; client = next) {
-		next = TAILQ_NEXT(client, link);
-		if (client->session) {
-			session_abort(client->session);
-		} else {
-			admission_cancel(client->admission);
-			client_free(client);
-		}
-	}
+	route_end_clients(route, session_abort);
 }
 
 enum route_state route_state(const struct route *route)
