@@ -2,16 +2,14 @@
 #include "route.h"
 
 #include <errno.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 
 #include <event2/event.h>
 
-#include "admission.h"
 #include "backoff.h"
+#include "clients.h"
 #include "config.h"
 #include "endpoint.h"
 #include "error.h"
@@ -19,18 +17,6 @@
 #include "loop.h"
 #include "publish.h"
 #include "sdp.h"
-#include "session.h"
-
-/* A client on its way in, and then its session: in one list each. */
-struct client {
-	TAILQ_ENTRY(client) link;
-	struct route *route;
-	struct admission *admission; /* one of the two is set */
-	struct session *session;
-	unsigned int number; /* counts up, for the log */
-};
-
-TAILQ_HEAD(client_list, client);
 
 struct route {
 	struct loop *loop;
@@ -45,9 +31,7 @@ struct route {
 	struct backoff retry;
 	int last_code;
 	struct error last_error; /* a retry that fails alike is silent */
-	struct client_list clients;
-	unsigned int client_count;
-	unsigned int next_number;
+	struct clients *clients;
 	struct loop_task stopped_task;
 	route_stopped_cb stopped;
 	void *arg;
@@ -92,138 +76,20 @@ static void route_set_state(struct route *route, enum route_state state,
 
 /* ---- clients ---------------------------------------------------------------- */
 
-static void client_free(struct client *client)
-{
-	struct route *route = client->route;
-
-	TAILQ_REMOVE(&route->clients, client, link);
-	route->client_count--;
-	free(client);
-	if (route->state == ROUTE_STATE_STOPPING && route->client_count == 0)
-		route_set_state(route, ROUTE_STATE_STOPPED, "drained",
-				"the last session ended");
-}
-
-static void client_log_end(const struct client *client)
-{
-	const struct session_counters *counters = session_counters(
-		client->session);
-	uint64_t duration_ms = loop_now_ms() - counters->started_ms;
-	char reason[SESSION_REASON_BYTES], lost[64] = "";
-
-	session_format_reason(client->session, reason);
-	if (counters->lost_bytes)
-		snprintf(lost, sizeof(lost),
-			 ", %llu bytes could not be delivered",
-			 (unsigned long long)counters->lost_bytes);
-	log_info("route %s: session %u with %s ended: %s; %llu.%01llu s, "
-		 "%llu bytes to target, %llu bytes to client%s",
-		 client->route->config->name, client->number,
-		 session_client(client->session), reason,
-		 (unsigned long long)duration_ms / 1000,
-		 (unsigned long long)duration_ms % 1000 / 100,
-		 (unsigned long long)counters->up_bytes,
-		 (unsigned long long)counters->down_bytes, lost);
-}
-
-static void client_session_ended(struct session *session, void *arg)
-{
-	struct client *client = arg;
-
-	client_log_end(client);
-	client_free(client);
-}
-
-static void client_refuse(const struct route *route, const char *peer,
-			  const char *reason)
-{
-	log_warning("route %s: refused %s: %s", route->config->name, peer,
-		    reason);
-}
-
-static void client_admitted(struct admission *admission, struct stream *stream,
-			    struct stream *target, const struct error *error,
-			    void *arg)
-{
-	struct client *client = arg;
-	struct route *route = client->route;
-	const struct session_settings settings = {
-		.linger_ms = route->config->linger_ms,
-		.drain_timeout_ms = route->config->drain_timeout_ms,
-	};
-
-	client->admission = NULL;
-	if (!stream) {
-		client_refuse(route, admission_client(admission), error->text);
-		client_free(client);
-		return;
-	}
-	client->session = session_new(route->loop, stream, target, &settings,
-				      client_session_ended, client);
-	if (!client->session) {
-		client_refuse(route, stream->peer, strerror(errno));
-		stream_close(stream, STREAM_CLOSE_ABORT);
-		stream_close(target, STREAM_CLOSE_ABORT);
-		client_free(client);
-		return;
-	}
-	log_info("route %s: session %u: %s connected to %s",
-		 route->config->name, client->number, stream->peer,
-		 target->peer);
-}
-
-/* Without those who are gone and whose target only takes its time. */
-static unsigned int route_count_present(const struct route *route)
-{
-	const struct client *client;
-	unsigned int count = 0;
-
-	for (client = TAILQ_FIRST(&route->clients); client;
-	     client = TAILQ_NEXT(client, link))
-		if (!client->session || session_has_client(client->session))
-			count++;
-	return count;
-}
-
-/* Why the client may not come in now, or NULL. */
-static const char *route_refusal(const struct route *route)
-{
-	unsigned int own = route->config->max_sessions;
-	unsigned int targets = route->target->sessions_max;
-
-	if (targets && route->client_count >= targets)
-		return "the target is in use by another client";
-	if (own && route_count_present(route) >= own)
-		return "the route has as many sessions as max-sessions allows";
-	return NULL;
-}
-
 static void route_client(struct stream *stream, void *arg)
 {
 	struct route *route = arg;
-	const char *refusal = route_refusal(route);
-	struct client *client = NULL;
 
-	if (!refusal) {
-		client = calloc(1, sizeof(*client));
-		if (client)
-			client->admission = admission_new(
-				route->loop, stream, route->target,
-				route->config->connect_timeout_ms,
-				client_admitted, client);
-		if (!client || !client->admission)
-			refusal = strerror(errno);
-	}
-	if (refusal) {
-		client_refuse(route, stream->peer, refusal);
-		stream_close(stream, STREAM_CLOSE_ABORT);
-		free(client);
-		return;
-	}
-	client->route = route;
-	client->number = ++route->next_number;
-	TAILQ_INSERT_TAIL(&route->clients, client, link);
-	route->client_count++;
+	clients_take(route->clients, stream, route->target);
+}
+
+static void route_clients_gone(void *arg)
+{
+	struct route *route = arg;
+
+	if (route->state == ROUTE_STATE_STOPPING)
+		route_set_state(route, ROUTE_STATE_STOPPED, "drained",
+				"the last session ended");
 }
 
 /* ---- both ends --------------------------------------------------------------- */
@@ -359,11 +225,11 @@ struct route *route_new(struct loop *loop, const struct config_route *config,
 	route->arg = arg;
 	route->stopped_task.run = route_is_stopped;
 	route->stopped_task.arg = route;
-	TAILQ_INIT(&route->clients);
 	route->retry_timer = evtimer_new(loop->base, route_retry_timeout,
 					 route);
-	if (!route->retry_timer) {
-		free(route);
+	route->clients = clients_new(loop, config, route_clients_gone, route);
+	if (!route->retry_timer || !route->clients) {
+		route_free(route);
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -376,8 +242,10 @@ void route_free(struct route *route)
 		return;
 	loop_cancel(route->loop, &route->stopped_task);
 	route_close_ends(route);
+	clients_free(route->clients);
 	target_close(route->target);
-	event_free(route->retry_timer);
+	if (route->retry_timer)
+		event_free(route->retry_timer);
 	free(route);
 }
 
@@ -394,30 +262,13 @@ void route_retry(struct route *route)
 	route_try(route, "tried again");
 }
 
-/* Whoever is still on the way in is refused. */
-static void route_end_clients(struct route *route,
-			      void (*end_session)(struct session *session))
-{
-	struct client *client, *next;
-
-	for (client = TAILQ_FIRST(&route->clients); client; client = next) {
-		next = TAILQ_NEXT(client, link);
-		if (client->session) {
-			end_session(client->session);
-		} else {
-			admission_cancel(client->admission);
-			client_free(client);
-		}
-	}
-}
-
 void route_stop(struct route *route)
 {
 	if (route->state == ROUTE_STATE_STOPPING)
 		return;
 	route_close_ends(route);
-	route_end_clients(route, session_stop);
-	if (route->client_count)
+	clients_stop(route->clients);
+	if (clients_count(route->clients))
 		route_set_state(route, ROUTE_STATE_STOPPING, "stop",
 				"sessions drain");
 	else
@@ -427,7 +278,7 @@ void route_stop(struct route *route)
 
 void route_abort(struct route *route)
 {
-	route_end_clients(route, session_abort);
+	clients_abort(route->clients);
 }
 
 enum route_state route_state(const struct route *route)

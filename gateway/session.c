@@ -79,6 +79,7 @@ struct session {
 	struct loop_task finish;
 	enum session_end end;
 	int end_code;
+	char replaced_by[STREAM_PEER_BYTES];
 	bool has_end; /* the first reason is the one that counts */
 	bool is_stopping;
 	bool is_finishing; /* all is written; see stream_finish */
@@ -327,15 +328,18 @@ static int side_rearm(struct side *side)
 
 /* ---- timers ----------------------------------------------------------------- */
 
+static bool session_owes(const struct session *session)
+{
+	return session->client.waiting_bytes || session->target.waiting_bytes;
+}
+
 static void session_timeout(evutil_socket_t fd, short what, void *arg)
 {
 	struct session *session = arg;
-	bool is_cut = session->client.waiting_bytes ||
-		      session->target.waiting_bytes;
 
 	if (session->is_finishing)
 		session_finish_step(session);
-	else if (is_cut)
+	else if (session_owes(session))
 		session_finish_with(session, STREAM_CLOSE_ABORT);
 	else
 		session_finish_in_order(session);
@@ -699,6 +703,20 @@ void session_abort(struct session *session)
 	session_finish_with(session, STREAM_CLOSE_ABORT);
 }
 
+void session_replace(struct session *session, const char *by)
+{
+	if (session->is_over)
+		return;
+	/* Also where it drains: this is what ends it. */
+	session->has_end = false;
+	set_end(session, SESSION_END_REPLACED, 0);
+	snprintf(session->replaced_by, sizeof(session->replaced_by), "%s", by);
+	/* Whoever takes over does not wait for what a port has yet to send. */
+	session_finish_with(session, session_owes(session)
+					     ? STREAM_CLOSE_ABORT
+					     : STREAM_CLOSE_ORDERLY);
+}
+
 const struct session_counters *session_counters(const struct session *session)
 {
 	return &session->counters;
@@ -736,6 +754,10 @@ void session_format_reason(const struct session *session,
 		break;
 	case SESSION_END_STOPPED:
 		snprintf(text, SESSION_REASON_BYTES, "stopped");
+		break;
+	case SESSION_END_REPLACED:
+		snprintf(text, SESSION_REASON_BYTES, "replaced by %s",
+			 session->replaced_by);
 		break;
 	case SESSION_END_NO_MEMORY:
 		snprintf(text, SESSION_REASON_BYTES, "out of memory");

@@ -39,6 +39,7 @@ enum session_end {
 	SESSION_END_CLIENT_BROKEN, /* with an errno */
 	SESSION_END_TARGET_BROKEN, /* with an errno */
 	SESSION_END_STOPPED, /* session_stop */
+	SESSION_END_REPLACED, /* session_replace */
 	SESSION_END_NO_MEMORY,
 };
 
@@ -68,6 +69,8 @@ struct session *session_new(struct loop *loop, struct stream *client,
 void session_stop(struct session *session);
 /* End now; what was not delivered is counted as lost. */
 void session_abort(struct session *session);
+/* End now, for the sake of another client; @by is who it is. */
+void session_replace(struct session *session, const char *by);
 
 /* Valid until the ended callback returns. */
 const struct session_counters *session_counters(const struct session *session);

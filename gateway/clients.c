@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT */
+#include "clients.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "admission.h"
+#include "config.h"
+#include "endpoint.h"
+#include "error.h"
+#include "log.h"
+#include "loop.h"
+#include "session.h"
+
+/* Whom a client has to make room for, on its way to the log. */
+#define REASON_BYTES (STREAM_PEER_BYTES + 16)
+
+/* One client; one of waiting, admission and session is set. */
+struct client {
+	TAILQ_ENTRY(client) link; /* in the order in which they came */
+	struct clients *clients;
+	struct target *target;
+	struct stream *waiting; /* until those whom it replaces are gone */
+	struct admission *admission;
+	struct session *session;
+	bool is_replaced; /* its session ends in this turn of the loop */
+	unsigned int number; /* counts up, for the log */
+};
+
+TAILQ_HEAD(client_list, client);
+
+struct clients {
+	struct loop *loop;
+	const struct config_route *config;
+	struct client_list list;
+	unsigned int count;
+	unsigned int next_number;
+	struct loop_task room_task;
+	clients_gone_cb gone;
+	void *arg;
+};
+
+static struct client *clients_first(const struct clients *clients)
+{
+	return TAILQ_FIRST(&clients->list);
+}
+
+static struct client *client_next(const struct client *client)
+{
+	return TAILQ_NEXT(client, link);
+}
+
+static void clients_refuse(const struct clients *clients, const char *peer,
+			   const char *reason)
+{
+	log_warning("route %s: refused %s: %s", clients->config->name, peer,
+		    reason);
+}
+
+/* ---- ends ------------------------------------------------------------------- */
+
+static void client_free(struct client *client)
+{
+	struct clients *clients = client->clients;
+
+	TAILQ_REMOVE(&clients->list, client, link);
+	free(client);
+	/* Later: a session's streams are closed after it has said its end. */
+	loop_defer(clients->loop, &clients->room_task);
+	if (--clients->count == 0)
+		clients->gone(clients->arg);
+}
+
+/* It is not in yet, and never will be. */
+static void client_turn_away(struct client *client)
+{
+	stream_close(client->waiting, STREAM_CLOSE_ABORT);
+	admission_cancel(client->admission);
+	client_free(client);
+}
+
+static void client_log_end(const struct client *client)
+{
+	const struct session_counters *counters = session_counters(
+		client->session);
+	uint64_t duration_ms = loop_now_ms() - counters->started_ms;
+	char reason[SESSION_REASON_BYTES], lost[64] = "";
+
+	session_format_reason(client->session, reason);
+	if (counters->lost_bytes)
+		snprintf(lost, sizeof(lost),
+			 ", %llu bytes could not be delivered",
+			 (unsigned long long)counters->lost_bytes);
+	log_info("route %s: session %u with %s ended: %s; %llu.%01llu s, "
+		 "%llu bytes to target, %llu bytes to client%s",
+		 client->clients->config->name, client->number,
+		 session_client(client->session), reason,
+		 (unsigned long long)duration_ms / 1000,
+		 (unsigned long long)duration_ms % 1000 / 100,
+		 (unsigned long long)counters->up_bytes,
+		 (unsigned long long)counters->down_bytes, lost);
+}
+
+static void client_session_ended(struct session *session, void *arg)
+{
+	struct client *client = arg;
+
+	client_log_end(client);
+	client_free(client);
+}
+
+static void client_replace(struct client *client, const char *by)
+{
+	const char *peer = client->admission
+				   ? admission_client(client->admission)
+				   : NULL;
+	char reason[REASON_BYTES];
+
+	if (client->session) {
+		client->is_replaced = true;
+		session_replace(client->session, by);
+		return;
+	}
+	snprintf(reason, sizeof(reason), "replaced by %s", by);
+	clients_refuse(client->clients, peer ? peer : client->waiting->peer,
+		       reason);
+	client_turn_away(client);
+}
+
+/* ---- the way in --------------------------------------------------------------- */
+
+static void client_admitted(struct admission *admission, struct stream *stream,
+			    struct stream *target, const struct error *error,
+			    void *arg)
+{
+	struct client *client = arg;
+	struct clients *clients = client->clients;
+	const struct session_settings settings = {
+		.linger_ms = clients->config->linger_ms,
+		.drain_timeout_ms = clients->config->drain_timeout_ms,
+	};
+
+	client->admission = NULL;
+	if (!stream) {
+		clients_refuse(clients, admission_client(admission),
+			       error->text);
+		client_free(client);
+		return;
+	}
+	client->session = session_new(clients->loop, stream, target, &settings,
+				      client_session_ended, client);
+	if (!client->session) {
+		clients_refuse(clients, stream->peer, strerror(errno));
+		stream_close(stream, STREAM_CLOSE_ABORT);
+		stream_close(target, STREAM_CLOSE_ABORT);
+		client_free(client);
+		return;
+	}
+	log_info("route %s: session %u: %s connected to %s",
+		 clients->config->name, client->number, stream->peer,
+		 target->peer);
+}
+
+static void client_admit(struct client *client)
+{
+	struct clients *clients = client->clients;
+
+	client->admission = admission_new(clients->loop, client->waiting,
+					  client->target,
+					  clients->config->connect_timeout_ms,
+					  client_admitted, client);
+	if (client->admission) {
+		client->waiting = NULL;
+		return;
+	}
+	clients_refuse(clients, client->waiting->peer, strerror(errno));
+	client_turn_away(client);
+}
+
+static bool clients_are_leaving(const struct clients *clients)
+{
+	const struct client *client;
+
+	for (client = clients_first(clients); client;
+	     client = client_next(client))
+		if (client->is_replaced)
+			return true;
+	return false;
+}
+
+/* In with those who wait, once all whom they replace have let go. */
+static void clients_make_room(void *arg)
+{
+	struct clients *clients = arg;
+	struct client *client, *next;
+
+	if (clients_are_leaving(clients))
+		return;
+	for (client = clients_first(clients); client; client = next) {
+		next = client_next(client);
+		if (client->waiting)
+			client_admit(client);
+	}
+}
+
+/* ---- who may come ------------------------------------------------------------- */
+
+/* Whether it takes one of so many places at the target. */
+static bool client_holds_target(const struct client *client)
+{
+	return !client->is_replaced;
+}
+
+/* Without those who are gone and whose target only takes its time. */
+static bool client_is_present(const struct client *client)
+{
+	return !client->is_replaced &&
+	       (!client->session || session_has_client(client->session));
+}
+
+static unsigned int clients_count_if(
+	const struct clients *clients,
+	bool (*counts)(const struct client *client), struct client **oldest)
+{
+	struct client *client;
+	unsigned int count = 0;
+
+	for (client = clients_first(clients); client;
+	     client = client_next(client))
+		if (counts(client) && count++ == 0)
+			*oldest = client;
+	return count;
+}
+
+/*
+ * Why one more may not come in now, or NULL; in @oldest who would have to go
+ * for it.
+ */
+static const char *clients_refusal(const struct clients *clients,
+				   const struct target *target,
+				   struct client **oldest)
+{
+	unsigned int own = clients->config->max_sessions;
+	unsigned int targets = target->sessions_max;
+
+	if (targets &&
+	    clients_count_if(clients, client_holds_target, oldest) >= targets)
+		return "the target is in use by another client";
+	if (own && clients_count_if(clients, client_is_present, oldest) >= own)
+		return "the route has as many sessions as max-sessions allows";
+	return NULL;
+}
+
+/* The same, after those were told to go who have to. */
+static const char *clients_ask_room(struct clients *clients,
+				    struct stream *stream,
+				    const struct target *target)
+{
+	struct client *oldest = NULL;
+	const char *refusal = clients_refusal(clients, target, &oldest);
+
+	if (clients->config->when_busy != WHEN_BUSY_REPLACE)
+		return refusal;
+	/* Nobody has to go for one who has left already. */
+	if (refusal && stream_has_given_up(stream))
+		return refusal;
+	while (refusal) {
+		client_replace(oldest, stream->peer);
+		refusal = clients_refusal(clients, target, &oldest);
+	}
+	return NULL;
+}
+
+void clients_take(struct clients *clients, struct stream *stream,
+		  struct target *target)
+{
+	struct client *client = calloc(1, sizeof(*client));
+	const char *refusal = client ? clients_ask_room(clients, stream, target)
+				     : strerror(errno);
+
+	if (refusal) {
+		clients_refuse(clients, stream->peer, refusal);
+		stream_close(stream, STREAM_CLOSE_ABORT);
+		free(client);
+		return;
+	}
+	client->clients = clients;
+	client->target = target;
+	client->waiting = stream;
+	client->number = ++clients->next_number;
+	TAILQ_INSERT_TAIL(&clients->list, client, link);
+	clients->count++;
+	if (!clients_are_leaving(clients))
+		client_admit(client);
+}
+
+/* ---- from outside --------------------------------------------------------------- */
+
+struct clients *clients_new(struct loop *loop,
+			    const struct config_route *config,
+			    clients_gone_cb gone, void *arg)
+{
+	struct clients *clients = calloc(1, sizeof(*clients));
+
+	if (!clients)
+		return NULL;
+	clients->loop = loop;
+	clients->config = config;
+	clients->gone = gone;
+	clients->arg = arg;
+	clients->room_task.run = clients_make_room;
+	clients->room_task.arg = clients;
+	TAILQ_INIT(&clients->list);
+	return clients;
+}
+
+void clients_free(struct clients *clients)
+{
+	if (!clients)
+		return;
+	assert(!clients->count);
+	loop_cancel(clients->loop, &clients->room_task);
+	free(clients);
+}
+
+unsigned int clients_count(const struct clients *clients)
+{
+	return clients->count;
+}
+
+static void clients_end(struct clients *clients,
+			void (*end_session)(struct session *session))
+{
+	struct client *client, *next;
+
+	for (client = clients_first(clients); client; client = next) {
+		next = client_next(client);
+		if (client->session)
+			end_session(client->session);
+		else
+			client_turn_away(client);
+	}
+}
+
+void clients_stop(struct clients *clients)
+{
+	clients_end(clients, session_stop);
+}
+
+void clients_abort(struct clients *clients)
+{
+	clients_end(clients, session_abort);
+}

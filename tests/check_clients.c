@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Whom there is room for at a target, and who has to go for whom: clients on
+ * socketpairs, and a target that bears one session and notices a second.
+ */
+#include <check.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "clients.h"
+#include "config.h"
+#include "endpoint.h"
+#include "fake_target.h"
+#include "log_lines.h"
+#include "loop.h"
+#include "socket.h"
+
+#define DEADLINE_MS 20000
+#define CLIENTS 4
+
+static struct loop *loop;
+static struct fake_target target;
+static struct config_route config;
+static struct clients *clients;
+static unsigned int gone_count;
+static int far_fd[CLIENTS]; /* the clients' own ends */
+
+/* A serial link: no half-close. */
+static const struct stream_ops link_ops = {
+	.read = socket_read,
+	.write = socket_write,
+	.close = socket_close,
+};
+
+static int do_admit(struct stream *stream)
+{
+	return send(stream->write_fd, "+", 1, MSG_NOSIGNAL) == 1 ? 0 : -EPIPE;
+}
+
+/* A phone's: told that it is connected when it is, here by a plus sign. */
+static const struct stream_ops phone_ops = {
+	.admit = do_admit,
+	.read = socket_read,
+	.write = socket_write,
+	.close = socket_close,
+};
+
+static void on_gone(void *arg)
+{
+	gone_count++;
+}
+
+static void setup(void)
+{
+	loop = loop_new();
+	ck_assert_ptr_nonnull(loop);
+	fake_init(&target, loop, &link_ops);
+	config = (struct config_route){
+		.name = (char *)"test",
+		.connect_timeout_ms = 5000,
+		.linger_ms = 2000,
+		.drain_timeout_ms = 5000,
+	};
+	clients = clients_new(loop, &config, on_gone, NULL);
+	ck_assert_ptr_nonnull(clients);
+	gone_count = 0;
+	log_line_count = 0;
+	for (int i = 0; i < CLIENTS; i++)
+		far_fd[i] = -1;
+}
+
+static void teardown(void)
+{
+	clients_abort(clients);
+	loop_flush(loop);
+	ck_assert_uint_eq(clients_count(clients), 0);
+	clients_free(clients);
+	target_close(&target.target);
+	fake_clear(&target);
+	loop_free(loop);
+	for (int i = 0; i < CLIENTS; i++)
+		if (far_fd[i] >= 0)
+			close(far_fd[i]);
+}
+
+/* ---- the world outside ------------------------------------------------------ */
+
+static void turn(void)
+{
+	event_base_loop(loop->base, EVLOOP_NONBLOCK);
+}
+
+static void settle(void)
+{
+	for (int i = 0; i < 30; i++)
+		turn();
+}
+
+static void come(int number)
+{
+	char peer[] = "client-0";
+	struct stream *stream;
+	int ends[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX,
+				    SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+				    0, ends),
+			 0);
+	peer[7] = (char)('0' + number);
+	far_fd[number] = ends[1];
+	stream = socket_stream_new(&phone_ops, ends[0], peer);
+	ck_assert_ptr_nonnull(stream);
+	clients_take(clients, stream, &target.target);
+}
+
+static void leave(int number)
+{
+	close(far_fd[number]);
+	far_fd[number] = -1;
+}
+
+static void put(int fd, const char *text)
+{
+	ck_assert_int_eq(send(fd, text, strlen(text), MSG_NOSIGNAL),
+			 (ssize_t)strlen(text));
+}
+
+static void expect(int fd, const char *text)
+{
+	uint64_t deadline = loop_now_ms() + DEADLINE_MS;
+	size_t want = strlen(text), have = 0;
+	char got[64];
+
+	while (have < want) {
+		ssize_t n = recv(fd, got + have, want - have, 0);
+
+		ck_assert_msg(loop_now_ms() < deadline, "'%s' did not come",
+			      text);
+		ck_assert_msg(n != 0, "closed before '%s'", text);
+		if (n > 0)
+			have += (size_t)n;
+		else
+			turn();
+	}
+	ck_assert_mem_eq(got, text, want);
+}
+
+/* Nothing (more) was said to it, and it was closed. */
+static void expect_closed(int fd)
+{
+	uint64_t deadline = loop_now_ms() + DEADLINE_MS;
+	char byte;
+	ssize_t n;
+
+	while ((n = recv(fd, &byte, 1, 0)) < 0 && errno == EAGAIN) {
+		ck_assert_msg(loop_now_ms() < deadline, "it stayed open");
+		turn();
+	}
+	ck_assert_msg(n == 0 || errno == ECONNRESET, "not the end: %zd, %s", n,
+		      strerror(errno));
+}
+
+static void expect_silence(int fd)
+{
+	char byte;
+
+	settle();
+	ck_assert_int_eq(recv(fd, &byte, 1, 0), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+}
+
+static void await_log(const char *text)
+{
+	uint64_t deadline = loop_now_ms() + DEADLINE_MS;
+
+	while (!log_has(text)) {
+		ck_assert_msg(loop_now_ms() < deadline, "no '%s' in the log",
+			      text);
+		turn();
+	}
+}
+
+/* It is in, and the target hears it. */
+static void expect_in(int number)
+{
+	expect(far_fd[number], "+");
+	put(far_fd[number], "hello");
+	expect(target.far_fd, "hello");
+}
+
+/* ---- refuse ------------------------------------------------------------------- */
+
+START_TEST(one_thing_takes_one)
+{
+	come(0);
+	expect_in(0);
+	come(1);
+	expect_closed(far_fd[1]);
+	ck_assert(log_has("refused client-1: the target is in use"));
+	expect_silence(far_fd[0]);
+	leave(0);
+	await_log("session 1 with client-0 ended: client closed");
+	come(2);
+	expect_in(2);
+	ck_assert_uint_eq(target.open_most, 1);
+}
+END_TEST
+
+START_TEST(one_that_is_still_dialling_holds_it_too)
+{
+	target.is_silent = true;
+	come(0);
+	settle();
+	come(1);
+	expect_closed(far_fd[1]);
+	fake_answer(&target);
+	expect_in(0);
+}
+END_TEST
+
+START_TEST(max_sessions)
+{
+	target.target.sessions_max = 0;
+	config.max_sessions = 2;
+	come(0);
+	expect_in(0);
+	come(1);
+	expect_in(1);
+	come(2);
+	expect_closed(far_fd[2]);
+	ck_assert(log_has("refused client-2: the route has as many sessions"));
+}
+END_TEST
+
+/* ---- replace -------------------------------------------------------------------- */
+
+START_TEST(the_newcomer_replaces)
+{
+	config.when_busy = WHEN_BUSY_REPLACE;
+	come(0);
+	expect_in(0);
+	come(1);
+	expect_in(1);
+	expect_closed(far_fd[0]);
+	ck_assert(log_has("session 1 with client-0 ended: replaced by "
+			  "client-1; "));
+	ck_assert(log_has("5 bytes to target"));
+	/* Never two at once at a thing that bears one. */
+	ck_assert_uint_eq(target.open_most, 1);
+	ck_assert_uint_eq(clients_count(clients), 1);
+}
+END_TEST
+
+START_TEST(the_newcomer_is_told_when_its_own_dial_succeeded)
+{
+	config.when_busy = WHEN_BUSY_REPLACE;
+	come(0);
+	expect_in(0);
+	target.is_silent = true;
+	come(1);
+	expect_closed(far_fd[0]);
+	expect_silence(far_fd[1]);
+	fake_answer(&target);
+	expect_in(1);
+}
+END_TEST
+
+START_TEST(the_newcomer_s_dial_fails)
+{
+	config.when_busy = WHEN_BUSY_REPLACE;
+	come(0);
+	expect_in(0);
+	target.refusal = -EIO;
+	come(1);
+	expect_closed(far_fd[1]);
+	ck_assert(log_has("refused client-1: the fake refused"));
+	settle();
+	ck_assert_uint_eq(clients_count(clients), 0);
+	target.refusal = 0;
+	come(2);
+	expect_in(2);
+}
+END_TEST
+
+START_TEST(one_that_still_dials_is_replaced)
+{
+	config.when_busy = WHEN_BUSY_REPLACE;
+	target.is_silent = true;
+	come(0);
+	settle();
+	come(1);
+	expect_closed(far_fd[0]);
+	ck_assert(log_has("refused client-0: replaced by client-1"));
+	settle();
+	ck_assert_uint_eq(target.dial_count, 2);
+	fake_answer(&target);
+	expect_in(1);
+	ck_assert_uint_eq(target.open_most, 1);
+}
+END_TEST
+
+START_TEST(one_that_waits_for_another_to_go_is_replaced_in_turn)
+{
+	config.when_busy = WHEN_BUSY_REPLACE;
+	come(0);
+	expect_in(0);
+	/* All before the loop turns: the first one's session has yet to end. */
+	come(1);
+	come(2);
+	come(3);
+	expect_in(3);
+	for (int i = 0; i < 3; i++)
+		expect_closed(far_fd[i]);
+	ck_assert(log_has("session 1 with client-0 ended: replaced by "
+			  "client-1"));
+	ck_assert(log_has("refused client-1: replaced by client-2"));
+	ck_assert(log_has("refused client-2: replaced by client-3"));
+	ck_assert_uint_eq(target.dial_count, 2);
+	ck_assert_uint_eq(target.open_most, 1);
+	ck_assert_uint_eq(clients_count(clients), 1);
+}
+END_TEST
+
+START_TEST(one_that_has_left_already_replaces_nobody)
+{
+	config.when_busy = WHEN_BUSY_REPLACE;
+	come(0);
+	expect_in(0);
+	struct stream *stream;
+	int ends[2];
+
+	ck_assert_int_eq(
+		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+	stream = socket_stream_new(&phone_ops, ends[0], "ghost");
+	close(ends[1]);
+	clients_take(clients, stream, &target.target);
+	expect_silence(far_fd[0]);
+	ck_assert(log_has("refused ghost"));
+	put(far_fd[0], "still here");
+	expect(target.far_fd, "still here");
+}
+END_TEST
+
+START_TEST(one_that_leaves_while_it_waits_is_let_go)
+{
+	config.when_busy = WHEN_BUSY_REPLACE;
+	come(0);
+	expect_in(0);
+	target.is_silent = true;
+	come(1);
+	leave(1);
+	await_log("refused client-1: the client left");
+	ck_assert_uint_eq(clients_count(clients), 0);
+}
+END_TEST
+
+/* Its client is gone; only a target that does not read keeps it. */
+START_TEST(a_session_that_drains_is_replaced)
+{
+	static const char chunk[16384];
+	int idle = 0;
+
+	config.when_busy = WHEN_BUSY_REPLACE;
+	come(0);
+	expect_in(0);
+	while (idle < 3) {
+		idle = send(far_fd[0], chunk, sizeof(chunk), MSG_NOSIGNAL) > 0
+			       ? 0
+			       : idle + 1;
+		settle();
+	}
+	leave(0);
+	settle();
+	ck_assert_uint_eq(clients_count(clients), 1);
+	come(1);
+	expect_in(1);
+	ck_assert(log_has("session 1 with client-0 ended: replaced by "
+			  "client-1"));
+	ck_assert(log_has("bytes could not be delivered"));
+}
+END_TEST
+
+START_TEST(the_one_that_is_there_longest_goes)
+{
+	target.target.sessions_max = 0;
+	config.max_sessions = 2;
+	config.when_busy = WHEN_BUSY_REPLACE;
+	come(0);
+	expect_in(0);
+	come(1);
+	expect_in(1);
+	come(2);
+	expect_in(2);
+	expect_closed(far_fd[0]);
+	put(far_fd[1], "x");
+	expect_silence(far_fd[1]);
+	come(3);
+	expect_in(3);
+	expect_closed(far_fd[1]);
+	ck_assert_uint_eq(clients_count(clients), 2);
+}
+END_TEST
+
+START_TEST(a_stop_refuses_one_that_waits)
+{
+	config.when_busy = WHEN_BUSY_REPLACE;
+	come(0);
+	expect_in(0);
+	come(1);
+	clients_stop(clients);
+	expect_closed(far_fd[0]);
+	expect_closed(far_fd[1]);
+	ck_assert_uint_eq(gone_count, 1);
+	ck_assert_uint_eq(target.dial_count, 1);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("clients");
+	TCase *tests = tcase_create("clients");
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	suite_add_tcase(suite, tests);
+	tcase_set_timeout(tests, 60);
+	tcase_add_checked_fixture(tests, setup, teardown);
+	tcase_add_test(tests, one_thing_takes_one);
+	tcase_add_test(tests, one_that_is_still_dialling_holds_it_too);
+	tcase_add_test(tests, max_sessions);
+	tcase_add_test(tests, the_newcomer_replaces);
+	tcase_add_test(tests, the_newcomer_is_told_when_its_own_dial_succeeded);
+	tcase_add_test(tests, the_newcomer_s_dial_fails);
+	tcase_add_test(tests, one_that_still_dials_is_replaced);
+	tcase_add_test(tests,
+		       one_that_waits_for_another_to_go_is_replaced_in_turn);
+	tcase_add_test(tests, one_that_has_left_already_replaces_nobody);
+	tcase_add_test(tests, one_that_leaves_while_it_waits_is_let_go);
+	tcase_add_test(tests, a_session_that_drains_is_replaced);
+	tcase_add_test(tests, the_one_that_is_there_longest_goes);
+	tcase_add_test(tests, a_stop_refuses_one_that_waits);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
