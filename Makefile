@@ -13,6 +13,9 @@ BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
 SYSCONFDIR ?= /etc
 EXAMPLEDIR ?= $(PREFIX)/share/doc/btgate/examples
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+UDEVRULESDIR ?= $(PREFIX)/lib/udev/rules.d
 DESTDIR ?=
 
 PKG_CONFIG ?= pkg-config
@@ -142,6 +145,14 @@ install: all
 		$(DESTDIR)$(MANDIR)/man5/btgate.conf.5
 	install -d $(DESTDIR)$(EXAMPLEDIR)
 	install -m 644 conf/*.conf $(DESTDIR)$(EXAMPLEDIR)
+	install -d $(DESTDIR)$(UNITDIR)
+	sed 's,@BINDIR@,$(BINDIR),' scripts/system/btgate.service.in \
+		>$(DESTDIR)$(UNITDIR)/btgate.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/btgate.service
+	install -D -m 644 scripts/system/btgate.sysusers \
+		$(DESTDIR)$(SYSUSERSDIR)/btgate.conf
+	install -D -m 644 scripts/system/77-btgate-modemmanager.rules \
+		$(DESTDIR)$(UDEVRULESDIR)/77-btgate-modemmanager.rules
 	@# A configuration that somebody made is never overwritten.
 	test -e $(DESTDIR)$(SYSCONFDIR)/btgate/btgate.conf || \
 		install -D -m 644 conf/btgate.conf \
@@ -149,7 +160,10 @@ install: all
 
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/btgate $(DESTDIR)$(MANDIR)/man8/btgate.8 \
-		$(DESTDIR)$(MANDIR)/man5/btgate.conf.5
+		$(DESTDIR)$(MANDIR)/man5/btgate.conf.5 \
+		$(DESTDIR)$(UNITDIR)/btgate.service \
+		$(DESTDIR)$(SYSUSERSDIR)/btgate.conf \
+		$(DESTDIR)$(UDEVRULESDIR)/77-btgate-modemmanager.rules
 	rm -rf $(DESTDIR)$(EXAMPLEDIR)
 	-rmdir $(DESTDIR)$(dir $(EXAMPLEDIR)) 2>/dev/null
 
