@@ -14,8 +14,9 @@
  * - A dial ends by calling back once, or by being cancelled. After either it
  *   is gone. Deadlines are the caller's: a dial may take for ever.
  * - Errors are negative errno with a sentence for the person; nothing here
- *   logs, but for a listener that pauses (socket.h), a phone that leaves before
- *   its link is up, and a pty that discards.
+ *   logs, but for what has no caller: a listener that pauses (socket.h), a phone
+ *   that leaves before its link is up, a port that discards or comes back, how a
+ *   program ended.
  */
 #ifndef BTGATE_ENDPOINT_H
 #define BTGATE_ENDPOINT_H

@@ -1,522 +1,49 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A pty with a path: a serial port for local programs, there for as long as
- * the gateway runs and whoever comes and goes at either end of it.
+ * the gateway runs.
  *
- * Three parts: the path (a link, its lock, its directory), the port (the pty
- * and which programs have it open), and the target with its one stream.
- *
- * What was measured (Linux 6.18):
- * - A raw slave that nobody reads keeps 13 to 21 KiB: 4095 bytes in the line
- *   discipline, the rest in flip buffers; 13.5 to 15.5 KiB of large writes,
- *   19 to 20 KiB of small ones. Then write(2) gives EAGAIN; POLLOUT goes with
- *   it and comes back when a program reads, so that a level-triggered EV_WRITE
- *   neither spins nor is forgotten. A program that asks for lines (ICANON) and
- *   gets no end of line never pushes back: its line discipline drops what is
- *   more than 4095 bytes, as on any tty.
- * - The bytes stay when the last slave closes.
- * - inotify merges equal events that follow each other: two opens can show as
- *   one. Counting them goes wrong; see port_look for what does not.
- * - vhangup(2), which agetty uses, kills our slave too and makes the termios
- *   cooked with echo. The master notices nothing while a dead slave is open.
- * - TIOCEXCL outlives the last close while the master is open, and then not
- *   even our own open succeeds without CAP_SYS_ADMIN; a slave that is open
- *   already can take it back. Hence the slave that is held all the time.
+ * As a target it is a cable: one port for all programs, whoever comes and goes
+ * at either end of it. As a listener it is a modem: a program that opens the
+ * path calls, closing hangs up, and so does the other side. Nothing but closing
+ * the master hangs a program up without CAP_SYS_ADMIN (TIOCVHANGUP), so each
+ * call has a port of its own: the path leads to the next one before the
+ * program sees the end of this one.
  */
 #include "endpoint.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <termios.h>
-#include <unistd.h>
 
 #include <event2/event.h>
 
-#include "access.h"
 #include "address_endpoint.h"
 #include "error.h"
-#include "lockfile.h"
 #include "log.h"
 #include "loop.h"
+#include "pty_path.h"
+#include "pty_port.h"
 
-#define SLAVE_DIRECTORY "/dev/pts/"
-#define SLAVE_PATH_BYTES 32
-#define DIRECTORY_MODE 0755
-#define SLAVE_MODE 0600
-
-/* ---- the path ------------------------------------------------------------ */
-
-struct pty_path {
-	char *path;
-	char *directory; /* the one we made, or NULL */
-	struct lockfile *lock;
-	bool is_linked;
-};
-
-static const char *describe_mode(mode_t mode)
+/* Before it is closed: whatever was not taken is gone with it. */
+static void report_lost(const char *path, struct pty_port *port)
 {
-	switch (mode & S_IFMT) {
-	case S_IFREG:
-		return "a file";
-	case S_IFDIR:
-		return "a directory";
-	case S_IFCHR:
-	case S_IFBLK:
-		return "a device";
-	case S_IFSOCK:
-		return "a socket";
-	case S_IFIFO:
-		return "a FIFO";
-	}
-	return "something";
-}
+	size_t unread = pty_port_drop_unread(port);
 
-/*
- * Make way for our link: 0 if nothing is at @path any more. Removes only what
- * a gateway that was killed left there, which is a link to a pty beside a lock
- * file that nobody held.
- */
-static int path_clear(const char *path, bool was_stale, struct error *error)
-{
-	char target[SLAVE_PATH_BYTES];
-	struct stat st;
-	ssize_t got;
-
-	if (lstat(path, &st) < 0)
-		return errno == ENOENT ? 0
-				       : error_set(error, -errno,
-						   "cannot look at %s: %s",
-						   path, strerror(errno));
-	if (!S_ISLNK(st.st_mode))
-		return error_set(
-			error, -EEXIST,
-			"%s is there already: %s, not a link of the "
-			"gateway; move it away, or choose another path",
-			path, describe_mode(st.st_mode));
-	got = readlink(path, target, sizeof(target) - 1);
-	target[got > 0 ? got : 0] = '\0';
-	if (strncmp(target, SLAVE_DIRECTORY, strlen(SLAVE_DIRECTORY)) != 0)
-		return error_set(error, -EEXIST,
-				 "%s is there already: a link that is not the "
-				 "gateway's; move it away, or choose another "
-				 "path",
-				 path);
-	if (!was_stale)
-		return error_set(
-			error, -EEXIST,
-			"%s is there already: a link to %s that another "
-			"program made (no gateway left %s.lock beside "
-			"it); remove it if nothing uses it",
-			path, target, path);
-	if (unlink(path) < 0 && errno != ENOENT)
-		return error_set(
-			error, -errno,
-			"cannot remove %s, which a killed gateway left "
-			"behind: %s",
-			path, strerror(errno));
-	return 0;
-}
-
-/* Make the directory that @path is in, if only that one is missing. */
-static int path_make_directory(struct pty_path *path, struct error *error)
-{
-	char *slash = strrchr(path->path, '/');
-	char *directory;
-
-	if (!slash || slash == path->path)
-		return 0;
-	directory = strndup(path->path, (size_t)(slash - path->path));
-	if (!directory)
-		return error_set(error, -ENOMEM, "out of memory");
-	if (mkdir(directory, DIRECTORY_MODE) < 0) {
-		int code = -errno;
-
-		if (code == -EEXIST)
-			code = 0;
-		else
-			error_set(error, code,
-				  "cannot make the directory %s: %s; make it "
-				  "for the gateway's user: sudo install -d -o "
-				  "USER %s",
-				  directory, strerror(-code), directory);
-		free(directory);
-		return code;
-	}
-	/* Whatever the umask: others are to find the port in it. */
-	chmod(directory, DIRECTORY_MODE);
-	path->directory = directory;
-	return 0;
-}
-
-static void path_release(struct pty_path *path, const char *slave)
-{
-	char target[SLAVE_PATH_BYTES];
-	ssize_t got;
-
-	if (path->is_linked) {
-		got = readlink(path->path, target, sizeof(target));
-		if (got == (ssize_t)strlen(slave) &&
-		    memcmp(target, slave, (size_t)got) == 0)
-			unlink(path->path);
-	}
-	lockfile_release(path->lock);
-	/* Fails, as it should, if it is not empty. */
-	if (path->directory)
-		rmdir(path->directory);
-	free(path->directory);
-	free(path->path);
-}
-
-/* Hold @text for us alone, with nothing there yet. */
-static int path_acquire(struct pty_path *path, const char *text,
-			struct error *error)
-{
-	bool was_stale;
-	int code;
-
-	path->path = strdup(text);
-	if (!path->path)
-		return error_set(error, -ENOMEM, "out of memory");
-	code = path_make_directory(path, error);
-	if (code < 0)
-		return code;
-	path->lock = lockfile_acquire(path->path, &was_stale, error);
-	if (!path->lock)
-		return -errno;
-	/* At once: if we fail later, the proof that it is stale is gone. */
-	return path_clear(path->path, was_stale, error);
-}
-
-static int path_link(struct pty_path *path, const char *slave,
-		     struct error *error)
-{
-	/* Atomic, and never replaces what came there meanwhile. */
-	if (symlink(slave, path->path) < 0)
-		return error_set(error, -errno, "cannot make the link %s: %s",
-				 path->path, strerror(errno));
-	path->is_linked = true;
-	return 0;
-}
-
-/* ---- the port ------------------------------------------------------------ */
-
-/*
- * When to look again after a program closed the slave: the event comes before
- * the close has its effect (fs/file_table.c: fsnotify_close, then release).
- */
-static const unsigned int port_recheck_ms[] = {10, 100, 900};
-
-#define PORT_RECHECKS (sizeof(port_recheck_ms) / sizeof(port_recheck_ms[0]))
-
-struct pty_port {
-	struct loop *loop;
-	int master_fd;
-	int slave_fd; /* held, never read; -1: could not be opened again */
-	int notify_fd;
-	struct event *notify_event;
-	struct event *recheck_event;
-	unsigned int rechecks; /* done since the last event */
-	struct termios raw;
-	char slave[SLAVE_PATH_BYTES];
-	bool is_open; /* by a program */
-	/* The first program opened the port, or the last one closed it. */
-	void (*changed)(bool is_open, void *arg);
-	void *arg;
-};
-
-static bool is_hung_up(int fd)
-{
-	struct pollfd hang_up = {.fd = fd};
-
-	return poll(&hang_up, 1, 0) == 1 && hang_up.revents & POLLHUP;
-}
-
-/*
- * Take the events that are there. Opens, closes or both may stand for several,
- * or for our own. An overflow counts as a close: the truth must be found out.
- */
-static void port_drain_events(const struct pty_port *port, bool *opened,
-			      bool *closed)
-{
-	char buffer[16 * sizeof(struct inotify_event)]
-		__attribute__((aligned(__alignof__(struct inotify_event))));
-	const struct inotify_event *event;
-	ssize_t got;
-
-	*opened = *closed = false;
-	while ((got = read(port->notify_fd, buffer, sizeof(buffer))) > 0) {
-		for (char *p = buffer; p < buffer + got;
-		     p += sizeof(*event) + event->len) {
-			event = (const struct inotify_event *)p;
-			if (event->mask & IN_OPEN)
-				*opened = true;
-			if (event->mask & (IN_CLOSE | IN_Q_OVERFLOW))
-				*closed = true;
-		}
-	}
-}
-
-static int port_open_slave(struct pty_port *port)
-{
-	/* O_RDONLY: ioctls need no more. */
-	port->slave_fd = open(port->slave,
-			      O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-	return port->slave_fd < 0 ? -errno : 0;
-}
-
-/* As the next program expects a serial port, whatever the last one did. */
-static void port_reset(struct pty_port *port)
-{
-	int fd = port->slave_fd, discipline = 0;
-
-	/* A pppd or slattach that was killed. */
-	if (ioctl(fd, TIOCGETD, &discipline) == 0 && discipline != N_TTY) {
-		discipline = N_TTY;
-		ioctl(fd, TIOCSETD, &discipline);
-	}
-	ioctl(fd, TIOCNXCL);
-	/* Without IXON the kernel lifts a stop that a ^S made... */
-	tcsetattr(fd, TCSANOW, &port->raw);
-	/* ...and this one a program's own TCOOFF. */
-	tcflow(fd, TCOON);
-}
-
-static void port_set_open(struct pty_port *port, bool is_open)
-{
-	if (port->is_open == is_open)
-		return;
-	port->is_open = is_open;
-	if (port->changed)
-		port->changed(is_open, port->arg);
-}
-
-/*
- * Find out whether a program has the port open: let go of our own slave for a
- * moment, and the master hangs up if it was the only one. It also replaces a
- * slave that was hung up. -errno: it could not be opened again.
- *
- * Nobody sees the moment: this thread is the only one that uses the master,
- * and what is queued in either direction stays.
- */
-static int port_look(struct pty_port *port)
-{
-	bool is_open, opened, closed;
-	int exclusive = 0, code;
-
-	if (port->slave_fd >= 0) {
-		ioctl(port->slave_fd, TIOCGEXCL, &exclusive);
-		if (exclusive)
-			ioctl(port->slave_fd, TIOCNXCL);
-		close(port->slave_fd);
-	}
-	port_drain_events(port, &opened, &closed);
-	is_open = !is_hung_up(port->master_fd);
-	code = port_open_slave(port);
-	/* Our own events, and those of whoever came this very moment. */
-	port_drain_events(port, &opened, &closed);
-	if (code == 0 && !is_open)
-		port_reset(port);
-	else if (code == 0 && exclusive)
-		ioctl(port->slave_fd, TIOCEXCL);
-	port_set_open(port, is_open);
-	return code;
-}
-
-static void port_start_recheck(struct pty_port *port)
-{
-	loop_start_timer(port->recheck_event, port_recheck_ms[port->rechecks]);
-}
-
-static void port_recheck(evutil_socket_t fd, short what, void *arg)
-{
-	struct pty_port *port = arg;
-
-	port_look(port);
-	if (++port->rechecks < PORT_RECHECKS)
-		port_start_recheck(port);
-}
-
-/* Look now, and again when what is under way just now has happened. */
-static int port_probe(struct pty_port *port)
-{
-	int code = port_look(port);
-
-	port->rechecks = 0;
-	port_start_recheck(port);
-	return code;
-}
-
-/* Bring is_open up to date with what has happened until now. */
-static void port_update(struct pty_port *port)
-{
-	bool opened, closed;
-
-	port_drain_events(port, &opened, &closed);
-	if (closed)
-		port_probe(port);
-	else if (opened)
-		port_set_open(port, true);
-}
-
-static void port_notified(evutil_socket_t fd, short what, void *arg)
-{
-	port_update(arg);
-}
-
-/*
- * The slave is dead or gone, by vhangup(2) or because it could not be opened
- * again: put that right. 0, or -errno if it cannot be done now.
- */
-static int port_mend(struct pty_port *port)
-{
-	if (port->slave_fd >= 0 && !is_hung_up(port->slave_fd) &&
-	    !is_hung_up(port->master_fd))
-		return 0;
-	return port_probe(port);
-}
-
-/* Bytes read; -EAGAIN when there are none; -EIO once it is beyond repair. */
-static ssize_t port_read(struct pty_port *port, void *buffer, size_t bytes)
-{
-	ssize_t got = read(port->master_fd, buffer, bytes);
-
-	if (got > 0)
-		return got;
-	if (got == 0)
-		return -EIO; /* not known to happen to a master */
-	if (errno != EIO)
-		return -errno;
-	/* No slave is open, not even ours. */
-	return port_probe(port) < 0 ? -EIO : -EAGAIN;
-}
-
-static ssize_t port_write(struct pty_port *port, const void *buffer,
-			  size_t bytes)
-{
-	ssize_t put;
-
-	/* A hang-up has made it cooked: the bytes would come back as echo. */
-	if (!port->is_open)
-		port_mend(port);
-	put = write(port->master_fd, buffer, bytes);
-	return put < 0 ? -errno : put;
-}
-
-/* Drop what no program has read, and give room to whoever waits for it. */
-static void port_flush(struct pty_port *port)
-{
-	tcflush(port->slave_fd, TCIFLUSH);
-}
-
-static void port_close(struct pty_port *port)
-{
-	if (port->notify_event)
-		event_free(port->notify_event);
-	if (port->recheck_event)
-		event_free(port->recheck_event);
-	if (port->slave_fd >= 0)
-		close(port->slave_fd);
-	if (port->notify_fd >= 0)
-		close(port->notify_fd);
-	if (port->master_fd >= 0)
-		close(port->master_fd);
-}
-
-static int port_open_master(struct pty_port *port, struct error *error)
-{
-	int fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-
-	port->master_fd = fd;
-	if (fd < 0)
-		return error_set(error, -errno, "cannot make a pty: %s%s",
-				 strerror(errno),
-				 errno == ENOSPC ? "; raise kernel.pty.max"
-						 : "");
-	if (grantpt(fd) < 0 || unlockpt(fd) < 0 ||
-	    ptsname_r(fd, port->slave, sizeof(port->slave)) != 0)
-		return error_set(error, -errno,
-				 "cannot make a pty ready: %s; is devpts "
-				 "mounted on /dev/pts?",
-				 strerror(errno));
-	return 0;
-}
-
-static int port_watch(struct pty_port *port, struct error *error)
-{
-	port->notify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	if (port->notify_fd < 0)
-		return error_set(error, -errno,
-				 "cannot watch for programs that open it: "
-				 "%s%s",
-				 strerror(errno),
-				 errno == EMFILE
-					 ? "; raise "
-					   "fs.inotify.max_user_instances"
-					 : "");
-	if (inotify_add_watch(port->notify_fd, port->slave,
-			      IN_OPEN | IN_CLOSE) < 0)
-		return error_set(error, -errno, "cannot watch %s: %s%s",
-				 port->slave, strerror(errno),
-				 errno == ENOSPC
-					 ? "; raise fs.inotify.max_user_watches"
-					 : "");
-	port->notify_event = event_new(port->loop->base, port->notify_fd,
-				       EV_READ | EV_PERSIST, port_notified,
-				       port);
-	port->recheck_event = evtimer_new(port->loop->base, port_recheck, port);
-	if (!port->notify_event || !port->recheck_event ||
-	    event_add(port->notify_event, NULL) < 0)
-		return error_set(error, -ENOMEM, "out of memory");
-	return 0;
-}
-
-/* On an error port_close is still to be called. */
-static int port_open(struct pty_port *port, struct loop *loop,
-		     const struct address_access *access, struct error *error)
-{
-	struct address_access slave_access = *access;
-	bool opened, closed;
-	int code;
-
-	port->loop = loop;
-	port->master_fd = port->slave_fd = port->notify_fd = -1;
-	code = port_open_master(port, error);
-	if (code == 0)
-		code = port_watch(port, error);
-	if (code < 0)
-		return code;
-	/* Not the kernel's 0620 of group tty: write(1) has no business here. */
-	if (slave_access.mode == 0)
-		slave_access.mode = SLAVE_MODE;
-	code = port_open_slave(port);
-	if (code == 0 && tcgetattr(port->slave_fd, &port->raw) < 0)
-		code = -errno;
-	if (code < 0)
-		return error_set(error, code, "cannot open %s: %s", port->slave,
-				 strerror(-code));
-	cfmakeraw(&port->raw);
-	port->raw.c_cflag |= CLOCAL | CREAD;
-	port->raw.c_cc[VMIN] = 1;
-	port->raw.c_cc[VTIME] = 0;
-	port_reset(port);
-	port_drain_events(port, &opened, &closed);
-	return access_apply(port->slave, &slave_access, error);
+	if (unread > 0)
+		log_info("%s: %zu bytes that no program had read are lost",
+			 path, unread);
 }
 
 /* ---- the target ---------------------------------------------------------- */
 
 struct pty_target {
 	struct target target;
-	struct pty_path path;
-	struct pty_port port;
+	struct loop *loop;
+	struct pty_path *path;
+	struct pty_port *port;
 	enum pty_when_closed when_closed;
 	struct pty_stream *stream; /* the session's, or NULL */
 	struct event *read_event; /* pending while there is no stream */
@@ -542,7 +69,7 @@ static void count_unheard(struct pty_target *target, size_t bytes)
 	if (target->unheard_bytes == 0)
 		log_info("%s: a program writes to it while nobody is "
 			 "connected; that is discarded",
-			 target->path.path);
+			 pty_path_text(target->path));
 	target->unheard_bytes += bytes;
 }
 
@@ -551,7 +78,7 @@ static void report_unheard(struct pty_target *target)
 	if (target->unheard_bytes > 0)
 		log_info("%s: discarded %" PRIu64 " bytes that were written "
 			 "while nobody was connected",
-			 target->path.path, target->unheard_bytes);
+			 pty_path_text(target->path), target->unheard_bytes);
 	target->unheard_bytes = 0;
 }
 
@@ -559,9 +86,9 @@ static void report_unheard(struct pty_target *target)
 static void discard_unheard(evutil_socket_t fd, short what, void *arg)
 {
 	struct pty_target *target = arg;
-	struct loop *loop = target->port.loop;
-	ssize_t got = port_read(&target->port, loop->buffer,
-				loop->buffer_bytes);
+	struct loop *loop = target->loop;
+	ssize_t got = pty_port_read(target->port, loop->buffer,
+				    loop->buffer_bytes);
 
 	if (got > 0)
 		count_unheard(target, (size_t)got);
@@ -576,13 +103,13 @@ static void discard_unheard(evutil_socket_t fd, short what, void *arg)
  */
 static void discard_queued(struct pty_target *target)
 {
-	struct loop *loop = target->port.loop;
+	struct loop *loop = target->loop;
 	size_t most = 1024 * 1024;
 	ssize_t got;
 
 	do {
-		got = port_read(&target->port, loop->buffer,
-				loop->buffer_bytes);
+		got = pty_port_read(target->port, loop->buffer,
+				    loop->buffer_bytes);
 		if (got <= 0)
 			break;
 		count_unheard(target, (size_t)got);
@@ -590,20 +117,21 @@ static void discard_queued(struct pty_target *target)
 	} while (most > 0);
 }
 
-static void programs_changed(bool is_open, void *arg)
+static void programs_changed(void *arg)
 {
 	struct pty_target *target = arg;
 
 	/* The next program is to get only what arrives for it. */
-	if (!is_open && target->when_closed == PTY_WHEN_CLOSED_DISCARD)
-		port_flush(&target->port);
+	if (!pty_port_is_open(target->port) &&
+	    target->when_closed == PTY_WHEN_CLOSED_DISCARD)
+		pty_port_drop_unread(target->port);
 }
 
 static ssize_t pty_read(struct stream *base, void *buffer, size_t bytes)
 {
 	struct pty_stream *stream = (struct pty_stream *)base;
 
-	return port_read(&stream->target->port, buffer, bytes);
+	return pty_port_read(stream->target->port, buffer, bytes);
 }
 
 static ssize_t pty_write(struct stream *base, const void *buffer, size_t bytes)
@@ -613,14 +141,22 @@ static ssize_t pty_write(struct stream *base, const void *buffer, size_t bytes)
 
 	if (target->when_closed == PTY_WHEN_CLOSED_DISCARD) {
 		/* A program may have opened it since the loop last looked. */
-		if (!target->port.is_open)
-			port_update(&target->port);
-		if (!target->port.is_open) {
+		if (!pty_port_is_open(target->port))
+			pty_port_update(target->port);
+		if (!pty_port_is_open(target->port)) {
 			stream->unread_bytes += bytes;
 			return (ssize_t)bytes;
 		}
 	}
-	return port_write(&target->port, buffer, bytes);
+	return pty_port_write(target->port, buffer, bytes);
+}
+
+/* The port stays, and what is in it: unless the gateway goes. */
+static size_t pty_finish(struct stream *base, bool is_stopping)
+{
+	struct pty_stream *stream = (struct pty_stream *)base;
+
+	return is_stopping ? pty_port_unread_bytes(stream->target->port) : 0;
 }
 
 static void pty_close(struct stream *base, enum stream_close how)
@@ -631,7 +167,7 @@ static void pty_close(struct stream *base, enum stream_close how)
 	if (stream->unread_bytes > 0)
 		log_info("%s: discarded %" PRIu64 " bytes that arrived while "
 			 "no program had it open",
-			 target->path.path, stream->unread_bytes);
+			 pty_path_text(target->path), stream->unread_bytes);
 	target->stream = NULL;
 	event_add(target->read_event, NULL);
 	free(stream);
@@ -640,6 +176,7 @@ static void pty_close(struct stream *base, enum stream_close how)
 static const struct stream_ops pty_stream_ops = {
 	.read = pty_read,
 	.write = pty_write,
+	.finish = pty_finish,
 	.close = pty_close,
 };
 
@@ -651,14 +188,14 @@ static struct pty_stream *stream_new(struct pty_target *target, int *code,
 
 	if (target->stream) {
 		*code = error_set(error, -EBUSY, "%s has a session already",
-				  target->path.path);
+				  pty_path_text(target->path));
 		return NULL;
 	}
-	*code = port_mend(&target->port);
+	*code = pty_port_mend(target->port);
 	if (*code < 0) {
 		error_set(error, *code, "cannot open %s (%s) again: %s%s",
-			  target->path.path, target->port.slave,
-			  strerror(-*code),
+			  pty_path_text(target->path),
+			  pty_port_slave(target->port), strerror(-*code),
 			  *code == -EBUSY
 				  ? "; a program left it locked (TIOCEXCL)"
 				  : "");
@@ -670,8 +207,8 @@ static struct pty_stream *stream_new(struct pty_target *target, int *code,
 		return NULL;
 	}
 	stream->stream.ops = &pty_stream_ops;
-	stream->stream.read_fd = target->port.master_fd;
-	stream->stream.write_fd = target->port.master_fd;
+	stream->stream.read_fd = pty_port_fd(target->port);
+	stream->stream.write_fd = pty_port_fd(target->port);
 	memcpy(stream->stream.peer, target->target.name, STREAM_PEER_BYTES);
 	stream->target = target;
 	return stream;
@@ -700,7 +237,7 @@ static void pty_dial_cancel(struct dial *base)
 {
 	struct pty_dial *dial = (struct pty_dial *)base;
 
-	loop_cancel(dial->target->port.loop, &dial->task);
+	loop_cancel(dial->target->loop, &dial->task);
 	free(dial);
 }
 
@@ -717,7 +254,7 @@ static struct dial *pty_dial(struct target *base, dial_done_cb done, void *arg)
 	dial->task.arg = dial;
 	dial->done = done;
 	dial->arg = arg;
-	loop_defer(dial->target->port.loop, &dial->task);
+	loop_defer(dial->target->loop, &dial->task);
 	return &dial->dial;
 }
 
@@ -728,10 +265,33 @@ static void pty_target_close(struct target *base)
 	report_unheard(target);
 	if (target->read_event)
 		event_free(target->read_event);
+	if (target->port)
+		report_lost(pty_path_text(target->path), target->port);
 	/* First the path: after the pty, its number may be another's. */
-	path_release(&target->path, target->port.slave);
-	port_close(&target->port);
+	pty_path_release(target->path);
+	pty_port_free(target->port);
 	free(target);
+}
+
+/* Everything but the link: whoever sees that finds a port that is ready. */
+static int target_prepare(struct pty_target *target,
+			  const struct endpoint_pty *pty, struct error *error)
+{
+	target->path = pty_path_acquire(pty->path, error);
+	if (!target->path)
+		return -errno;
+	target->port = pty_port_new(target->loop, &pty->access,
+				    PTY_PORT_LIFE_LASTING, programs_changed,
+				    target, error);
+	if (!target->port)
+		return error_prefix(error, -errno, "%s", pty->path);
+	target->read_event = event_new(target->loop->base,
+				       pty_port_fd(target->port),
+				       EV_READ | EV_PERSIST, discard_unheard,
+				       target);
+	if (!target->read_event || event_add(target->read_event, NULL) < 0)
+		return error_set(error, -ENOMEM, "out of memory");
+	return 0;
 }
 
 static int pty_open_target(struct loop *loop,
@@ -752,38 +312,287 @@ static int pty_open_target(struct loop *loop,
 	target->target.sessions_max = 1;
 	snprintf(target->target.name, sizeof(target->target.name), "pty:%s",
 		 address->pty.path);
+	target->loop = loop;
 	target->when_closed = address->pty.when_closed;
-	target->port.master_fd = target->port.slave_fd = -1;
-	target->port.notify_fd = -1;
-	target->port.changed = programs_changed;
-	target->port.arg = target;
-	code = path_acquire(&target->path, address->pty.path, error);
+	code = target_prepare(target, &address->pty, error);
+	if (code == 0)
+		code = pty_path_link(target->path, pty_port_slave(target->port),
+				     error);
 	if (code < 0)
-		goto close_target;
-	code = port_open(&target->port, loop, &address->pty.access, error);
-	if (code < 0) {
-		error_prefix(error, code, "%s", target->path.path);
-		goto close_target;
-	}
-	target->read_event = event_new(loop->base, target->port.master_fd,
-				       EV_READ | EV_PERSIST, discard_unheard,
-				       target);
-	if (!target->read_event || event_add(target->read_event, NULL) < 0) {
-		code = error_set(error, -ENOMEM, "out of memory");
-		goto close_target;
-	}
-	/* Last: whoever sees the path finds a port that is ready. */
-	code = path_link(&target->path, target->port.slave, error);
-	if (code < 0)
-		goto close_target;
-	*out = &target->target;
-	return 0;
+		pty_target_close(&target->target);
+	else
+		*out = &target->target;
+	return code;
+}
 
-close_target:
-	pty_target_close(&target->target);
+/* ---- the listener -------------------------------------------------------- */
+
+/*
+ * A program that is gone again so soon has only looked (stty), or written what
+ * is to be sent (echo AT >PORT).
+ */
+#define SETTLE_MS 20
+/* When a new port could not be made. */
+#define RETRY_MS 1000
+
+struct pty_listener {
+	struct listener listener;
+	struct loop *loop;
+	struct pty_path *path;
+	struct address_access access;
+	struct pty_port *port; /* that the path leads to; NULL: none now */
+	struct pty_call *call; /* who has that port, or NULL */
+	struct event *timer; /* to settle, or to try again */
+	struct loop_task look;
+	char last_error[ERROR_TEXT_BYTES]; /* said already */
+	listener_client_cb client_cb;
+	void *arg;
+};
+
+/* The stream of one call. */
+struct pty_call {
+	struct stream stream;
+	struct pty_listener *listener; /* while the path leads here */
+	struct pty_port *port;
+	bool is_relayed; /* a session has read or written */
+};
+
+static void port_changed(void *arg)
+{
+	struct pty_listener *listener = arg;
+
+	loop_defer(listener->loop, &listener->look);
+}
+
+/* Lead the path to a new port. The one it led to must have an owner. */
+static void listener_renew(struct pty_listener *listener)
+{
+	struct error error = {""};
+	struct pty_port *port;
+
+	if (listener->call)
+		listener->call->listener = NULL;
+	if (listener->port)
+		pty_port_ignore_changes(listener->port);
+	listener->call = NULL;
+	listener->port = NULL;
+	event_del(listener->timer);
+	port = pty_port_new(listener->loop, &listener->access,
+			    PTY_PORT_LIFE_ONE_CALL, port_changed, listener,
+			    &error);
+	if (port &&
+	    pty_path_link(listener->path, pty_port_slave(port), &error) == 0) {
+		listener->port = port;
+		listener->last_error[0] = '\0';
+		return;
+	}
+	pty_port_free(port);
+	if (strcmp(error.text, listener->last_error) != 0)
+		log_warning("%s: no program can open it now: %s",
+			    pty_path_text(listener->path), error.text);
+	strcpy(listener->last_error, error.text);
+	loop_start_timer(listener->timer, RETRY_MS);
+}
+
+static ssize_t call_read(struct stream *base, void *buffer, size_t bytes)
+{
+	struct pty_call *call = (struct pty_call *)base;
+
+	call->is_relayed = true;
+	return pty_port_read(call->port, buffer, bytes);
+}
+
+static ssize_t call_write(struct stream *base, const void *buffer, size_t bytes)
+{
+	struct pty_call *call = (struct pty_call *)base;
+
+	call->is_relayed = true;
+	return pty_port_write(call->port, buffer, bytes);
+}
+
+/* A program that says all it has to say and leaves has not given up. */
+static int call_check(struct stream *base)
+{
+	struct pty_call *call = (struct pty_call *)base;
+
+	return call->is_relayed || pty_port_has_unheard(call->port)
+		       ? 0
+		       : -ECONNRESET;
+}
+
+static size_t call_finish(struct stream *base, bool is_stopping)
+{
+	struct pty_call *call = (struct pty_call *)base;
+
+	pty_port_update(call->port);
+	pty_port_mend(call->port);
+	return pty_port_unread_bytes(call->port);
+}
+
+static void call_close(struct stream *base, enum stream_close how)
+{
+	struct pty_call *call = (struct pty_call *)base;
+	size_t unheard;
+
+	/* First: whoever tries again at once is the next caller. */
+	if (call->listener)
+		listener_renew(call->listener);
+	if (!pty_port_is_over(call->port))
+		report_lost(base->peer, call->port);
+	unheard = pty_port_drop_unheard(call->port);
+	if (unheard > 0)
+		log_info("%s: discarded %zu bytes that a program wrote: the "
+			 "other side had hung up",
+			 base->peer, unheard);
+	pty_port_free(call->port);
+	free(call);
+}
+
+static const struct stream_ops call_ops = {
+	.read = call_read,
+	.write = call_write,
+	.check = call_check,
+	.finish = call_finish,
+	.close = call_close,
+};
+
+/* The program at the port is a client from now on. */
+static void listener_hand_over(struct pty_listener *listener)
+{
+	struct pty_port *port = listener->port;
+	struct pty_call *call = calloc(1, sizeof(*call));
+
+	if (!call) {
+		log_warning("%s: hung up on a program: out of memory",
+			    pty_path_text(listener->path));
+		listener_renew(listener);
+		pty_port_free(port);
+		return;
+	}
+	call->stream.ops = &call_ops;
+	call->stream.read_fd = call->stream.write_fd = pty_port_fd(port);
+	memcpy(call->stream.peer, listener->listener.name, STREAM_PEER_BYTES);
+	call->listener = listener;
+	call->port = port;
+	listener->call = call;
+	if (pty_port_is_over(port))
+		listener_renew(listener);
+	listener->client_cb(&call->stream, listener->arg);
+}
+
+/* Something changed at the port. */
+static void listener_look(void *arg)
+{
+	struct pty_listener *listener = arg;
+	struct pty_port *port = listener->port;
+
+	if (!port)
+		return;
+	if (!pty_port_is_over(port)) {
+		if (pty_port_is_open(port) && !listener->call)
+			loop_start_timer(listener->timer, SETTLE_MS);
+	} else if (listener->call) {
+		listener_renew(listener);
+	} else if (pty_port_has_unheard(port)) {
+		listener_hand_over(listener);
+	} else {
+		/* It only looked. */
+		listener_renew(listener);
+		pty_port_free(port);
+	}
+}
+
+static void listener_timeout(evutil_socket_t fd, short what, void *arg)
+{
+	struct pty_listener *listener = arg;
+
+	if (!listener->port) {
+		listener_renew(listener);
+		return;
+	}
+	pty_port_update(listener->port);
+	if (!listener->call && pty_port_is_open(listener->port))
+		listener_hand_over(listener);
+}
+
+static void pty_listener_close(struct listener *base)
+{
+	struct pty_listener *listener = (struct pty_listener *)base;
+
+	loop_cancel(listener->loop, &listener->look);
+	if (listener->timer)
+		event_free(listener->timer);
+	pty_path_release(listener->path);
+	if (listener->call) {
+		listener->call->listener = NULL;
+		pty_port_ignore_changes(listener->port);
+	} else {
+		pty_port_free(listener->port);
+	}
+	address_access_clear(&listener->access);
+	free(listener);
+}
+
+static int copy_access(struct address_access *to,
+		       const struct address_access *from)
+{
+	to->mode = from->mode;
+	if (from->owner)
+		to->owner = strdup(from->owner);
+	if (from->group)
+		to->group = strdup(from->group);
+	return (from->owner && !to->owner) || (from->group && !to->group)
+		       ? -ENOMEM
+		       : 0;
+}
+
+static int listener_prepare(struct pty_listener *listener,
+			    const struct endpoint_pty *pty, struct error *error)
+{
+	listener->timer = evtimer_new(listener->loop->base, listener_timeout,
+				      listener);
+	if (!listener->timer || copy_access(&listener->access, &pty->access))
+		return error_set(error, -ENOMEM, "out of memory");
+	listener->path = pty_path_acquire(pty->path, error);
+	if (!listener->path)
+		return -errno;
+	listener->port = pty_port_new(listener->loop, &listener->access,
+				      PTY_PORT_LIFE_ONE_CALL, port_changed,
+				      listener, error);
+	if (!listener->port)
+		return error_prefix(error, -errno, "%s", pty->path);
+	return pty_path_link(listener->path, pty_port_slave(listener->port),
+			     error);
+}
+
+static int pty_listen(struct loop *loop, const struct address_endpoint *address,
+		      const struct endpoint_settings *settings,
+		      listener_client_cb client_cb, void *arg,
+		      struct listener **out, struct error *error)
+{
+	static const struct listener_ops ops = {.close = pty_listener_close};
+	struct pty_listener *listener = calloc(1, sizeof(*listener));
+	int code;
+
+	if (!listener)
+		return error_set(error, -ENOMEM, "out of memory");
+	listener->listener.ops = &ops;
+	snprintf(listener->listener.name, sizeof(listener->listener.name),
+		 "pty:%s", address->pty.path);
+	listener->loop = loop;
+	listener->look.run = listener_look;
+	listener->look.arg = listener;
+	listener->client_cb = client_cb;
+	listener->arg = arg;
+	code = listener_prepare(listener, &address->pty, error);
+	if (code < 0)
+		pty_listener_close(&listener->listener);
+	else
+		*out = &listener->listener;
 	return code;
 }
 
 const struct endpoint_ops endpoint_pty_ops = {
+	.listen = pty_listen,
 	.open_target = pty_open_target,
 };

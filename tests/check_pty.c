@@ -26,224 +26,30 @@
 #include "endpoint.h"
 #include "error.h"
 #include "loop.h"
+#include "programs.h"
 
-#define NOBODY 65534
-#define DEADLINE_S 20
 /* More than the kernel keeps for a program that does not read. */
 #define KEPT_MAX_BYTES (64 * 1024)
 
-static char directory[64], path[128], lock_path[160], log_path[160];
-static int saved_stderr;
-static struct loop *loop;
+static char lock_path[160];
 static struct target *target;
 static const struct endpoint_settings settings;
 static struct address_endpoint address;
 
-/* ---- the loop -------------------------------------------------------------- */
-
-static void set_true(evutil_socket_t fd, short what, void *arg)
-{
-	*(bool *)arg = true;
-}
-
-/* Run the loop until is_done(arg). */
-static void await(bool (*is_done)(void *arg), void *arg)
-{
-	struct timeval limit = {.tv_sec = DEADLINE_S};
-	bool is_late = false;
-	struct event *timer = evtimer_new(loop->base, set_true, &is_late);
-
-	event_add(timer, &limit);
-	while (!is_late && !is_done(arg))
-		ck_assert_int_eq(event_base_loop(loop->base, EVLOOP_ONCE), 0);
-	event_free(timer);
-	ck_assert_msg(!is_late, "waited in vain");
-}
-
-/* Let the loop run for a while; returns how often it woke up. */
-static int count_wakes(unsigned int for_ms)
-{
-	bool is_late = false;
-	struct timeval limit = {
-		.tv_sec = for_ms / 1000,
-		.tv_usec = (suseconds_t)(for_ms % 1000) * 1000,
-	};
-	struct event *timer = evtimer_new(loop->base, set_true, &is_late);
-	int wakes = 0;
-
-	event_add(timer, &limit);
-	for (; !is_late; wakes++)
-		ck_assert_int_eq(event_base_loop(loop->base, EVLOOP_ONCE), 0);
-	event_free(timer);
-	return wakes - 1;
-}
-
-/* ---- programs --------------------------------------------------------------- */
-
-/* A process that does something with the port; fd 0 leads to the test. */
-struct program {
-	pid_t pid;
-	int fd;
-};
-
-typedef int (*program_main)(const char *path);
-
-static void close_the_rest(void)
-{
-	/* What a program that was not forked from the gateway has not got. */
-	for (int fd = 3; fd < 256; fd++)
-		close(fd);
-}
-
-static struct program start_program(program_main run)
-{
-	struct program program;
-	int ends[2];
-
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-	program.pid = fork();
-	ck_assert_int_ge(program.pid, 0);
-	if (program.pid == 0) {
-		dup2(ends[1], 0);
-		close_the_rest();
-		_exit(run(path));
-	}
-	close(ends[1]);
-	program.fd = ends[0];
-	return program;
-}
-
-static bool is_true(void *arg)
-{
-	return *(bool *)arg;
-}
-
-/* Run the loop until the program says something or ends. */
-static ssize_t await_program(const struct program *program)
-{
-	bool is_ready = false;
-	struct event *event = event_new(loop->base, program->fd, EV_READ,
-					set_true, &is_ready);
-	char byte;
-
-	event_add(event, NULL);
-	await(is_true, &is_ready);
-	event_free(event);
-	return read(program->fd, &byte, 1);
-}
-
-static void await_report(const struct program *program)
-{
-	ck_assert_int_eq(await_program(program), 1);
-}
-
-static void order(const struct program *program)
-{
-	ck_assert_int_eq(write(program->fd, "", 1), 1);
-}
-
-static int finish(struct program *program)
-{
-	int status;
-
-	while (await_program(program) > 0)
-		;
-	close(program->fd);
-	ck_assert_int_eq(waitpid(program->pid, &status, 0), program->pid);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
-}
-
-/* In a program: tell the test something; wait for its order. */
-static void report(void)
-{
-	if (write(0, "", 1) != 1)
-		_exit(90);
-}
-
-static void await_order(void)
-{
-	char byte;
-
-	if (read(0, &byte, 1) != 1)
-		_exit(91);
-}
-
-static int open_port(const char *name)
-{
-	int fd = open(name, O_RDWR | O_NOCTTY);
-
-	if (fd < 0)
-		_exit(92);
-	return fd;
-}
-
-static void read_exactly(int fd, uint8_t *buffer, size_t bytes)
-{
-	while (bytes > 0) {
-		ssize_t got = read(fd, buffer, bytes);
-
-		if (got <= 0)
-			_exit(93);
-		buffer += got;
-		bytes -= (size_t)got;
-	}
-}
-
-static void write_exactly(int fd, const uint8_t *buffer, size_t bytes)
-{
-	while (bytes > 0) {
-		ssize_t put = write(fd, buffer, bytes);
-
-		if (put <= 0)
-			_exit(94);
-		buffer += put;
-		bytes -= (size_t)put;
-	}
-}
-
 /* ---- the gateway's side -------------------------------------------------------- */
-
-/* What the gateway logs, to look into; stderr is itself again afterwards. */
-static void start_log(void)
-{
-	int fd = open(log_path, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC,
-		      0600);
-
-	ck_assert_int_ge(fd, 0);
-	saved_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-	ck_assert_int_ge(dup2(fd, STDERR_FILENO), 0);
-	close(fd);
-}
-
-static void stop_log(void)
-{
-	dup2(saved_stderr, STDERR_FILENO);
-	close(saved_stderr);
-	unlink(log_path);
-}
 
 static void setup(void)
 {
-	snprintf(directory, sizeof(directory), "/tmp/check_pty.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(directory));
-	snprintf(path, sizeof(path), "%s/port", directory);
+	start_scene("port");
 	snprintf(lock_path, sizeof(lock_path), "%s.lock", path);
-	snprintf(log_path, sizeof(log_path), "%s/log", directory);
-	start_log();
-	loop = loop_new();
-	ck_assert_ptr_nonnull(loop);
 	memset(&address, 0, sizeof(address));
 	address.kind = ENDPOINT_KIND_PTY;
 	address.pty.path = path;
 }
 
-/* Every test ends with nothing left: a directory with files stays. */
 static void teardown(void)
 {
-	loop_free(loop);
-	stop_log();
-	ck_assert_msg(rmdir(directory) == 0, "%s: %s", directory,
-		      strerror(errno));
+	stop_scene();
 }
 
 static int try_open_target(struct error *error)
@@ -266,149 +72,6 @@ static void close_target(void)
 	target = NULL;
 }
 
-struct dialled {
-	struct stream *stream;
-	int code;
-	bool is_done;
-};
-
-static void dial_done(struct stream *stream, int code,
-		      const struct error *error, void *arg)
-{
-	struct dialled *dialled = arg;
-
-	ck_assert(!dialled->is_done);
-	ck_assert_int_eq(error->text[0] != '\0', stream == NULL);
-	*dialled = (struct dialled){stream, code, true};
-}
-
-static struct stream *dial(void)
-{
-	struct dialled dialled = {NULL, 0, false};
-
-	ck_assert_ptr_nonnull(target->ops->dial(target, dial_done, &dialled));
-	ck_assert(!dialled.is_done);
-	await(is_true, &dialled.is_done);
-	ck_assert_ptr_nonnull(dialled.stream);
-	return dialled.stream;
-}
-
-static void hang_up(struct stream *stream)
-{
-	stream->ops->close(stream, STREAM_CLOSE_ORDERLY);
-}
-
-/* What a session does to a stream: reads all, writes what it can. */
-struct pump {
-	struct stream *stream;
-	struct event *read_event, *write_event;
-	const uint8_t *out;
-	size_t out_bytes, out_done;
-	uint8_t *in;
-	size_t in_bytes, in_done;
-	unsigned int refusals; /* EAGAIN after an EV_WRITE */
-};
-
-static void pump_read(evutil_socket_t fd, short what, void *arg)
-{
-	struct pump *pump = arg;
-	uint8_t buffer[4096];
-	ssize_t got = pump->stream->ops->read(pump->stream, buffer,
-					      sizeof(buffer));
-
-	if (got == -EAGAIN)
-		return;
-	ck_assert_msg(got > 0, "read gave %zd", got);
-	ck_assert_uint_le(pump->in_done + (size_t)got, pump->in_bytes);
-	memcpy(pump->in + pump->in_done, buffer, (size_t)got);
-	pump->in_done += (size_t)got;
-}
-
-static void pump_write(evutil_socket_t fd, short what, void *arg)
-{
-	struct pump *pump = arg;
-	ssize_t put;
-
-	put = pump->stream->ops->write(pump->stream, pump->out + pump->out_done,
-				       pump->out_bytes - pump->out_done);
-	if (put == -EAGAIN) {
-		pump->refusals++;
-		return;
-	}
-	ck_assert_msg(put > 0, "write gave %zd", put);
-	pump->out_done += (size_t)put;
-	if (pump->out_done == pump->out_bytes)
-		event_del(pump->write_event);
-}
-
-/* Start relaying @bytes of @out, and expect @in_bytes. */
-static void pump_start(struct pump *pump, struct stream *stream,
-		       const uint8_t *out, size_t bytes, size_t in_bytes)
-{
-	memset(pump, 0, sizeof(*pump));
-	pump->stream = stream;
-	pump->out = out;
-	pump->out_bytes = bytes;
-	pump->in = malloc(in_bytes + 1);
-	pump->in_bytes = in_bytes;
-	pump->read_event = event_new(loop->base, stream->read_fd,
-				     EV_READ | EV_PERSIST, pump_read, pump);
-	pump->write_event = event_new(loop->base, stream->write_fd,
-				      EV_WRITE | EV_PERSIST, pump_write, pump);
-	event_add(pump->read_event, NULL);
-	if (bytes > 0)
-		event_add(pump->write_event, NULL);
-}
-
-static void pump_stop(struct pump *pump)
-{
-	event_free(pump->read_event);
-	event_free(pump->write_event);
-	free(pump->in);
-}
-
-static bool has_sent(void *arg)
-{
-	struct pump *pump = arg;
-
-	return pump->out_done == pump->out_bytes;
-}
-
-static bool has_received(void *arg)
-{
-	struct pump *pump = arg;
-
-	return pump->in_done == pump->in_bytes;
-}
-
-/* Bytes that look like no pattern, and the same each time. */
-static void fill(uint8_t *buffer, size_t bytes, uint32_t seed)
-{
-	for (size_t i = 0; i < bytes; i++) {
-		seed = seed * 1664525 + 1013904223;
-		buffer[i] = (uint8_t)(seed >> 24);
-	}
-}
-
-static bool has_logged(void *words)
-{
-	static char text[65536];
-	FILE *file = fopen(log_path, "r");
-
-	ck_assert_ptr_nonnull(file);
-	text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
-	fclose(file);
-	return strstr(text, words) != NULL;
-}
-
-static void assert_logged(const char *words)
-{
-	char copy[128];
-
-	snprintf(copy, sizeof(copy), "%s", words);
-	ck_assert_msg(has_logged(copy), "not logged: %s", words);
-}
-
 /* A pty's master shows the termios of its slave. */
 static bool is_raw(void *arg)
 {
@@ -420,14 +83,6 @@ static bool is_raw(void *arg)
 	       !(now.c_iflag & (ICRNL | INLCR | IXON | IXOFF | ISTRIP)) &&
 	       !(now.c_oflag & OPOST) && (now.c_cflag & CSIZE) == CS8 &&
 	       !(now.c_cflag & PARENB) && now.c_cc[VMIN] == 1;
-}
-
-static void become_nobody(void)
-{
-	if (setgroups(0, NULL) || setgid(NOBODY) || setuid(NOBODY))
-		_exit(95);
-	/* The leak checker attaches to us at exit. */
-	prctl(PR_SET_DUMPABLE, 1);
 }
 
 static void run_command(const char *command)
@@ -469,7 +124,7 @@ START_TEST(test_every_byte)
 	for (int i = 0; i < 256; i++)
 		bytes[i] = (uint8_t)i;
 	open_target();
-	stream = dial();
+	stream = dial(target);
 	program = start_program(answer_every_byte);
 	await_report(&program);
 	pump_start(&pump, stream, bytes, sizeof(bytes), sizeof(bytes));
@@ -523,7 +178,7 @@ START_TEST(test_bulk_with_a_late_program)
 	fill(out, BULK_BYTES, 1);
 	fill(expected, BULK_BYTES, 2);
 	open_target();
-	stream = dial();
+	stream = dial(target);
 	pump_start(&pump, stream, out, BULK_BYTES, BULK_BYTES);
 	count_wakes(50);
 	ck_assert_uint_gt(pump.out_done, 0);
@@ -580,7 +235,7 @@ START_TEST(test_socat)
 
 	fill(out, sizeof(out), 3);
 	open_target();
-	stream = dial();
+	stream = dial(target);
 	program = start_program(run_socat);
 	pump_start(&pump, stream, out, sizeof(out), sizeof(out));
 	relay.pump = &pump;
@@ -627,7 +282,7 @@ START_TEST(test_reopen_loses_nothing)
 
 	fill(out, sizeof(out), 4);
 	open_target();
-	stream = dial();
+	stream = dial(target);
 	program = start_program(reopen_often);
 	pump_start(&pump, stream, out, sizeof(out), sizeof(out));
 	await(has_received, &pump);
@@ -643,25 +298,24 @@ END_TEST
 
 START_TEST(test_one_session)
 {
-	struct dialled second = {NULL, 0, false};
+	struct dialled second;
 	struct stream *stream;
 
 	open_target();
 	ck_assert_uint_eq(target->sessions_max, 1);
-	stream = dial();
-	ck_assert_ptr_nonnull(target->ops->dial(target, dial_done, &second));
-	await(is_true, &second.is_done);
+	stream = dial(target);
+	second = try_dial(target);
 	ck_assert_ptr_null(second.stream);
 	ck_assert_int_eq(second.code, -EBUSY);
 	hang_up(stream);
-	hang_up(dial());
+	hang_up(dial(target));
 	close_target();
 }
 END_TEST
 
 START_TEST(test_cancel)
 {
-	struct dialled dialled = {NULL, 0, false};
+	struct dialled dialled = {NULL, 0, false, {""}};
 	struct dial *attempt;
 
 	open_target();
@@ -704,7 +358,7 @@ START_TEST(test_unheard_is_discarded)
 	program = start_program(write_7000);
 	/* Without a turn of the loop: what is queued is more than one read. */
 	ck_assert_int_eq(read(program.fd, &byte, 1), 1);
-	stream = dial();
+	stream = dial(target);
 	ck_assert(has_logged(begins));
 	ck_assert(has_logged(total));
 	pump_start(&pump, stream, NULL, 0, 5);
@@ -737,7 +391,7 @@ START_TEST(test_unheard_does_not_block)
 	open_target();
 	program = start_program(write_without_reader);
 	ck_assert_int_eq(finish(&program), 0);
-	stream = dial();
+	stream = dial(target);
 	assert_logged("discarded 1000000 bytes that were written");
 	hang_up(stream);
 	close_target();
@@ -766,7 +420,7 @@ START_TEST(test_keep_is_bounded)
 	int wakes;
 
 	open_target();
-	stream = dial();
+	stream = dial(target);
 	pump_start(&pump, stream, out, sizeof(out), 0);
 	count_wakes(100);
 	kept = pump.out_done;
@@ -812,7 +466,7 @@ START_TEST(test_discard)
 
 	address.pty.when_closed = PTY_WHEN_CLOSED_DISCARD;
 	open_target();
-	stream = dial();
+	stream = dial(target);
 	for (int i = 0; i < 10; i++)
 		ck_assert_int_eq(stream->ops->write(stream, out, sizeof(out)),
 				 sizeof(out));
@@ -847,7 +501,7 @@ START_TEST(test_discard_after_stall)
 
 	address.pty.when_closed = PTY_WHEN_CLOSED_DISCARD;
 	open_target();
-	stream = dial();
+	stream = dial(target);
 	program = start_program(open_and_wait);
 	await_report(&program);
 	pump_start(&pump, stream, out, sizeof(out), 0);
@@ -875,7 +529,7 @@ START_TEST(test_idle)
 
 	open_target();
 	ck_assert_int_le(count_wakes(300), 0);
-	stream = dial();
+	stream = dial(target);
 	ck_assert_int_le(count_wakes(300), 0);
 	hang_up(stream);
 	program = start_program(open_and_wait);
@@ -917,7 +571,7 @@ START_TEST(test_termios)
 	struct stream *stream;
 
 	open_target();
-	stream = dial();
+	stream = dial(target);
 	ck_assert(is_raw(stream));
 	program = start_program(make_a_mess);
 	await_report(&program);
@@ -951,7 +605,7 @@ START_TEST(test_forked_child)
 	pid_t holder;
 
 	open_target();
-	stream = dial();
+	stream = dial(target);
 	program = start_program(make_a_mess);
 	await_report(&program);
 	holder = fork();
@@ -1002,7 +656,7 @@ static void check_last_close(void)
 	address.pty.access.mode = 0666;
 	ck_assert_int_eq(chmod(directory, 0755), 0);
 	open_target();
-	stream = dial();
+	stream = dial(target);
 	program = start_program(open_twice);
 	await_report(&program);
 	count_wakes(400);
@@ -1063,7 +717,7 @@ START_TEST(test_flow)
 	struct pump pump;
 
 	open_target();
-	stream = dial();
+	stream = dial(target);
 	program = start_program(stop_output);
 	await_report(&program);
 	ck_assert_int_eq(stream->ops->write(stream, "\x13", 1), 1);
@@ -1104,7 +758,7 @@ START_TEST(test_vhangup)
 	struct pump pump;
 
 	open_target();
-	stream = dial();
+	stream = dial(target);
 	pump_start(&pump, stream, NULL, 0, 7);
 	program = start_program(hang_up_like_getty);
 	await_report(&program);
@@ -1146,7 +800,7 @@ START_TEST(test_vhangup_unseen)
 	struct pump pump;
 
 	open_target();
-	stream = dial();
+	stream = dial(target);
 	program = start_program(hang_up_unseen);
 	await_report(&program);
 	count_wakes(400);
@@ -1290,7 +944,7 @@ START_TEST(test_killed_gateway)
 	ck_assert_int_eq(lstat(path, &st), 0);
 	ck_assert_int_eq(lstat(lock_path, &st), 0);
 	open_target();
-	stream = dial();
+	stream = dial(target);
 	program = start_program(read_hello);
 	await_report(&program);
 	ck_assert_int_eq(stream->ops->write(stream, "hello", 5), 5);

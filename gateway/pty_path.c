@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+#include "pty_path.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "lockfile.h"
+#include "pty.h"
+
+#define DIRECTORY_MODE 0755
+
+struct pty_path {
+	char *path;
+	char *next; /* where a link is made that is to take its place */
+	char *directory; /* the one we made, or NULL */
+	struct lockfile *lock;
+	char slave[PTY_SLAVE_BYTES]; /* where our link leads; "": none */
+};
+
+static const char *describe_mode(mode_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFREG:
+		return "a file";
+	case S_IFDIR:
+		return "a directory";
+	case S_IFCHR:
+	case S_IFBLK:
+		return "a device";
+	case S_IFSOCK:
+		return "a socket";
+	case S_IFIFO:
+		return "a FIFO";
+	}
+	return "something";
+}
+
+/* Make way for our link: 0 if nothing is at @path any more. */
+static int clear(const char *path, bool was_stale, struct error *error)
+{
+	char target[PTY_SLAVE_BYTES];
+	struct stat st;
+	ssize_t got;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0
+				       : error_set(error, -errno,
+						   "cannot look at %s: %s",
+						   path, strerror(errno));
+	if (!S_ISLNK(st.st_mode))
+		return error_set(
+			error, -EEXIST,
+			"%s is there already: %s, not a link of the "
+			"gateway; move it away, or choose another path",
+			path, describe_mode(st.st_mode));
+	got = readlink(path, target, sizeof(target) - 1);
+	target[got > 0 ? got : 0] = '\0';
+	if (strncmp(target, PTY_SLAVE_DIRECTORY, strlen(PTY_SLAVE_DIRECTORY)) !=
+	    0)
+		return error_set(error, -EEXIST,
+				 "%s is there already: a link that is not the "
+				 "gateway's; move it away, or choose another "
+				 "path",
+				 path);
+	if (!was_stale)
+		return error_set(
+			error, -EEXIST,
+			"%s is there already: a link to %s that another "
+			"program made (no gateway left %s.lock beside "
+			"it); remove it if nothing uses it",
+			path, target, path);
+	if (unlink(path) < 0 && errno != ENOENT)
+		return error_set(
+			error, -errno,
+			"cannot remove %s, which a killed gateway left "
+			"behind: %s",
+			path, strerror(errno));
+	return 0;
+}
+
+/* Make the directory that the path is in, if only that one is missing. */
+static int make_directory(struct pty_path *path, struct error *error)
+{
+	char *slash = strrchr(path->path, '/');
+	char *directory;
+
+	if (!slash || slash == path->path)
+		return 0;
+	directory = strndup(path->path, (size_t)(slash - path->path));
+	if (!directory)
+		return error_set(error, -ENOMEM, "out of memory");
+	if (mkdir(directory, DIRECTORY_MODE) < 0) {
+		int code = -errno;
+
+		if (code == -EEXIST)
+			code = 0;
+		else
+			error_set(error, code,
+				  "cannot make the directory %s: %s; make it "
+				  "for the gateway's user: sudo install -d -o "
+				  "USER %s",
+				  directory, strerror(-code), directory);
+		free(directory);
+		return code;
+	}
+	/* Whatever the umask: others are to find the port in it. */
+	chmod(directory, DIRECTORY_MODE);
+	path->directory = directory;
+	return 0;
+}
+
+/* Whether the link at @text is one that we made to @slave. */
+static bool leads_to(const char *text, const char *slave)
+{
+	char target[PTY_SLAVE_BYTES];
+	ssize_t got = readlink(text, target, sizeof(target));
+
+	return slave[0] && got == (ssize_t)strlen(slave) &&
+	       memcmp(target, slave, (size_t)got) == 0;
+}
+
+struct pty_path *pty_path_acquire(const char *text, struct error *error)
+{
+	struct pty_path *path = calloc(1, sizeof(*path));
+	bool was_stale;
+	int code;
+
+	if (path)
+		path->path = strdup(text);
+	if (!path || !path->path ||
+	    asprintf(&path->next, "%s.next", text) < 0) {
+		if (path)
+			path->next = NULL;
+		code = error_set(error, -ENOMEM, "out of memory");
+		goto release;
+	}
+	code = make_directory(path, error);
+	if (code < 0)
+		goto release;
+	path->lock = lockfile_acquire(path->path, &was_stale, error);
+	if (!path->lock) {
+		code = -errno;
+		goto release;
+	}
+	/* At once: if we fail later, the proof that it is stale is gone. */
+	code = clear(path->path, was_stale, error);
+	if (code == 0 && was_stale)
+		code = clear(path->next, was_stale, error);
+	if (code == 0)
+		return path;
+
+release:
+	pty_path_release(path);
+	errno = -code;
+	return NULL;
+}
+
+int pty_path_link(struct pty_path *path, const char *slave, struct error *error)
+{
+	bool is_ours = leads_to(path->path, path->slave);
+	/* Where nothing of ours is, nothing is replaced. */
+	const char *made = is_ours ? path->next : path->path;
+	int code;
+
+	if (symlink(slave, made) < 0)
+		return error_set(error, -errno, "cannot make the link %s: %s",
+				 made, strerror(errno));
+	if (is_ours && rename(path->next, path->path) < 0) {
+		code = -errno;
+		unlink(path->next);
+		return error_set(error, code, "cannot replace the link %s: %s",
+				 path->path, strerror(-code));
+	}
+	snprintf(path->slave, sizeof(path->slave), "%s", slave);
+	return 0;
+}
+
+void pty_path_release(struct pty_path *path)
+{
+	if (!path)
+		return;
+	if (leads_to(path->path, path->slave))
+		unlink(path->path);
+	lockfile_release(path->lock);
+	/* Fails, as it should, if it is not empty. */
+	if (path->directory)
+		rmdir(path->directory);
+	free(path->directory);
+	free(path->next);
+	free(path->path);
+	free(path);
+}
+
+const char *pty_path_text(const struct pty_path *path)
+{
+	return path->path;
+}

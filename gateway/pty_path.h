@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The path that a pty of ours has: a link to its slave, a lock beside it, and
+ * the directory if that was missing.
+ *
+ * Knows what may stand in its way; does not know what the pty is for.
+ */
+#ifndef BTGATE_PTY_PATH_H
+#define BTGATE_PTY_PATH_H
+
+struct error;
+struct pty_path;
+
+/*
+ * Hold the path @text for us alone, with nothing there yet. Removes only what a
+ * gateway that was killed left there, which is a link to a pty beside a lock
+ * file that nobody held. NULL with errno set and a sentence.
+ */
+struct pty_path *pty_path_acquire(const char *text, struct error *error);
+/*
+ * Lead the path to @slave: at once, also where it leads to another pty of ours
+ * already. A program finds the one or the other. 0 or -errno; it never takes
+ * the place of what somebody else put there meanwhile.
+ */
+int pty_path_link(struct pty_path *path, const char *slave,
+		  struct error *error);
+/* Remove what is ours. NULL is legal. */
+void pty_path_release(struct pty_path *path);
+
+const char *pty_path_text(const struct pty_path *path);
+
+#endif

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What was measured (Linux 6.18), beside pty.h:
+ * - inotify merges equal events that follow each other: two opens can show as
+ *   one. Counting them goes wrong; see port_look for what does not.
+ * - TIOCEXCL outlives the last close while the master is open, and then not
+ *   even our own open succeeds without CAP_SYS_ADMIN; a slave that is open
+ *   already can take it back. Hence the slave that is held all the time.
+ */
+#include "pty_port.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "access.h"
+#include "address_path.h"
+#include "error.h"
+#include "loop.h"
+#include "pty.h"
+
+#define SLAVE_MODE 0600
+
+/*
+ * When to look again after a program closed the slave: the event comes before
+ * the close has its effect (fs/file_table.c: fsnotify_close, then release).
+ */
+static const unsigned int port_recheck_ms[] = {10, 100, 900};
+
+#define PORT_RECHECKS (sizeof(port_recheck_ms) / sizeof(port_recheck_ms[0]))
+
+struct pty_port {
+	struct loop *loop;
+	enum pty_port_life life;
+	struct pty pty;
+	int notify_fd;
+	struct event *notify_event;
+	struct event *recheck_event;
+	unsigned int rechecks; /* done since the last event */
+	bool is_open; /* by a program */
+	bool is_over;
+	pty_port_changed_cb changed;
+	void *arg;
+};
+
+/*
+ * Take the events that are there. Opens, closes or both may stand for several,
+ * or for our own. An overflow counts as a close: the truth must be found out.
+ */
+static void port_drain_events(const struct pty_port *port, bool *opened,
+			      bool *closed)
+{
+	char buffer[16 * sizeof(struct inotify_event)]
+		__attribute__((aligned(__alignof__(struct inotify_event))));
+	const struct inotify_event *event;
+	ssize_t got;
+
+	*opened = *closed = false;
+	while ((got = read(port->notify_fd, buffer, sizeof(buffer))) > 0) {
+		for (char *p = buffer; p < buffer + got;
+		     p += sizeof(*event) + event->len) {
+			event = (const struct inotify_event *)p;
+			if (event->mask & IN_OPEN)
+				*opened = true;
+			if (event->mask & (IN_CLOSE | IN_Q_OVERFLOW))
+				*closed = true;
+		}
+	}
+}
+
+static void port_tell(const struct pty_port *port)
+{
+	if (port->changed)
+		port->changed(port->arg);
+}
+
+static void port_set_open(struct pty_port *port, bool is_open)
+{
+	if (port->is_open == is_open)
+		return;
+	port->is_open = is_open;
+	port_tell(port);
+}
+
+/* Its slave is let go of for good: the master tells everybody who watches. */
+static void port_set_over(struct pty_port *port)
+{
+	event_del(port->notify_event);
+	event_del(port->recheck_event);
+	port->is_over = true;
+	port->is_open = false;
+	port_tell(port);
+}
+
+/*
+ * Find out whether a program has the port open: let go of our own slave for a
+ * moment, and the master hangs up if it was the only one. It also replaces a
+ * slave that was hung up. -errno: it could not be opened again.
+ *
+ * Nobody sees the moment: this thread is the only one that uses the master,
+ * and what is queued in either direction stays.
+ */
+static int port_look(struct pty_port *port)
+{
+	bool is_open, opened, closed;
+	int exclusive = 0, code;
+
+	if (port->pty.slave_fd >= 0) {
+		ioctl(port->pty.slave_fd, TIOCGEXCL, &exclusive);
+		if (exclusive)
+			ioctl(port->pty.slave_fd, TIOCNXCL);
+		pty_let_slave_go(&port->pty);
+	}
+	port_drain_events(port, &opened, &closed);
+	is_open = !pty_is_hung_up(port->pty.master_fd);
+	if (!is_open && port->life == PTY_PORT_LIFE_ONE_CALL) {
+		port_set_over(port);
+		return 0;
+	}
+	code = pty_hold_slave(&port->pty);
+	/* Our own events, and those of whoever came this very moment. */
+	port_drain_events(port, &opened, &closed);
+	if (code == 0 && !is_open)
+		pty_make_raw(&port->pty);
+	else if (code == 0 && exclusive)
+		ioctl(port->pty.slave_fd, TIOCEXCL);
+	port_set_open(port, is_open);
+	return code;
+}
+
+static void port_start_recheck(struct pty_port *port)
+{
+	loop_start_timer(port->recheck_event, port_recheck_ms[port->rechecks]);
+}
+
+static void port_recheck(evutil_socket_t fd, short what, void *arg)
+{
+	struct pty_port *port = arg;
+
+	port_look(port);
+	if (!port->is_over && ++port->rechecks < PORT_RECHECKS)
+		port_start_recheck(port);
+}
+
+/* Look now, and again when what is under way just now has happened. */
+static int port_probe(struct pty_port *port)
+{
+	int code = port_look(port);
+
+	port->rechecks = 0;
+	if (!port->is_over)
+		port_start_recheck(port);
+	return code;
+}
+
+void pty_port_update(struct pty_port *port)
+{
+	bool opened, closed;
+
+	if (port->is_over)
+		return;
+	port_drain_events(port, &opened, &closed);
+	if (closed)
+		port_probe(port);
+	else if (opened)
+		port_set_open(port, true);
+}
+
+static void port_notified(evutil_socket_t fd, short what, void *arg)
+{
+	pty_port_update(arg);
+}
+
+int pty_port_mend(struct pty_port *port)
+{
+	if (port->is_over ||
+	    (port->pty.slave_fd >= 0 && !pty_is_hung_up(port->pty.slave_fd) &&
+	     !pty_is_hung_up(port->pty.master_fd)))
+		return 0;
+	return port_probe(port);
+}
+
+ssize_t pty_port_read(struct pty_port *port, void *buffer, size_t bytes)
+{
+	ssize_t got = read(port->pty.master_fd, buffer, bytes);
+
+	if (got > 0)
+		return got;
+	if (got == 0)
+		return -EIO; /* not known to happen to a master */
+	if (errno != EIO)
+		return -errno;
+	/* No slave is open, not even ours. */
+	if (port->is_over)
+		return 0;
+	return port_probe(port) < 0 ? -EIO : -EAGAIN;
+}
+
+ssize_t pty_port_write(struct pty_port *port, const void *buffer, size_t bytes)
+{
+	ssize_t put;
+
+	/* A hang-up has made it cooked: the bytes would come back as echo. */
+	if (!port->is_open)
+		pty_port_mend(port);
+	if (port->is_over)
+		return -EPIPE;
+	put = write(port->pty.master_fd, buffer, bytes);
+	return put < 0 ? -errno : put;
+}
+
+bool pty_port_has_unheard(const struct pty_port *port)
+{
+	struct pollfd readable = {
+		.fd = port->pty.master_fd,
+		.events = POLLIN,
+	};
+
+	return poll(&readable, 1, 0) == 1 && readable.revents & POLLIN;
+}
+
+size_t pty_port_unread_bytes(const struct pty_port *port)
+{
+	return port->is_open ? pty_unread_bytes(&port->pty) : 0;
+}
+
+size_t pty_port_drop_unread(struct pty_port *port)
+{
+	return pty_drop_unread(&port->pty);
+}
+
+size_t pty_port_drop_unheard(struct pty_port *port)
+{
+	return pty_drop_unheard(&port->pty);
+}
+
+void pty_port_ignore_changes(struct pty_port *port)
+{
+	port->changed = NULL;
+}
+
+const char *pty_port_slave(const struct pty_port *port)
+{
+	return port->pty.slave;
+}
+
+int pty_port_fd(const struct pty_port *port)
+{
+	return port->pty.master_fd;
+}
+
+bool pty_port_is_open(const struct pty_port *port)
+{
+	return port->is_open;
+}
+
+bool pty_port_is_over(const struct pty_port *port)
+{
+	return port->is_over;
+}
+
+void pty_port_free(struct pty_port *port)
+{
+	if (!port)
+		return;
+	if (port->notify_event)
+		event_free(port->notify_event);
+	if (port->recheck_event)
+		event_free(port->recheck_event);
+	if (port->notify_fd >= 0)
+		close(port->notify_fd);
+	pty_close(&port->pty);
+	free(port);
+}
+
+static int port_watch(struct pty_port *port, struct error *error)
+{
+	port->notify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	if (port->notify_fd < 0)
+		return error_set(error, -errno,
+				 "cannot watch for programs that open it: "
+				 "%s%s",
+				 strerror(errno),
+				 errno == EMFILE
+					 ? "; raise "
+					   "fs.inotify.max_user_instances"
+					 : "");
+	if (inotify_add_watch(port->notify_fd, port->pty.slave,
+			      IN_OPEN | IN_CLOSE) < 0)
+		return error_set(error, -errno, "cannot watch %s: %s%s",
+				 port->pty.slave, strerror(errno),
+				 errno == ENOSPC
+					 ? "; raise fs.inotify.max_user_watches"
+					 : "");
+	port->notify_event = event_new(port->loop->base, port->notify_fd,
+				       EV_READ | EV_PERSIST, port_notified,
+				       port);
+	port->recheck_event = evtimer_new(port->loop->base, port_recheck, port);
+	if (!port->notify_event || !port->recheck_event ||
+	    event_add(port->notify_event, NULL) < 0)
+		return error_set(error, -ENOMEM, "out of memory");
+	return 0;
+}
+
+static int port_open(struct pty_port *port, const struct address_access *access,
+		     struct error *error)
+{
+	struct address_access slave_access = *access;
+	int code = pty_open(&port->pty, error);
+
+	if (code == 0) {
+		pty_make_raw(&port->pty);
+		code = port_watch(port, error);
+	}
+	/* Not the kernel's 0620 of group tty: write(1) has no business here. */
+	if (slave_access.mode == 0)
+		slave_access.mode = SLAVE_MODE;
+	if (code == 0)
+		code = access_apply(port->pty.slave, &slave_access, error);
+	return code;
+}
+
+struct pty_port *pty_port_new(struct loop *loop,
+			      const struct address_access *access,
+			      enum pty_port_life life,
+			      pty_port_changed_cb changed, void *arg,
+			      struct error *error)
+{
+	struct pty_port *port = calloc(1, sizeof(*port));
+	int code;
+
+	if (!port) {
+		error_set(error, 0, "out of memory");
+		errno = ENOMEM;
+		return NULL;
+	}
+	port->loop = loop;
+	port->life = life;
+	port->changed = changed;
+	port->arg = arg;
+	port->notify_fd = -1;
+	code = port_open(port, access, error);
+	if (code == 0)
+		return port;
+	pty_port_free(port);
+	errno = -code;
+	return NULL;
+}
