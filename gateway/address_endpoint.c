@@ -202,29 +202,6 @@ static int parse_option(const struct address_endpoint_kind *kind,
 
 /* ---- the whole ------------------------------------------------------- */
 
-/* Cut the next part off at a comma that is not in quotes. */
-static char *next_part(char **cursor)
-{
-	char *part = *cursor;
-	bool is_quoted = false;
-
-	if (!part)
-		return NULL;
-	for (char *c = part; *c; c++) {
-		if (is_quoted && *c == '\\' && c[1]) {
-			c++;
-		} else if (*c == '"') {
-			is_quoted = !is_quoted;
-		} else if (*c == ',' && !is_quoted) {
-			*c = '\0';
-			*cursor = c + 1;
-			return part;
-		}
-	}
-	*cursor = NULL;
-	return part;
-}
-
 static int parse_kind_and_address(char *text, enum endpoint_role role,
 				  struct address_endpoint *endpoint,
 				  struct error *error)
@@ -283,10 +260,10 @@ static int parse_parts(char *text, enum endpoint_role role,
 {
 	unsigned int seen = 0;
 	char *cursor = text;
-	char *part = next_part(&cursor);
+	char *part = text_next_part(&cursor);
 	int code = parse_kind_and_address(part, role, endpoint, error);
 
-	while (code == 0 && (part = next_part(&cursor)))
+	while (code == 0 && (part = text_next_part(&cursor)))
 		code = parse_option(kind_of(endpoint), role, part, endpoint,
 				    &seen, error);
 	return code ? code : check_whole(endpoint, role, error);
@@ -379,6 +356,19 @@ bool address_endpoint_is_loop(const struct address_endpoint *listen,
 bool address_endpoint_is_bluetooth(const struct address_endpoint *endpoint)
 {
 	return kind_of(endpoint)->is_bluetooth;
+}
+
+const struct address_device *address_endpoint_device(
+	const struct address_endpoint *endpoint)
+{
+	switch (endpoint->kind) {
+	case ENDPOINT_KIND_RFCOMM:
+		return &endpoint->rfcomm.device;
+	case ENDPOINT_KIND_L2CAP:
+		return &endpoint->l2cap.device;
+	default:
+		return NULL;
+	}
 }
 
 int address_endpoint_check_security(const struct address_endpoint *endpoint,

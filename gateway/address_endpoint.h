@@ -180,6 +180,9 @@ bool address_endpoint_is_loop(const struct address_endpoint *listen,
 			      const struct address_endpoint *connect);
 
 bool address_endpoint_is_bluetooth(const struct address_endpoint *endpoint);
+/* The device that a connect endpoint dials; NULL where it is none. */
+const struct address_device *address_endpoint_device(
+	const struct address_endpoint *endpoint);
 /* Whether what arrives keeps its boundaries: SOCK_SEQPACKET. */
 bool address_endpoint_has_records(const struct address_endpoint *endpoint);
 

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "address.h"
+#include "address_device.h"
 
 struct error;
 
@@ -35,26 +36,42 @@ struct address_peers {
 	size_t count;
 };
 
+/* Room for any peer, printed. */
+#define ADDRESS_PEER_TEXT_BYTES ADDRESS_DEVICE_TEXT_BYTES
+
 /*
- * "A, B, ..."; an item with a comma or spaces at its ends is in double quotes.
- * On success @out owns memory until address_peers_clear.
+ * Add "A, B, ..." to @peers, zeroed at first; an item with a comma or spaces at
+ * its ends, or that looks like an address and is a name, is in double quotes.
+ * "any", alone, adds nothing. On success @peers owns memory until
+ * address_peers_clear; on an error it is as before.
  */
-int address_peers_parse(const char *text, struct address_peers *out,
-			struct error *error);
-/* Room for what parsed from N bytes: 3 * N + 1. */
-void address_peers_format(const struct address_peers *peers, char *text,
-			  size_t bytes);
-/* 0 or -ENOMEM. */
+int address_peers_add(const char *text, struct address_peers *peers,
+		      struct error *error);
+/* One of them, as address_peers_add takes it. */
+void address_peer_format(const struct address_peer *peer,
+			 char text[ADDRESS_PEER_TEXT_BYTES]);
+/* 0, or -ENOMEM with nothing in @to. */
 int address_peers_copy(const struct address_peers *from,
 		       struct address_peers *to);
+/* Free what @peers owns and zero it. Legal on a zeroed one. */
 void address_peers_clear(struct address_peers *peers);
 
 /*
  * Whether @address is among them (nobody named: yes). @name is that of a
- * paired device, or NULL.
+ * paired device, or NULL; names are compared byte by byte.
  */
 bool address_peers_has(const struct address_peers *peers,
 		       const struct address_bluetooth *address,
 		       const char *name);
+
+/* Whether names are among them: without one, addresses are enough. */
+bool address_peers_has_names(const struct address_peers *peers);
+
+/*
+ * Whether whoever @peer stands for is among @peers, as far as the text tells:
+ * a name and an address may be of one device, and that is a no.
+ */
+bool address_peers_covers(const struct address_peers *peers,
+			  const struct address_peer *peer);
 
 #endif

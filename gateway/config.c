@@ -3,13 +3,28 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "text.h"
+
+const char *const config_when_busy_words[] = {
+	[WHEN_BUSY_REFUSE] = "refuse",
+	[WHEN_BUSY_REPLACE] = "replace",
+	[WHEN_BUSY_SHARE] = "share",
+	NULL,
+};
+
+const char *const config_share_write_words[] = {
+	[SHARE_WRITE_ALL] = "all",
+	[SHARE_WRITE_FIRST] = "first",
+	NULL,
+};
 
 void config_route_clear(struct config_route *route)
 {
 	free(route->name);
 	free(route->service_name);
+	address_peers_clear(&route->peers);
 	address_endpoint_clear(&route->listen);
 	address_endpoint_clear(&route->connect);
 }
@@ -51,6 +66,38 @@ static void print_duration(const char *key, unsigned int ms, FILE *stream)
 	fprintf(stream, "%s = %s\n", key, text);
 }
 
+/* As many on a line as can be read again. */
+static void print_peers(const struct address_peers *peers, FILE *stream)
+{
+	static const char key[] = "peers = ";
+	size_t used = 0;
+
+	if (!peers->count)
+		fprintf(stream, "%sany", key);
+	for (size_t i = 0; i < peers->count; i++) {
+		char text[ADDRESS_PEER_TEXT_BYTES];
+
+		address_peer_format(&peers->items[i], text);
+		used += strlen(", ") + strlen(text);
+		if (i && used <= CONFIG_LINE_BYTES_MAX) {
+			fprintf(stream, ", %s", text);
+		} else {
+			fprintf(stream, "%s%s%s", i ? "\n" : "", key, text);
+			used = strlen(key) + strlen(text);
+		}
+	}
+	fputc('\n', stream);
+}
+
+static void print_busy(const struct config_route *route, FILE *stream)
+{
+	fprintf(stream, "when-busy = %s\n",
+		config_when_busy_words[route->when_busy]);
+	if (route->when_busy == WHEN_BUSY_SHARE)
+		fprintf(stream, "share-write = %s\n",
+			config_share_write_words[route->share_write]);
+}
+
 static void print_route(const struct config_route *route, FILE *stream)
 {
 	bool is_listen = address_endpoint_is_bluetooth(&route->listen);
@@ -68,6 +115,7 @@ static void print_route(const struct config_route *route, FILE *stream)
 		address_uuid_format(&route->service_uuid, uuid);
 		print_quoted("service-name", route->service_name, stream);
 		fprintf(stream, "service-uuid = %s\n", uuid);
+		print_peers(&route->peers, stream);
 	}
 	if (is_either) {
 		print_adapter(&route->adapter, stream);
@@ -78,6 +126,7 @@ static void print_route(const struct config_route *route, FILE *stream)
 		fprintf(stream, "max-sessions = %u\n", route->max_sessions);
 	else
 		fprintf(stream, "max-sessions = unlimited\n");
+	print_busy(route, stream);
 	print_duration("connect-timeout", route->connect_timeout_ms, stream);
 	print_duration("linger", route->linger_ms, stream);
 	print_duration("drain-timeout", route->drain_timeout_ms, stream);

@@ -41,6 +41,10 @@ enum share_write {
 	SHARE_WRITE_FIRST, /* the one who is there longest */
 };
 
+/* How they are written; NULL-ended. */
+extern const char *const config_when_busy_words[];
+extern const char *const config_share_write_words[];
+
 struct config_route {
 	char *name; /* [A-Za-z0-9._-]+, unique */
 	unsigned int line; /* of the section's header */
@@ -62,7 +66,8 @@ struct config_route {
 	unsigned int max_sessions; /* 0: no limit of the route's own */
 	enum when_busy when_busy; /* refuse */
 	enum share_write share_write; /* all */
-	unsigned int connect_timeout_ms; /* 10 s; config_check.c bounds it */
+	unsigned int
+		connect_timeout_ms; /* config_check.c has default, bounds */
 	unsigned int linger_ms; /* 2 s: session.h */
 	unsigned int drain_timeout_ms; /* 5 s: session.h */
 };

@@ -22,9 +22,12 @@ struct key_info {
 	unsigned int sections; /* bits 1 << enum config_section */
 	int (*parse)(const struct key_info *key, struct config_draft *draft,
 		     const char *value, struct error *error);
-	/* Inherited from [defaults]: which bytes of struct config_route. */
+	bool is_list; /* may be given again, to add to it */
+	/* Inherited from [defaults]: which bytes of struct config_route, */
 	size_t offset;
 	size_t bytes;
+	/* or how, where it owns memory; 0 or -ENOMEM. */
+	int (*copy)(const struct config_route *from, struct config_route *to);
 	unsigned int min_ms;
 	unsigned int max_ms;
 };
@@ -137,6 +140,50 @@ static int parse_max_sessions(const struct key_info *key,
 	return 0;
 }
 
+static int parse_peers(const struct key_info *key, struct config_draft *draft,
+		       const char *value, struct error *error)
+{
+	int code;
+
+	if (draft->is_valid[CONFIG_KEY_PEERS] && !draft->route.peers.count)
+		return error_set(error, -EINVAL,
+				 "peers is 'any' already, on line %u",
+				 draft->lines[CONFIG_KEY_PEERS]);
+	code = address_peers_add(value, &draft->route.peers, error);
+	return code < 0 ? error_prefix(error, code, "%s", key->name) : 0;
+}
+
+static int copy_peers(const struct config_route *from, struct config_route *to)
+{
+	return address_peers_copy(&from->peers, &to->peers);
+}
+
+static int parse_when_busy(const struct key_info *key,
+			   struct config_draft *draft, const char *value,
+			   struct error *error)
+{
+	int index = text_parse_word(value, config_when_busy_words,
+				    "a choice for when-busy", error);
+
+	if (index < 0)
+		return index;
+	draft->route.when_busy = (enum when_busy)index;
+	return 0;
+}
+
+static int parse_share_write(const struct key_info *key,
+			     struct config_draft *draft, const char *value,
+			     struct error *error)
+{
+	int index = text_parse_word(value, config_share_write_words,
+				    "a choice for share-write", error);
+
+	if (index < 0)
+		return index;
+	draft->route.share_write = (enum share_write)index;
+	return 0;
+}
+
 static int parse_duration(const struct key_info *key,
 			  struct config_draft *draft, const char *value,
 			  struct error *error)
@@ -213,11 +260,30 @@ static const struct key_info keys[CONFIG_KEY_COUNT] = {
 		.parse = parse_security,
 		INHERITED(security),
 	},
+	[CONFIG_KEY_PEERS] = {
+		.name = "peers",
+		.sections = IN_DEFAULTS | IN_ROUTE,
+		.parse = parse_peers,
+		.is_list = true,
+		.copy = copy_peers,
+	},
 	[CONFIG_KEY_MAX_SESSIONS] = {
 		.name = "max-sessions",
 		.sections = IN_DEFAULTS | IN_ROUTE,
 		.parse = parse_max_sessions,
 		INHERITED(max_sessions),
+	},
+	[CONFIG_KEY_WHEN_BUSY] = {
+		.name = "when-busy",
+		.sections = IN_DEFAULTS | IN_ROUTE,
+		.parse = parse_when_busy,
+		INHERITED(when_busy),
+	},
+	[CONFIG_KEY_SHARE_WRITE] = {
+		.name = "share-write",
+		.sections = IN_DEFAULTS | IN_ROUTE,
+		.parse = parse_share_write,
+		INHERITED(share_write),
 	},
 	[CONFIG_KEY_CONNECT_TIMEOUT] = {
 		.name = "connect-timeout",
@@ -346,6 +412,19 @@ static void refuse_key(struct config_draft *draft, const char *name,
 	}
 }
 
+/* The longest one: each must fit on a line. */
+static void format_longest_peer(const struct address_peers *peers,
+				char longest[ADDRESS_PEER_TEXT_BYTES])
+{
+	char text[ADDRESS_PEER_TEXT_BYTES];
+
+	for (size_t i = 0; i < peers->count; i++) {
+		address_peer_format(&peers->items[i], text);
+		if (strlen(text) > strlen(longest))
+			strcpy(longest, text);
+	}
+}
+
 /*
  * The printed config must be readable again. A value can grow a little when
  * it is written in full, in the one spelling.
@@ -368,6 +447,8 @@ static void check_printed_length(struct config_draft *draft,
 	else if (key == CONFIG_KEY_SERVICE_NAME)
 		address_quoted_format(draft->route.service_name, text,
 				      sizeof(text));
+	else if (key == CONFIG_KEY_PEERS)
+		format_longest_peer(&draft->route.peers, text);
 	length = strlen(keys[key].name) + strlen(" = ") + strlen(text);
 	if (length <= CONFIG_LINE_BYTES_MAX)
 		return;
@@ -385,12 +466,13 @@ static void set_value(struct config_draft *draft, enum config_key key,
 	struct error error = {""};
 	int code;
 
-	if (draft->lines[key]) {
+	if (draft->lines[key] && !keys[key].is_list) {
 		config_note(findings, line, "'%s' is already set on line %u",
 			    keys[key].name, draft->lines[key]);
 		return;
 	}
-	draft->lines[key] = line;
+	if (!draft->lines[key])
+		draft->lines[key] = line;
 	if (!*value) {
 		config_note(findings, line, "'%s' has no value",
 			    keys[key].name);
@@ -419,15 +501,21 @@ void config_draft_set(struct config_draft *draft, const char *name,
 }
 
 void config_draft_inherit(struct config_draft *draft,
-			  const struct config_draft *defaults)
+			  const struct config_draft *defaults,
+			  struct config_findings *findings)
 {
 	for (enum config_key key = 0; key < CONFIG_KEY_COUNT; key++) {
 		char *to = (char *)&draft->route + keys[key].offset;
 		const char *from = (const char *)&defaults->route +
 				   keys[key].offset;
 
-		if (keys[key].bytes && !draft->lines[key])
+		if (draft->lines[key])
+			continue;
+		if (keys[key].bytes)
 			memcpy(to, from, keys[key].bytes);
+		if (keys[key].copy &&
+		    keys[key].copy(&defaults->route, &draft->route) < 0)
+			findings->is_out_of_memory = true;
 	}
 }
 
@@ -441,7 +529,6 @@ void config_drafts_init(struct config_drafts *drafts)
 	drafts->defaults.section = CONFIG_SECTION_DEFAULTS;
 	address_uuid_parse("spp", &drafts->defaults.route.service_uuid, NULL);
 	drafts->defaults.route.security = SECURITY_LEVEL_MEDIUM;
-	drafts->defaults.route.connect_timeout_ms = 10000;
 	drafts->defaults.route.linger_ms = 2000;
 	drafts->defaults.route.drain_timeout_ms = 5000;
 }
@@ -473,5 +560,6 @@ void config_drafts_clear(struct config_drafts *drafts)
 	}
 	free(drafts->routes);
 	config_findings_clear(&drafts->findings);
+	config_route_clear(&drafts->defaults.route);
 	free(drafts->gateway.gateway.name);
 }

@@ -35,7 +35,10 @@ enum config_key {
 	CONFIG_KEY_SERVICE_NAME,
 	CONFIG_KEY_SERVICE_UUID,
 	CONFIG_KEY_SECURITY,
+	CONFIG_KEY_PEERS,
 	CONFIG_KEY_MAX_SESSIONS,
+	CONFIG_KEY_WHEN_BUSY,
+	CONFIG_KEY_SHARE_WRITE,
 	CONFIG_KEY_CONNECT_TIMEOUT,
 	CONFIG_KEY_LINGER,
 	CONFIG_KEY_DRAIN_TIMEOUT,
@@ -46,7 +49,7 @@ enum config_key {
 struct config_draft {
 	enum config_section section;
 	unsigned int line; /* of its header */
-	unsigned int lines[CONFIG_KEY_COUNT]; /* 0: not given */
+	unsigned int lines[CONFIG_KEY_COUNT]; /* the first; 0: not given */
 	bool is_valid[CONFIG_KEY_COUNT]; /* given, and understood */
 	bool is_meant[CONFIG_KEY_COUNT]; /* by a line that was refused */
 	struct config_gateway gateway;
@@ -89,7 +92,8 @@ void config_draft_mark(struct config_draft *draft, enum config_key key);
 
 /* Take from @defaults what @draft does not say itself. */
 void config_draft_inherit(struct config_draft *draft,
-			  const struct config_draft *defaults);
+			  const struct config_draft *defaults,
+			  struct config_findings *findings);
 
 /* No routes, and [defaults] and [gateway] as btgate.conf(5) has them. */
 void config_drafts_init(struct config_drafts *drafts);

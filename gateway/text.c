@@ -266,6 +266,28 @@ int text_check_shown(const char *text, struct error *error)
 
 /* ---- quotes ---------------------------------------------------------- */
 
+char *text_next_part(char **cursor)
+{
+	char *part = *cursor;
+	bool is_quoted = false;
+
+	if (!part)
+		return NULL;
+	for (char *c = part; *c; c++) {
+		if (is_quoted && *c == '\\' && c[1]) {
+			c++;
+		} else if (*c == '"') {
+			is_quoted = !is_quoted;
+		} else if (*c == ',' && !is_quoted) {
+			*c = '\0';
+			*cursor = c + 1;
+			return part;
+		}
+	}
+	*cursor = NULL;
+	return part;
+}
+
 int address_quoted_parse(char *text, struct error *error)
 {
 	char quoted[TEXT_QUOTED_BYTES];

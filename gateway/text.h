@@ -60,6 +60,12 @@ int text_parse_word(const char *text, const char *const *words,
 int text_check_shown(const char *text, struct error *error);
 
 /*
+ * Cut the next part off at a comma that is not in quotes, in place; *@cursor is
+ * then what follows it, NULL after the last part. NULL if it was NULL.
+ */
+char *text_next_part(char **cursor);
+
+/*
  * Take the double quotes off @text, in place: "..." around the whole of it,
  * with a backslash inside taking the next character as it is. Text without
  * quotes stays as it is. Needed where a comma, a leading space or " ;" (which
