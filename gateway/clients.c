@@ -17,6 +17,7 @@
 #include "log.h"
 #include "loop.h"
 #include "session.h"
+#include "share.h"
 
 /* Whom a client has to make room for, on its way to the log. */
 #define REASON_BYTES (STREAM_PEER_BYTES + 16)
@@ -29,6 +30,7 @@ struct client {
 	struct stream *waiting; /* until those whom it replaces are gone */
 	struct admission *admission;
 	struct session *session;
+	struct stream *target_stream; /* the session's */
 	bool is_replaced; /* its session ends in this turn of the loop */
 	unsigned int number; /* counts up, for the log */
 };
@@ -85,26 +87,40 @@ static void client_turn_away(struct client *client)
 	client_free(client);
 }
 
+/* Taken by a shared target, but for nobody: not the first one's. */
+static uint64_t client_discarded_bytes(const struct client *client)
+{
+	return client->clients->config->when_busy == WHEN_BUSY_SHARE
+		       ? share_discarded_bytes(client->target_stream)
+		       : 0;
+}
+
 static void client_log_end(const struct client *client)
 {
 	const struct session_counters *counters = session_counters(
 		client->session);
 	uint64_t duration_ms = loop_now_ms() - counters->started_ms;
-	char reason[SESSION_REASON_BYTES], lost[64] = "";
+	uint64_t discarded_bytes = client_discarded_bytes(client);
+	char reason[SESSION_REASON_BYTES], lost[64] = "", discarded[96] = "";
 
 	session_format_reason(client->session, reason);
 	if (counters->lost_bytes)
 		snprintf(lost, sizeof(lost),
 			 ", %llu bytes could not be delivered",
 			 (unsigned long long)counters->lost_bytes);
+	if (discarded_bytes)
+		snprintf(discarded, sizeof(discarded),
+			 ", %llu bytes from client discarded: it was not the "
+			 "first (share-write)",
+			 (unsigned long long)discarded_bytes);
 	log_info("route %s: session %u with %s ended: %s; %llu.%01llu s, "
-		 "%llu bytes to target, %llu bytes to client%s",
+		 "%llu bytes to target, %llu bytes to client%s%s",
 		 client->clients->config->name, client->number,
 		 session_client(client->session), reason,
 		 (unsigned long long)duration_ms / 1000,
 		 (unsigned long long)duration_ms % 1000 / 100,
-		 (unsigned long long)counters->up_bytes,
-		 (unsigned long long)counters->down_bytes, lost);
+		 (unsigned long long)(counters->up_bytes - discarded_bytes),
+		 (unsigned long long)counters->down_bytes, lost, discarded);
 }
 
 static void client_session_ended(struct session *session, void *arg)
@@ -162,6 +178,7 @@ static void client_admitted(struct admission *admission, struct stream *stream,
 		client_free(client);
 		return;
 	}
+	client->target_stream = target;
 	log_info("route %s: session %u: %s connected to %s",
 		 clients->config->name, client->number, stream->peer,
 		 target->peer);

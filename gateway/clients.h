@@ -27,7 +27,8 @@ void clients_free(struct clients *clients);
 
 /*
  * Takes over the stream of a client, and refuses it if there is no room.
- * @target must stay open until the last client is gone.
+ * @target must stay open until the last client is gone; with when-busy = share
+ * it is one of share.h.
  */
 void clients_take(struct clients *clients, struct stream *stream,
 		  struct target *target);

@@ -139,6 +139,11 @@ size_t stream_finish(struct stream *stream, bool is_stopping)
 				   : 0;
 }
 
+const char *stream_end_reason(const struct stream *stream)
+{
+	return stream->ops->end_reason ? stream->ops->end_reason(stream) : NULL;
+}
+
 void stream_close(struct stream *stream, enum stream_close how)
 {
 	if (stream)

@@ -112,6 +112,12 @@ struct stream_ops {
 	 * says how much. NULL: the kernel sees to it.
 	 */
 	size_t (*finish)(struct stream *stream, bool is_stopping);
+	/*
+	 * Why it ended or broke, for the log, where that is more than its
+	 * closing or an errno say: "client too slow: 300000 bytes behind". The
+	 * whole phrase, or NULL: nothing more. NULL: never.
+	 */
+	const char *(*end_reason)(const struct stream *stream);
 	/* Let go of the stream and free it. */
 	void (*close)(struct stream *stream, enum stream_close how);
 };
@@ -143,6 +149,8 @@ int stream_write_record(struct stream *stream, const void *buffer,
 bool stream_has_half_close(const struct stream *stream);
 int stream_shutdown_write(struct stream *stream);
 size_t stream_finish(struct stream *stream, bool is_stopping);
+/* NULL: nothing to say. Valid while the stream is. */
+const char *stream_end_reason(const struct stream *stream);
 /* NULL is legal. */
 void stream_close(struct stream *stream, enum stream_close how);
 /*

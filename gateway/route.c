@@ -17,6 +17,7 @@
 #include "loop.h"
 #include "publish.h"
 #include "sdp.h"
+#include "share.h"
 
 struct route {
 	struct loop *loop;
@@ -145,6 +146,28 @@ static void route_close_ends(struct route *route)
 	route->listener = NULL;
 }
 
+static int route_open_target(struct route *route,
+			     const struct endpoint_settings *settings,
+			     struct error *error)
+{
+	struct target *target, *shared;
+	int code = target_open(route->loop, &route->config->connect, settings,
+			       &target, error);
+
+	if (code || route->config->when_busy != WHEN_BUSY_SHARE) {
+		route->target = target;
+		return code;
+	}
+	shared = share_target_new(route->loop, target,
+				  route->config->share_write);
+	if (!shared) {
+		code = error_set(error, -errno, "%s", strerror(errno));
+		target_close(target);
+	}
+	route->target = shared;
+	return code;
+}
+
 /* The target first: a pty is there before the first phone. */
 static int route_open_ends(struct route *route, struct error *error)
 {
@@ -160,8 +183,7 @@ static int route_open_ends(struct route *route, struct error *error)
 	int code = 0;
 
 	if (!route->target)
-		code = target_open(route->loop, &config->connect, &settings,
-				   &route->target, error);
+		code = route_open_target(route, &settings, error);
 	if (code == 0)
 		code = listener_open(route->loop, &config->listen, &settings,
 				     route_client, route, &route->listener,

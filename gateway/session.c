@@ -732,11 +732,31 @@ bool session_has_client(const struct session *session)
 	return !session->client.is_dead;
 }
 
+/* What the side that ended it has to say itself, or NULL. */
+static const char *session_end_phrase(const struct session *session)
+{
+	switch (session->end) {
+	case SESSION_END_CLIENT_CLOSED:
+	case SESSION_END_CLIENT_BROKEN:
+		return stream_end_reason(session->client.stream);
+	case SESSION_END_TARGET_CLOSED:
+	case SESSION_END_TARGET_BROKEN:
+		return stream_end_reason(session->target.stream);
+	default:
+		return NULL;
+	}
+}
+
 void session_format_reason(const struct session *session,
 			   char text[SESSION_REASON_BYTES])
 {
 	const char *why = strerror(-session->end_code);
+	const char *phrase = session_end_phrase(session);
 
+	if (phrase) {
+		snprintf(text, SESSION_REASON_BYTES, "%s", phrase);
+		return;
+	}
 	switch (session->end) {
 	case SESSION_END_CLIENT_CLOSED:
 		snprintf(text, SESSION_REASON_BYTES, "client closed");

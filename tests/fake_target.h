@@ -29,6 +29,7 @@ struct fake_target {
 	struct target target;
 	struct loop *loop;
 	const struct stream_ops *stream_ops; /* their close is not called */
+	bool has_no_flow_control;
 	bool is_silent; /* dials wait for fake_answer */
 	int refusal; /* -errno that dials get; 0: a stream */
 	struct fake_dial_list dials;
@@ -80,6 +81,7 @@ static struct stream *fake_stream_new(struct fake_target *target)
 	stream->stream.ops = &stream->ops;
 	stream->stream.read_fd = stream->stream.write_fd = ends[0];
 	strcpy(stream->stream.peer, target->target.name);
+	stream->stream.has_no_flow_control = target->has_no_flow_control;
 	stream->target = target;
 	ck_assert_uint_lt(target->far_count, FAKE_STREAMS);
 	target->far_fds[target->far_count++] = ends[1];
@@ -180,7 +182,8 @@ static inline void fake_init(struct fake_target *target, struct loop *loop,
 static inline void fake_clear(struct fake_target *target)
 {
 	for (unsigned int i = 0; i < target->far_count; i++)
-		close(target->far_fds[i]);
+		if (target->far_fds[i] >= 0)
+			close(target->far_fds[i]);
 }
 
 #endif
