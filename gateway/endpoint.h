@@ -135,6 +135,9 @@ struct stream {
 	int read_fd; /* to watch for reading; never -1 */
 	int write_fd; /* to watch for writing; often the same */
 	char peer[STREAM_PEER_BYTES]; /* who is there, for people */
+	/* A Bluetooth client's; set by the listener that brings it. */
+	bool has_peer_address;
+	struct address_bluetooth peer_address;
 };
 
 int stream_admit(struct stream *stream);

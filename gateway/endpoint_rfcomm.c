@@ -122,6 +122,13 @@ static void setup_wait(struct rfcomm_setup *setup)
 		setup->wait_ms = SETUP_POLL_MAX_MS;
 }
 
+/* A bdaddr_t has its octets the other way round. */
+static void read_address(const bdaddr_t *address, struct address_bluetooth *out)
+{
+	for (size_t i = 0; i < sizeof(out->octets); i++)
+		out->octets[i] = address->b[sizeof(out->octets) - 1 - i];
+}
+
 static void setup_done(struct rfcomm_setup *setup,
 		       const struct sockaddr_rc *address)
 {
@@ -133,10 +140,13 @@ static void setup_done(struct rfcomm_setup *setup,
 	setup_free(setup);
 	ba2str(&address->rc_bdaddr, peer);
 	stream = socket_stream_new(&rfcomm_stream_ops, fd, peer);
-	if (!stream)
+	if (!stream) {
 		close(fd);
-	else
-		listener->client_cb(stream, listener->arg);
+		return;
+	}
+	stream->has_peer_address = true;
+	read_address(&address->rc_bdaddr, &stream->peer_address);
+	listener->client_cb(stream, listener->arg);
 }
 
 static void setup_poll(evutil_socket_t unused, short what, void *arg)
