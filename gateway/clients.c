@@ -160,6 +160,8 @@ static void client_admitted(struct admission *admission, struct stream *stream,
 	const struct session_settings settings = {
 		.linger_ms = clients->config->linger_ms,
 		.drain_timeout_ms = clients->config->drain_timeout_ms,
+		.client_packing = clients->config->listen.packing,
+		.target_packing = clients->config->connect.packing,
 	};
 
 	client->admission = NULL;

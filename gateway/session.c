@@ -10,8 +10,10 @@
 
 #include <event2/event.h>
 
+#include "backlog.h"
 #include "endpoint.h"
 #include "loop.h"
+#include "packer.h"
 
 /*
  * How much to read at once from a side whose other one has lately pushed back,
@@ -25,6 +27,12 @@
  * if more was there already.
  */
 #define ENDING_BYTES_MIN (1024 * 1024)
+/*
+ * How often to read in one turn from a link without flow control. Elsewhere it
+ * is once, which is fair to the others; here the kernel drops what waits too
+ * long, and a read gives one packet of the link at most.
+ */
+#define READS_WITHOUT_FLOW_CONTROL 16
 /* How often a stream that is to close is asked whether it is through. */
 #define FINISH_POLL_MS 10
 
@@ -42,6 +50,20 @@ enum side_watch {
 	SIDE_WATCH_HANG_UP, /* edge-triggered: only whether it breaks */
 };
 
+/* How what comes from one side is passed on. */
+enum side_form {
+	SIDE_FORM_BYTES, /* as many as were read */
+	SIDE_FORM_RECORDS, /* each read is one record, and stays one */
+	SIDE_FORM_PACKETS, /* as its packer puts them together */
+};
+
+/* Where what comes from a side is put together. */
+struct packing {
+	struct packer packer;
+	struct event *gap; /* made when first needed */
+	uint64_t read_ms; /* loop_now_ms when something last came */
+};
+
 /* One half of a session: a stream and what waits to be written to it. */
 struct side {
 	struct session *session;
@@ -49,11 +71,11 @@ struct side {
 	struct stream *stream;
 	struct event *readable;
 	struct event *writable; /* made when it first pushes back */
-	uint8_t *waiting;
-	uint32_t waiting_offset;
-	uint32_t waiting_bytes; /* from the offset on */
+	struct packing *packing; /* with SIDE_FORM_PACKETS only */
+	struct backlog waiting;
 	uint32_t read_bytes; /* how much to read from it at once */
 	uint32_t ending_bytes; /* still to be read since it is ending */
+	enum side_form form;
 	enum side_state state;
 	enum side_watch watch;
 	bool is_writing; /* the writable event is added */
@@ -68,20 +90,35 @@ enum session_timer {
 	SESSION_TIMER_FINISH, /* for a stream to be ready to close */
 };
 
+enum session_end {
+	SESSION_END_CLOSED, /* one side */
+	SESSION_END_BROKEN, /* one side, with an errno */
+	SESSION_END_TOO_FAST, /* one side, with how much waited */
+	SESSION_END_OVERRUN, /* one side: the kernel has dropped some of it */
+	SESSION_END_TOO_LONG, /* one side cannot carry a record: its length */
+	SESSION_END_TRUNCATED, /* one side's record could not be read whole */
+	SESSION_END_STOPPED, /* session_stop */
+	SESSION_END_REPLACED, /* session_replace */
+	SESSION_END_NO_MEMORY,
+};
+
 struct session {
 	struct loop *loop;
 	struct side client;
 	struct side target;
-	struct session_settings settings;
+	unsigned int linger_ms;
+	unsigned int drain_timeout_ms;
 	struct session_counters counters;
 	struct event *timer; /* made when first needed */
 	enum session_timer timer_is;
 	struct loop_task finish;
 	enum session_end end;
-	int end_code;
+	const struct side *end_side; /* where it is one's */
+	int end_detail; /* an errno or a number of bytes */
 	char replaced_by[STREAM_PEER_BYTES];
 	bool has_end; /* the first reason is the one that counts */
-	bool is_stopping;
+	bool is_stopping; /* by session_stop */
+	bool is_ending; /* both sides are to end */
 	bool is_finishing; /* all is written; see stream_finish */
 	size_t finish_left; /* as the streams said last */
 	uint64_t finish_moved_ms; /* loop_now_ms when that last changed */
@@ -93,17 +130,38 @@ struct session {
 
 /* ---- the one exit --------------------------------------------------------- */
 
+static void side_lose(struct side *side, size_t bytes)
+{
+	side->session->counters.lost_bytes += bytes;
+}
+
 static void side_forget_waiting(struct side *side)
 {
-	side->session->counters.lost_bytes += side->waiting_bytes;
-	free(side->waiting);
-	side->waiting = NULL;
-	side->waiting_bytes = 0;
+	side_lose(side, backlog_clear(&side->waiting));
+}
+
+/* What it sent and is still being put together. */
+static void side_forget_held(struct side *side)
+{
+	if (!side->packing)
+		return;
+	side_lose(side, packer_held(&side->packing->packer));
+	packer_clear(&side->packing->packer);
+}
+
+static void side_free_packing(struct side *side)
+{
+	side_forget_held(side);
+	if (side->packing && side->packing->gap)
+		event_free(side->packing->gap);
+	free(side->packing);
+	side->packing = NULL;
 }
 
 static void side_free(struct side *side)
 {
 	side_forget_waiting(side);
+	side_free_packing(side);
 	if (side->readable)
 		event_free(side->readable);
 	if (side->writable)
@@ -163,8 +221,7 @@ static void session_finish_step(struct session *session)
 		session->finish_moved_ms = now_ms;
 	}
 	if (left == 0 ||
-	    now_ms - session->finish_moved_ms >=
-		    session->settings.drain_timeout_ms ||
+	    now_ms - session->finish_moved_ms >= session->drain_timeout_ms ||
 	    session_start_timer(session, SESSION_TIMER_FINISH))
 		session_finish_with(session, STREAM_CLOSE_ORDERLY);
 }
@@ -183,23 +240,20 @@ static void session_finish_in_order(struct session *session)
 
 /* ---- why ------------------------------------------------------------------ */
 
-static void set_end(struct session *session, enum session_end end, int code)
+static void set_end(struct session *session, enum session_end end,
+		    const struct side *side, int detail)
 {
 	if (session->has_end)
 		return;
 	session->has_end = true;
 	session->end = end;
-	session->end_code = code;
+	session->end_side = side;
+	session->end_detail = detail;
 }
 
 static void set_end_closed(struct side *side)
 {
-	struct session *session = side->session;
-
-	set_end(session,
-		side == &session->client ? SESSION_END_CLIENT_CLOSED
-					 : SESSION_END_TARGET_CLOSED,
-		0);
+	set_end(side->session, SESSION_END_CLOSED, side, 0);
 }
 
 static void set_end_broken(struct side *side, int code)
@@ -208,19 +262,15 @@ static void set_end_broken(struct side *side, int code)
 
 	/* The other one has only half-closed: it was not the end of it. */
 	if (session->has_end && !side->other->is_dead &&
-	    session->end == (side == &session->client
-				     ? SESSION_END_TARGET_CLOSED
-				     : SESSION_END_CLIENT_CLOSED))
+	    session->end == SESSION_END_CLOSED &&
+	    session->end_side == side->other)
 		session->has_end = false;
-	set_end(session,
-		side == &session->client ? SESSION_END_CLIENT_BROKEN
-					 : SESSION_END_TARGET_BROKEN,
-		code);
+	set_end(session, SESSION_END_BROKEN, side, code);
 }
 
 static void session_out_of_memory(struct session *session)
 {
-	set_end(session, SESSION_END_NO_MEMORY, -ENOMEM);
+	set_end(session, SESSION_END_NO_MEMORY, NULL, 0);
 	session_finish_with(session, STREAM_CLOSE_ABORT);
 }
 
@@ -238,6 +288,18 @@ static void side_start_ending(struct side *side)
 		side->ending_bytes = (uint32_t)queued;
 }
 
+/*
+ * There is a gap in what @side sent: nothing of it may follow, and the rest
+ * ends as in an orderly stop.
+ */
+static void side_break_off(struct side *side)
+{
+	side_forget_held(side);
+	side->state = SIDE_STATE_ENDED;
+	side->session->is_ending = true;
+	side_start_ending(side->other);
+}
+
 /* Nothing can be written to it any more; what it sent may still be there. */
 static void side_die(struct side *side)
 {
@@ -251,6 +313,7 @@ static void side_die(struct side *side)
 static void side_readable(evutil_socket_t fd, short what, void *arg);
 static void side_hung_up(evutil_socket_t fd, short what, void *arg);
 static void side_writable(evutil_socket_t fd, short what, void *arg);
+static void side_gap_over(evutil_socket_t fd, short what, void *arg);
 
 static enum side_watch side_wanted_watch(const struct side *side)
 {
@@ -258,7 +321,10 @@ static enum side_watch side_wanted_watch(const struct side *side)
 
 	if (side->state == SIDE_STATE_ENDED)
 		return side->is_dead ? SIDE_WATCH_NOTHING : SIDE_WATCH_HANG_UP;
-	if (other->waiting_bytes)
+	/* The kernel would drop what is not read. */
+	if (side->stream->has_no_flow_control)
+		return SIDE_WATCH_READ;
+	if (other->waiting.bytes)
 		return SIDE_WATCH_HANG_UP;
 	/* The other is gone but not read out: nowhere to put more. */
 	if (other->is_dead && other->state != SIDE_STATE_ENDED)
@@ -314,45 +380,55 @@ static int side_set_watch(struct side *side, enum side_watch watch,
 	return 0;
 }
 
+/*
+ * Time the silence after what is being put together. It is silence only where
+ * somebody listens: it starts anew when reading is taken up again.
+ */
+static int side_time_gap(struct side *side, bool is_resumed)
+{
+	struct packing *packing = side->packing;
+	const unsigned int gap_ms = packing->packer.packing.gap_ms;
+
+	if (!gap_ms || !packer_held(&packing->packer))
+		return 0;
+	if (is_resumed)
+		packing->read_ms = loop_now_ms();
+	if (!packing->gap)
+		packing->gap = evtimer_new(side->session->loop->base,
+					   side_gap_over, side);
+	if (!packing->gap)
+		return -ENOMEM;
+	return evtimer_pending(packing->gap, NULL)
+		       ? 0
+		       : loop_start_timer(packing->gap, gap_ms + 1);
+}
+
 static int side_rearm(struct side *side)
 {
+	bool is_resumed = side->watch != SIDE_WATCH_READ;
 	int code = side_set_watch(side, side_wanted_watch(side),
-				  side->waiting_bytes > 0);
+				  side->waiting.bytes > 0);
 
+	if (code || side->watch != SIDE_WATCH_READ)
+		return code;
 	/* Until it says that there is nothing more; no event would tell. */
-	if (code == 0 && side->state == SIDE_STATE_ENDING &&
-	    side->watch == SIDE_WATCH_READ)
+	if (side->state == SIDE_STATE_ENDING)
 		event_active(side->readable, EV_READ, 0);
-	return code;
+	return side->packing ? side_time_gap(side, is_resumed) : 0;
 }
 
 /* ---- timers ----------------------------------------------------------------- */
 
-static bool session_owes(const struct session *session)
-{
-	return session->client.waiting_bytes || session->target.waiting_bytes;
-}
-
-static void session_timeout(evutil_socket_t fd, short what, void *arg)
-{
-	struct session *session = arg;
-
-	if (session->is_finishing)
-		session_finish_step(session);
-	else if (session_owes(session))
-		session_finish_with(session, STREAM_CLOSE_ABORT);
-	else
-		session_finish_in_order(session);
-}
+static void session_timeout(evutil_socket_t fd, short what, void *arg);
 
 static unsigned int timer_ms(const struct session *session,
 			     enum session_timer timer)
 {
 	switch (timer) {
 	case SESSION_TIMER_LINGER:
-		return session->settings.linger_ms;
+		return session->linger_ms;
 	case SESSION_TIMER_DRAIN:
-		return session->settings.drain_timeout_ms;
+		return session->drain_timeout_ms;
 	case SESSION_TIMER_FINISH:
 		return FINISH_POLL_MS;
 	case SESSION_TIMER_NONE:
@@ -391,93 +467,7 @@ static void session_progress(struct session *session, enum session_timer timer)
 		session_start_timer(session, timer);
 }
 
-/* ---- where the session stands ------------------------------------------------ */
-
-/* Tell @side that the other one ended, once it has everything it is owed. */
-static void side_pass_end(struct side *side)
-{
-	if (side->other->state != SIDE_STATE_ENDED || side->waiting_bytes ||
-	    side->is_shut || side->is_dead)
-		return;
-	side->is_shut = true;
-	/* It may close the descriptor that was written to. */
-	side_set_watch(side, side->watch, false);
-	if (stream_has_half_close(side->stream) &&
-	    stream_shutdown_write(side->stream) < 0)
-		side_die(side);
-}
-
-/* Nothing more comes from @side, and all it sent is delivered or lost. */
-static bool side_is_through(const struct side *side)
-{
-	return side->state == SIDE_STATE_ENDED && !side->other->waiting_bytes;
-}
-
-/*
- * Whether @side has ended and what the other one still sends is of no use:
- * it is gone in both directions, or the other cannot be told that it ended.
- */
-static bool side_ends_session(const struct side *side)
-{
-	const struct side *other = side->other;
-
-	if (!side_is_through(side) || side->waiting_bytes)
-		return false;
-	if (side->is_dead)
-		return !stream_has_half_close(other->stream) || other->is_dead;
-	/* Stopping, both were asked to end: each gets the other's last words. */
-	if (side->session->is_stopping)
-		return false;
-	/* A target that closes has said all; a client may want an answer. */
-	return !stream_has_half_close(other->stream) &&
-	       (side == &side->session->target ||
-		side->session->settings.linger_ms == 0);
-}
-
-static bool side_is_lingering(const struct side *side)
-{
-	return side == &side->session->client && side_is_through(side) &&
-	       !side->waiting_bytes && !side->is_dead &&
-	       !stream_has_half_close(side->other->stream);
-}
-
-/* It is gone, and the other has something to take or to say before it goes. */
-static bool side_is_draining(const struct side *side)
-{
-	return side->is_dead &&
-	       (side->state == SIDE_STATE_ENDED || side->other->waiting_bytes);
-}
-
-static enum session_timer session_wanted_timer(const struct session *session)
-{
-	if (session->is_stopping || side_is_draining(&session->client) ||
-	    side_is_draining(&session->target))
-		return SESSION_TIMER_DRAIN;
-	if (side_is_lingering(&session->client))
-		return SESSION_TIMER_LINGER;
-	return SESSION_TIMER_NONE;
-}
-
-/* After anything happened: pass on ends, end, or go on. */
-static void session_advance(struct session *session)
-{
-	struct side *client = &session->client, *target = &session->target;
-
-	if (session->is_over || session->is_finishing)
-		return;
-	side_pass_end(client);
-	side_pass_end(target);
-	if ((side_is_through(client) && side_is_through(target)) ||
-	    side_ends_session(client) || side_ends_session(target)) {
-		session_finish_in_order(session);
-		return;
-	}
-	if (session_set_timer(session, session_wanted_timer(session)) ||
-	    side_rearm(client) || side_rearm(target))
-		session_out_of_memory(session);
-}
-
-/* ---- moving bytes -------------------------------------------------------------- */
+/* ---- passing on --------------------------------------------------------------- */
 
 static void side_count(struct side *side, size_t bytes)
 {
@@ -491,87 +481,328 @@ static void side_count(struct side *side, size_t bytes)
 		session_progress(session, SESSION_TIMER_DRAIN);
 }
 
-/* How many bytes were taken; a side that broke takes none and is dead. */
-static size_t side_write(struct side *side, const uint8_t *data, size_t bytes)
+static bool side_takes_more(const struct side *side)
 {
-	ssize_t put = stream_write(side->stream, data, bytes);
-
-	if (put < 0 && put != -EAGAIN) {
-		/* EPIPE: it has closed; how, was said already. */
-		if (put == -EPIPE)
-			set_end_closed(side);
-		else
-			set_end_broken(side, (int)put);
-		side_die(side);
-	}
-	side_count(side, put > 0 ? (size_t)put : 0);
-	return put > 0 ? (size_t)put : 0;
+	return !side->is_dead && !side->is_shut;
 }
 
-static int side_keep(struct side *side, const uint8_t *data, size_t bytes)
+/* As stream_write, in the form that the other side's pieces have. */
+static ssize_t side_write_piece(struct side *side, const uint8_t *data,
+				size_t bytes)
 {
-	side->waiting = malloc(bytes);
-	if (!side->waiting)
-		return -ENOMEM;
-	memcpy(side->waiting, data, bytes);
-	side->waiting_offset = 0;
-	side->waiting_bytes = (uint32_t)bytes;
-	return 0;
+	const enum side_form form = side->other->form;
+	int code;
+
+	if (form == SIDE_FORM_BYTES || !stream_keeps_records(side->stream))
+		return stream_write(side->stream, data, bytes);
+	code = stream_write_record(side->stream, data, bytes);
+	/* Nobody made this record but we: it may be cut. */
+	if (code == -EMSGSIZE && form == SIDE_FORM_PACKETS)
+		return stream_write(side->stream, data, bytes);
+	return code ? code : (ssize_t)bytes;
+}
+
+/*
+ * 0 if all was taken, -EAGAIN if @put bytes were and no more go for now; else
+ * none will go any more: side_write_failed.
+ */
+static int side_write(struct side *side, const uint8_t *data, size_t bytes,
+		      size_t *put)
+{
+	ssize_t n;
+
+	*put = 0;
+	/* What cuts bytes into records takes one of them at a time. */
+	do {
+		n = side_write_piece(side, data + *put, bytes - *put);
+		*put += n > 0 ? (size_t)n : 0;
+	} while (n > 0 && *put < bytes && stream_keeps_records(side->stream));
+	side_count(side, *put);
+	if (*put == bytes)
+		return 0;
+	return n >= 0 ? -EAGAIN : (int)n;
+}
+
+/* @bytes: of the piece that was to be written. */
+static void side_write_failed(struct side *side, int code, size_t bytes)
+{
+	if (code == -EMSGSIZE && side->other->form == SIDE_FORM_RECORDS) {
+		set_end(side->session, SESSION_END_TOO_LONG, side, (int)bytes);
+		side_forget_waiting(side);
+		side_break_off(side->other);
+		return;
+	}
+	/* EPIPE: it has closed; how, was said already. */
+	if (code == -EPIPE)
+		set_end_closed(side);
+	else
+		set_end_broken(side, code);
+	side_die(side);
+}
+
+/* The rest of a piece from @from waits for the other side. */
+static void side_keep_waiting(struct side *from, const uint8_t *data,
+			      size_t bytes)
+{
+	struct session *session = from->session;
+	struct backlog *waiting = &from->other->waiting;
+
+	if (from->stream->has_no_flow_control &&
+	    backlog_cost(waiting, bytes) > SESSION_WAITING_BYTES_MAX) {
+		set_end(session, SESSION_END_TOO_FAST, from,
+			(int)waiting->bytes);
+		side_lose(from, bytes);
+		side_break_off(from);
+	} else if (backlog_add(waiting, data, bytes)) {
+		side_lose(from, bytes);
+		session_out_of_memory(session);
+	}
+}
+
+static uint32_t side_read_bytes_min(const struct side *side)
+{
+	/* A record must fit. */
+	return stream_keeps_records(side->stream)
+		       ? (uint32_t)side->session->loop->buffer_bytes
+		       : READ_BYTES_MIN;
 }
 
 static void side_grow_reads(struct side *side, size_t bytes)
 {
-	if (bytes == side->read_bytes && stream_can_peek(side->stream) &&
+	if (bytes == side->read_bytes && side->form == SIDE_FORM_BYTES &&
+	    stream_can_peek(side->stream) &&
 	    side->read_bytes < side->session->loop->buffer_bytes)
 		side->read_bytes *= 2;
 }
 
 /*
- * Pass on what was read: straight through, keeping only what is not taken.
- * Returns how many of the bytes are done with: all, unless they were only
- * peeked at.
+ * Pass on a piece: straight through, unless others wait already. What is not
+ * taken is kept, but no more than @keep_bytes_max of it. Returns how many bytes
+ * are done with.
  */
-static size_t side_deliver(struct side *from, const uint8_t *data, size_t bytes,
-			   bool is_peek)
+static size_t side_pass(struct side *from, const uint8_t *data, size_t bytes,
+			size_t keep_bytes_max)
 {
-	struct session *session = from->session;
 	struct side *to = from->other;
 	size_t put = 0, keep;
+	int code = -EAGAIN;
 
-	if (!to->is_dead && !to->is_shut)
-		put = side_write(to, data, bytes);
-	if (put == bytes) {
+	if (!side_takes_more(to)) {
+		side_lose(from, bytes);
+		return bytes;
+	}
+	if (!to->waiting.bytes)
+		code = side_write(to, data, bytes, &put);
+	if (code == 0) {
 		side_grow_reads(from, bytes);
 		return bytes;
 	}
 	keep = bytes - put;
-	if (to->is_dead || to->is_shut) {
-		session->counters.lost_bytes += keep;
+	if (code != -EAGAIN) {
+		side_lose(from, keep);
+		side_write_failed(to, code, keep);
 		return bytes;
 	}
-	if (is_peek && keep > READ_BYTES_MIN)
-		keep = READ_BYTES_MIN;
-	from->read_bytes = READ_BYTES_MIN;
-	if (side_keep(to, data + put, keep)) {
-		session->counters.lost_bytes += keep;
-		session_out_of_memory(session);
-	}
+	from->read_bytes = side_read_bytes_min(from);
+	if (keep > keep_bytes_max)
+		keep = keep_bytes_max;
+	side_keep_waiting(from, data + put, keep);
 	return put + keep;
 }
+
+/* Put together what was read, and pass on what is complete. */
+static void side_pack(struct side *side, const uint8_t *data, size_t bytes)
+{
+	struct packing *packing = side->packing;
+	struct packet packet;
+	int code;
+
+	packing->read_ms = loop_now_ms();
+	while ((code = packer_next(&packing->packer, &data, &bytes, &packet)) >
+	       0) {
+		side_pass(side, packet.data, packet.bytes, packet.bytes);
+		/* Over, or broken off: then the packing may be gone. */
+		if (side->session->is_over || side->state == SIDE_STATE_ENDED)
+			break;
+	}
+	if (code)
+		side_lose(side, bytes);
+	if (code < 0)
+		session_out_of_memory(side->session);
+}
+
+/* What is being put together is not to wait for more. */
+static void side_flush(struct side *side)
+{
+	struct packet packet;
+
+	if (!side->packing ||
+	    packer_flush(&side->packing->packer, &packet) == 0)
+		return;
+	side_pass(side, packet.data, packet.bytes, packet.bytes);
+	if (side->packing)
+		packer_clear(&side->packing->packer);
+}
+
+/* Nothing comes from it any more. */
+static void side_end(struct side *side)
+{
+	side->state = SIDE_STATE_ENDED;
+	side_flush(side);
+}
+
+/* ---- where the session stands ------------------------------------------------ */
+
+/* Tell @side that the other one ended, once it has everything it is owed. */
+static void side_pass_end(struct side *side)
+{
+	if (side->other->state != SIDE_STATE_ENDED || side->waiting.bytes ||
+	    side->is_shut || side->is_dead)
+		return;
+	side->is_shut = true;
+	/* It may close the descriptor that was written to. */
+	side_set_watch(side, side->watch, false);
+	if (stream_has_half_close(side->stream) &&
+	    stream_shutdown_write(side->stream) < 0)
+		side_die(side);
+}
+
+/* Nothing more comes from @side, and all it sent is delivered or lost. */
+static bool side_is_through(const struct side *side)
+{
+	return side->state == SIDE_STATE_ENDED && !side->other->waiting.bytes;
+}
+
+/*
+ * Whether @side has ended and what the other one still sends is of no use:
+ * it is gone in both directions, or the other cannot be told that it ended.
+ */
+static bool side_ends_session(const struct side *side)
+{
+	const struct side *other = side->other;
+
+	if (!side_is_through(side) || side->waiting.bytes)
+		return false;
+	if (side->is_dead)
+		return !stream_has_half_close(other->stream) || other->is_dead;
+	/* Both were asked to end: each gets the other's last words. */
+	if (side->session->is_ending)
+		return false;
+	/* A target that closes has said all; a client may want an answer. */
+	return !stream_has_half_close(other->stream) &&
+	       (side == &side->session->target ||
+		side->session->linger_ms == 0);
+}
+
+static bool side_is_lingering(const struct side *side)
+{
+	return side == &side->session->client && side_is_through(side) &&
+	       !side->waiting.bytes && !side->is_dead &&
+	       !stream_has_half_close(side->other->stream);
+}
+
+/* It is gone, and the other has something to take or to say before it goes. */
+static bool side_is_draining(const struct side *side)
+{
+	return side->is_dead &&
+	       (side->state == SIDE_STATE_ENDED || side->other->waiting.bytes);
+}
+
+static enum session_timer session_wanted_timer(const struct session *session)
+{
+	if (session->is_ending || side_is_draining(&session->client) ||
+	    side_is_draining(&session->target))
+		return SESSION_TIMER_DRAIN;
+	if (side_is_lingering(&session->client))
+		return SESSION_TIMER_LINGER;
+	return SESSION_TIMER_NONE;
+}
+
+static bool session_is_through(const struct session *session)
+{
+	const struct side *client = &session->client;
+	const struct side *target = &session->target;
+
+	return (side_is_through(client) && side_is_through(target)) ||
+	       side_ends_session(client) || side_ends_session(target);
+}
+
+/* Send what is short of a packet: nobody waits any longer. */
+static void session_flush(struct session *session)
+{
+	side_flush(&session->client);
+	side_flush(&session->target);
+}
+
+/* Whether all is done, with what a side that has not ended said last. */
+static bool session_try_finish(struct session *session)
+{
+	if (!session_is_through(session))
+		return false;
+	session_flush(session);
+	if (!session_is_through(session))
+		return session->is_over;
+	session_finish_in_order(session);
+	return true;
+}
+
+/* After anything happened: pass on ends, end, or go on. */
+static void session_advance(struct session *session)
+{
+	struct side *client = &session->client, *target = &session->target;
+
+	if (session->is_over || session->is_finishing)
+		return;
+	side_pass_end(client);
+	side_pass_end(target);
+	if (session_try_finish(session))
+		return;
+	if (session_set_timer(session, session_wanted_timer(session)) ||
+	    side_rearm(client) || side_rearm(target))
+		session_out_of_memory(session);
+}
+
+static bool session_owes(const struct session *session)
+{
+	return session->client.waiting.bytes || session->target.waiting.bytes;
+}
+
+/* Whoever was waited for had its time. */
+static void session_timeout(evutil_socket_t fd, short what, void *arg)
+{
+	struct session *session = arg;
+
+	if (session->is_finishing) {
+		session_finish_step(session);
+		return;
+	}
+	session_flush(session);
+	if (session_owes(session))
+		session_finish_with(session, STREAM_CLOSE_ABORT);
+	else
+		session_finish_in_order(session);
+}
+
+/* ---- what the loop tells ------------------------------------------------------- */
 
 static void side_received(struct side *side, size_t bytes, bool is_peek)
 {
 	struct session *session = side->session;
+	const uint8_t *data = session->loop->buffer;
 
 	if (side == &session->target)
 		session_progress(session, SESSION_TIMER_LINGER);
-	bytes = side_deliver(side, session->loop->buffer, bytes, is_peek);
+	if (side->packing)
+		side_pack(side, data, bytes);
+	else
+		bytes = side_pass(side, data, bytes,
+				  is_peek ? READ_BYTES_MIN : bytes);
 	if (is_peek)
 		stream_skip(side->stream, bytes);
 	if (side->state != SIDE_STATE_ENDING)
 		return;
 	if (bytes >= side->ending_bytes)
-		side->state = SIDE_STATE_ENDED;
+		side_end(side);
 	else
 		side->ending_bytes -= (uint32_t)bytes;
 }
@@ -580,33 +811,60 @@ static void side_received(struct side *side, size_t bytes, bool is_peek)
 static void side_closed(struct side *side)
 {
 	set_end_closed(side);
-	side->state = SIDE_STATE_ENDED;
+	side_end(side);
 	if (!stream_has_half_close(side->stream))
 		side_die(side);
+}
+
+static void side_read_failed(struct side *side, int code)
+{
+	struct session *session = side->session;
+
+	if (code == -ENOBUFS && side->stream->has_no_flow_control) {
+		set_end(session, SESSION_END_OVERRUN, side, 0);
+		side_break_off(side);
+	} else if (code == -EMSGSIZE && stream_keeps_records(side->stream)) {
+		set_end(session, SESSION_END_TRUNCATED, side,
+			(int)side->read_bytes);
+		side_break_off(side);
+	} else {
+		set_end_broken(side, code);
+		side_end(side);
+		side_die(side);
+	}
+}
+
+/* Whether there was something, and there may be more. */
+static bool side_read(struct side *side)
+{
+	bool is_peek = side->read_bytes > side_read_bytes_min(side);
+	ssize_t got = (is_peek ? stream_peek : stream_read)(
+		side->stream, side->session->loop->buffer, side->read_bytes);
+
+	if (got > 0) {
+		side_received(side, (size_t)got, is_peek);
+		return side->state != SIDE_STATE_ENDED &&
+		       !side->session->is_over;
+	}
+	if (got == 0)
+		side_closed(side);
+	else if (got != -EAGAIN)
+		side_read_failed(side, (int)got);
+	else if (side->state == SIDE_STATE_ENDING)
+		side_end(side);
+	return false;
 }
 
 static void side_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct side *side = arg;
-	struct session *session = side->session;
-	bool is_peek = side->read_bytes > READ_BYTES_MIN;
-	ssize_t got = (is_peek ? stream_peek : stream_read)(
-		side->stream, session->loop->buffer, side->read_bytes);
+	int reads = side->stream->has_no_flow_control
+			    ? READS_WITHOUT_FLOW_CONTROL
+			    : 1;
 
-	if (got > 0) {
-		side_received(side, (size_t)got, is_peek);
-	} else if (got == 0) {
-		side_closed(side);
-	} else if (got != -EAGAIN) {
-		set_end_broken(side, (int)got);
-		side->state = SIDE_STATE_ENDED;
-		side_die(side);
-	} else if (side->state == SIDE_STATE_ENDING) {
-		side->state = SIDE_STATE_ENDED;
-	} else {
-		return;
-	}
-	session_advance(session);
+	while (side_read(side) && --reads > 0)
+		;
+	session_advance(side->session);
 }
 
 static void side_hung_up(evutil_socket_t fd, short what, void *arg)
@@ -629,27 +887,63 @@ static void side_hung_up(evutil_socket_t fd, short what, void *arg)
 static void side_writable(evutil_socket_t fd, short what, void *arg)
 {
 	struct side *side = arg;
-	size_t put = side_write(side, side->waiting + side->waiting_offset,
-				side->waiting_bytes);
+	const uint8_t *data;
+	size_t bytes, put;
+	int code = 0;
 
-	if (!side->is_dead) {
-		side->waiting_offset += (uint32_t)put;
-		side->waiting_bytes -= (uint32_t)put;
-		if (side->waiting_bytes)
-			return;
-		side_forget_waiting(side);
+	while (code == 0 &&
+	       (bytes = backlog_first(&side->waiting, &data)) > 0) {
+		code = side_write(side, data, bytes, &put);
+		backlog_take(&side->waiting, put);
 	}
+	if (code == -EAGAIN)
+		return;
+	if (code)
+		side_write_failed(side, code, bytes - put);
+	session_advance(side->session);
+}
+
+/* It has been silent for so long that what was put together is a packet. */
+static void side_gap_over(evutil_socket_t fd, short what, void *arg)
+{
+	struct side *side = arg;
+	const struct packing *packing = side->packing;
+	const unsigned int gap_ms = packing->packer.packing.gap_ms;
+	uint64_t silent_ms = loop_now_ms() - packing->read_ms;
+
+	/* Not listened to: side_rearm starts it anew. */
+	if (side->watch != SIDE_WATCH_READ)
+		return;
+	/* More came meanwhile; and the loop's clock may be some ms ahead. */
+	if (silent_ms <= gap_ms) {
+		if (loop_start_timer(packing->gap,
+				     gap_ms + 1 - (unsigned int)silent_ms))
+			session_out_of_memory(side->session);
+		return;
+	}
+	side_flush(side);
 	session_advance(side->session);
 }
 
 /* ---- from outside ---------------------------------------------------------------- */
 
-static int side_init(struct side *side, struct stream *stream)
+static int side_init(struct side *side, const struct endpoint_packing *packing)
 {
 	struct session *session = side->session;
+	struct stream *stream = side->stream;
 
-	side->stream = stream;
-	side->read_bytes = READ_BYTES_MIN;
+	if (packing_is_on(packing)) {
+		side->form = SIDE_FORM_PACKETS;
+		side->packing = calloc(1, sizeof(*side->packing));
+		if (!side->packing)
+			return -ENOMEM;
+		packer_init(&side->packing->packer, packing);
+	} else if (stream_keeps_records(stream) &&
+		   stream_keeps_records(side->other->stream)) {
+		side->form = SIDE_FORM_RECORDS;
+	}
+	side->other->waiting.keeps_pieces = side->form != SIDE_FORM_BYTES;
+	side->read_bytes = side_read_bytes_min(side);
 	side->watch = SIDE_WATCH_READ;
 	side->readable = event_new(session->loop->base, stream->read_fd,
 				   EV_READ | EV_PERSIST, side_readable, side);
@@ -668,7 +962,8 @@ struct session *session_new(struct loop *loop, struct stream *client,
 	if (!session)
 		return NULL;
 	session->loop = loop;
-	session->settings = *settings;
+	session->linger_ms = settings->linger_ms;
+	session->drain_timeout_ms = settings->drain_timeout_ms;
 	session->counters.started_ms = loop_now_ms();
 	session->finish.run = session_finish;
 	session->finish.arg = session;
@@ -677,8 +972,10 @@ struct session *session_new(struct loop *loop, struct stream *client,
 	session->client.session = session->target.session = session;
 	session->client.other = &session->target;
 	session->target.other = &session->client;
-	if (side_init(&session->client, client) ||
-	    side_init(&session->target, target)) {
+	session->client.stream = client;
+	session->target.stream = target;
+	if (side_init(&session->client, &settings->client_packing) ||
+	    side_init(&session->target, &settings->target_packing)) {
 		session_free(session);
 		errno = ENOMEM;
 		return NULL;
@@ -690,8 +987,8 @@ void session_stop(struct session *session)
 {
 	if (session->is_over || session->is_stopping)
 		return;
-	set_end(session, SESSION_END_STOPPED, 0);
-	session->is_stopping = true;
+	set_end(session, SESSION_END_STOPPED, NULL, 0);
+	session->is_stopping = session->is_ending = true;
 	side_start_ending(&session->client);
 	side_start_ending(&session->target);
 	session_advance(session);
@@ -699,7 +996,7 @@ void session_stop(struct session *session)
 
 void session_abort(struct session *session)
 {
-	set_end(session, SESSION_END_STOPPED, 0);
+	set_end(session, SESSION_END_STOPPED, NULL, 0);
 	session_finish_with(session, STREAM_CLOSE_ABORT);
 }
 
@@ -709,8 +1006,9 @@ void session_replace(struct session *session, const char *by)
 		return;
 	/* Also where it drains: this is what ends it. */
 	session->has_end = false;
-	set_end(session, SESSION_END_REPLACED, 0);
+	set_end(session, SESSION_END_REPLACED, NULL, 0);
 	snprintf(session->replaced_by, sizeof(session->replaced_by), "%s", by);
+	session_flush(session);
 	/* Whoever takes over does not wait for what a port has yet to send. */
 	session_finish_with(session, session_owes(session)
 					     ? STREAM_CLOSE_ABORT
@@ -735,22 +1033,19 @@ bool session_has_client(const struct session *session)
 /* What the side that ended it has to say itself, or NULL. */
 static const char *session_end_phrase(const struct session *session)
 {
-	switch (session->end) {
-	case SESSION_END_CLIENT_CLOSED:
-	case SESSION_END_CLIENT_BROKEN:
-		return stream_end_reason(session->client.stream);
-	case SESSION_END_TARGET_CLOSED:
-	case SESSION_END_TARGET_BROKEN:
-		return stream_end_reason(session->target.stream);
-	default:
+	if (session->end != SESSION_END_CLOSED &&
+	    session->end != SESSION_END_BROKEN)
 		return NULL;
-	}
+	return stream_end_reason(session->end_side->stream);
 }
 
 void session_format_reason(const struct session *session,
 			   char text[SESSION_REASON_BYTES])
 {
-	const char *why = strerror(-session->end_code);
+	const bool is_client = session->end_side == &session->client;
+	const char *who = is_client ? "client" : "target";
+	const char *other = is_client ? "target" : "client";
+	const int detail = session->end_detail;
 	const char *phrase = session_end_phrase(session);
 
 	if (phrase) {
@@ -758,19 +1053,34 @@ void session_format_reason(const struct session *session,
 		return;
 	}
 	switch (session->end) {
-	case SESSION_END_CLIENT_CLOSED:
-		snprintf(text, SESSION_REASON_BYTES, "client closed");
+	case SESSION_END_CLOSED:
+		snprintf(text, SESSION_REASON_BYTES, "%s closed", who);
 		break;
-	case SESSION_END_TARGET_CLOSED:
-		snprintf(text, SESSION_REASON_BYTES, "target closed");
+	case SESSION_END_BROKEN:
+		snprintf(text, SESSION_REASON_BYTES, "%s broke off: %s", who,
+			 strerror(-detail));
 		break;
-	case SESSION_END_CLIENT_BROKEN:
-		snprintf(text, SESSION_REASON_BYTES, "client broke off: %s",
-			 why);
+	case SESSION_END_TOO_FAST:
+		snprintf(text, SESSION_REASON_BYTES,
+			 "%s sends faster than %s takes it, and the link has "
+			 "no flow control: %d bytes were waiting",
+			 who, other, detail);
 		break;
-	case SESSION_END_TARGET_BROKEN:
-		snprintf(text, SESSION_REASON_BYTES, "target broke off: %s",
-			 why);
+	case SESSION_END_OVERRUN:
+		snprintf(text, SESSION_REASON_BYTES,
+			 "%s sends faster than it can be read, and the link "
+			 "has no flow control: the kernel dropped some of it",
+			 who);
+		break;
+	case SESSION_END_TOO_LONG:
+		snprintf(text, SESSION_REASON_BYTES,
+			 "a record of %d bytes from %s is longer than the link "
+			 "to %s can carry",
+			 detail, other, who);
+		break;
+	case SESSION_END_TRUNCATED:
+		snprintf(text, SESSION_REASON_BYTES,
+			 "%s sent a record of more than %d bytes", who, detail);
 		break;
 	case SESSION_END_STOPPED:
 		snprintf(text, SESSION_REASON_BYTES, "stopped");

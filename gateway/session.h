@@ -5,6 +5,17 @@
  *
  * Knows streams; does not know routes, kinds or configuration, and never logs.
  *
+ * What is read from one side is passed on at once, as it came. Then:
+ * - Where both sides keep records, a record stays one: whole, alone, in order.
+ *   One that the other side's link cannot carry ends the session. From or to a
+ *   side that keeps none it is just bytes.
+ * - Bytes that are to be put together leave as packets (packer.h), each as one
+ *   write, and as one record where the other side keeps them; it is cut only
+ *   where that takes no record so long. What is short of a packet goes at the
+ *   end of the stream.
+ * - A side that takes no more stops the reading from the other. One that has no
+ *   flow control is read on, into at most SESSION_WAITING_BYTES_MAX.
+ *
  * How a session ends:
  * - The end of one side is passed on once what it sent was delivered. Where
  *   both sides know half-close the other direction goes on for as long as it
@@ -17,12 +28,17 @@
  *   not read at once) gets the same time before the streams are closed.
  * - A reset is noticed at once, also while the other side pushes back: what
  *   the kernel still holds of that side is delivered under the same bound.
+ * - A gap in what one side sent (a record that cannot be carried or read, a
+ *   link without flow control that is too fast) ends the session as a stop
+ *   does: what came before the gap is delivered, nothing that comes after.
  */
 #ifndef BTGATE_SESSION_H
 #define BTGATE_SESSION_H
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "address_endpoint.h"
 
 struct loop;
 struct session;
@@ -31,17 +47,16 @@ struct stream;
 struct session_settings {
 	unsigned int linger_ms;
 	unsigned int drain_timeout_ms;
+	/* What comes from either side; off where zeroed. */
+	struct endpoint_packing client_packing;
+	struct endpoint_packing target_packing;
 };
 
-enum session_end {
-	SESSION_END_CLIENT_CLOSED,
-	SESSION_END_TARGET_CLOSED,
-	SESSION_END_CLIENT_BROKEN, /* with an errno */
-	SESSION_END_TARGET_BROKEN, /* with an errno */
-	SESSION_END_STOPPED, /* session_stop */
-	SESSION_END_REPLACED, /* session_replace */
-	SESSION_END_NO_MEMORY,
-};
+/*
+ * What waits for one side, with all that it takes to keep it apart, where the
+ * other cannot be slowed down.
+ */
+#define SESSION_WAITING_BYTES_MAX (256 * 1024)
 
 struct session_counters {
 	uint64_t started_ms; /* loop_now_ms */

@@ -439,7 +439,8 @@ START_TEST(a_stalled_session_leaves_others_alone)
 	int other_client, other_target;
 	struct stream *client = unix_end(&link_ops, &other_client);
 	struct stream *target = unix_end(&whole_ops, &other_target);
-	const struct session_settings settings = {2000, 5000};
+	const struct session_settings settings = {.linger_ms = 2000,
+						  .drain_timeout_ms = 5000};
 	struct session *other;
 	bool is_other_ended = false;
 
@@ -678,7 +679,8 @@ END_TEST
 /* epoll(7) knows no regular files: there is nothing to watch. */
 START_TEST(a_session_that_cannot_be_made)
 {
-	const struct session_settings settings = {2000, 5000};
+	const struct session_settings settings = {.linger_ms = 2000,
+						  .drain_timeout_ms = 5000};
 	struct stream *good = unix_end(&whole_ops, &client_fd);
 	int fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	struct stream *bad = socket_stream_new(&whole_ops, fd, "file");
