@@ -339,9 +339,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 /* ---- what bluetoothd tells --------------------------------------------- */
 
-static int read_property(sd_bus_message *message, const char *name,
-			 struct adapter_properties *out)
+static int read_property(sd_bus_message *message, const char *name, void *arg)
 {
+	struct adapter_properties *out = arg; /* what is not told stays */
 	const char *text;
 	char *alias;
 	int flag, code;
@@ -372,28 +372,6 @@ static int read_property(sd_bus_message *message, const char *name,
 		code = sd_bus_message_skip(message, "v");
 	}
 	return code;
-}
-
-/* a{sv} into @out; what is not in it keeps its value. */
-static int read_properties(sd_bus_message *message,
-			   struct adapter_properties *out)
-{
-	const char *name;
-	int code = sd_bus_message_enter_container(message, 'a', "{sv}");
-
-	if (code < 0)
-		return code;
-	while ((code = sd_bus_message_enter_container(message, 'e', "sv")) >
-	       0) {
-		code = sd_bus_message_read(message, "s", &name);
-		if (code >= 0)
-			code = read_property(message, name, out);
-		if (code >= 0)
-			code = sd_bus_message_exit_container(message);
-		if (code < 0)
-			return code;
-	}
-	return code < 0 ? code : sd_bus_message_exit_container(message);
 }
 
 static struct adapter *find(struct adapter_list *list, const char *path)
@@ -516,9 +494,9 @@ static void take_power(struct adapter *adapter)
 	adapter->list->changed(adapter->list->arg);
 }
 
-static int add_adapter(struct adapter_list *list, const char *path,
-		       sd_bus_message *message)
+static int add_adapter(sd_bus_message *message, const char *path, void *arg)
 {
+	struct adapter_list *list = arg;
 	struct adapter *adapter = find(list, path);
 	int code;
 
@@ -527,7 +505,7 @@ static int add_adapter(struct adapter_list *list, const char *path,
 	adapter = adapter_new(list, path);
 	if (!adapter)
 		return -ENOMEM;
-	code = read_properties(message, &adapter->now);
+	code = bus_read_properties(message, read_property, &adapter->now);
 	if (code < 0) {
 		adapter_free(adapter);
 		return code;
@@ -538,51 +516,13 @@ static int add_adapter(struct adapter_list *list, const char *path,
 	return 0;
 }
 
-/* a{sa{sv}}: the interfaces of the object @path. */
-static int read_interfaces(struct adapter_list *list, const char *path,
-			   sd_bus_message *message)
-{
-	const char *name;
-	int code = sd_bus_message_enter_container(message, 'a', "{sa{sv}}");
-
-	if (code < 0)
-		return code;
-	while ((code = sd_bus_message_enter_container(message, 'e', "sa{sv}")) >
-	       0) {
-		code = sd_bus_message_read(message, "s", &name);
-		if (code < 0)
-			return code;
-		if (strcmp(name, ADAPTER_INTERFACE) == 0)
-			code = add_adapter(list, path, message);
-		else
-			code = sd_bus_message_skip(message, "a{sv}");
-		if (code >= 0)
-			code = sd_bus_message_exit_container(message);
-		if (code < 0)
-			return code;
-	}
-	return code < 0 ? code : sd_bus_message_exit_container(message);
-}
-
 int adapter_list_load(struct adapter_list *list, struct sd_bus *handle,
 		      struct sd_bus_message *answer)
 {
-	const char *path;
-	int code = sd_bus_message_enter_container(answer, 'a', "{oa{sa{sv}}}");
+	int code;
 
-	if (code < 0)
-		return code;
 	list->handle = handle;
-	while ((code = sd_bus_message_enter_container(answer, 'e',
-						      "oa{sa{sv}}")) > 0) {
-		code = sd_bus_message_read(answer, "o", &path);
-		if (code >= 0)
-			code = read_interfaces(list, path, answer);
-		if (code >= 0)
-			code = sd_bus_message_exit_container(answer);
-		if (code < 0)
-			return code;
-	}
+	code = bus_read_objects(answer, ADAPTER_INTERFACE, add_adapter, list);
 	if (code >= 0)
 		check_presence(list);
 	return code;
@@ -591,14 +531,11 @@ int adapter_list_load(struct adapter_list *list, struct sd_bus *handle,
 int adapter_list_take_added(struct adapter_list *list,
 			    struct sd_bus_message *signal)
 {
-	const char *path;
 	int code;
 
 	if (!list->handle)
 		return 0;
-	code = sd_bus_message_read(signal, "o", &path);
-	if (code >= 0)
-		code = read_interfaces(list, path, signal);
+	code = bus_read_added(signal, ADAPTER_INTERFACE, add_adapter, list);
 	check_presence(list);
 	return code;
 }
@@ -607,28 +544,21 @@ int adapter_list_take_removed(struct adapter_list *list,
 			      struct sd_bus_message *signal)
 {
 	struct adapter *adapter;
-	const char *path, *interface;
+	const char *path;
 	bool is_chosen;
-	int code = sd_bus_message_read(signal, "o", &path);
+	int code = bus_read_removed(signal, ADAPTER_INTERFACE, &path);
 
-	if (code < 0 || !list->handle)
+	adapter = code > 0 ? find(list, path) : NULL;
+	if (!adapter)
 		return code;
-	adapter = find(list, path);
-	code = sd_bus_message_enter_container(signal, 'a', "s");
-	while (adapter && code >= 0 &&
-	       (code = sd_bus_message_read(signal, "s", &interface)) > 0) {
-		if (strcmp(interface, ADAPTER_INTERFACE) != 0)
-			continue;
-		is_chosen = adapter->is_chosen;
-		if (is_chosen)
-			log_info("adapter %s: gone", adapter->name);
-		adapter_free(adapter);
-		adapter = NULL;
-		check_presence(list);
-		if (is_chosen)
-			list->changed(list->arg);
-	}
-	return code;
+	is_chosen = adapter->is_chosen;
+	if (is_chosen)
+		log_info("adapter %s: gone", adapter->name);
+	adapter_free(adapter);
+	check_presence(list);
+	if (is_chosen)
+		list->changed(list->arg);
+	return 0;
 }
 
 /*
@@ -674,7 +604,8 @@ int adapter_list_take_changed(struct adapter_list *list,
 	was_discoverable = adapter->now.is_discoverable;
 	code = sd_bus_message_read(signal, "s", &interface);
 	if (code >= 0)
-		code = read_properties(signal, &adapter->now);
+		code = bus_read_properties(signal, read_property,
+					   &adapter->now);
 	if (code < 0 || !adapter->is_chosen)
 		return code;
 	if (adapter->now.is_powered != was_powered) {
@@ -699,6 +630,59 @@ unsigned int adapter_list_powered(const struct adapter_list *list)
 	     adapter = TAILQ_NEXT(adapter, link))
 		count += adapter->is_chosen && adapter->now.is_powered;
 	return count;
+}
+
+size_t adapter_list_paths(const struct adapter_list *list, const char **paths,
+			  size_t count)
+{
+	const struct adapter *adapter;
+	size_t used = 0;
+
+	for (adapter = TAILQ_FIRST(&list->adapters); adapter && used < count;
+	     adapter = TAILQ_NEXT(adapter, link))
+		if (adapter->is_chosen && adapter->now.is_powered)
+			paths[used++] = adapter->path;
+	return used;
+}
+
+bool adapter_list_has(const struct adapter_list *list, const char *name)
+{
+	const struct adapter *adapter;
+
+	for (adapter = TAILQ_FIRST(&list->adapters); adapter;
+	     adapter = TAILQ_NEXT(adapter, link))
+		if (strcmp(adapter->name, name) == 0)
+			return adapter->is_chosen;
+	return false;
+}
+
+int adapter_list_check(const struct adapter_list *list, struct error *error)
+{
+	const struct adapter *adapter, *chosen = NULL;
+	char wanted[ADDRESS_ADAPTER_TEXT_BYTES];
+
+	for (adapter = TAILQ_FIRST(&list->adapters); adapter;
+	     adapter = TAILQ_NEXT(adapter, link)) {
+		if (!adapter->is_chosen)
+			continue;
+		if (adapter->now.is_powered)
+			return 0;
+		chosen = adapter;
+	}
+	if (chosen)
+		return error_set(error, -ENETDOWN,
+				 "the adapter %s is powered off: 'bluetoothctl "
+				 "power on', or if rfkill blocks it 'rfkill "
+				 "unblock bluetooth'",
+				 chosen->name);
+	if (list->settings->adapter.choice == ADAPTER_CHOICE_ANY)
+		return error_set(error, -ENODEV,
+				 "there is no Bluetooth adapter; plug one in");
+	address_adapter_format(&list->settings->adapter, wanted);
+	return error_set(error, -ENODEV,
+			 "the adapter %s is not there; 'bluetoothctl list' "
+			 "shows those that are",
+			 wanted);
 }
 
 void adapter_list_clear(struct adapter_list *list)

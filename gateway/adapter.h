@@ -11,11 +11,13 @@
 #define BTGATE_ADAPTER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "address.h"
 
 struct adapter_list;
 struct bus;
+struct error;
 struct loop;
 struct sd_bus;
 struct sd_bus_message;
@@ -63,5 +65,15 @@ int adapter_list_take_changed(struct adapter_list *list,
 
 /* Adapters that match the settings and are powered. */
 unsigned int adapter_list_powered(const struct adapter_list *list);
+/*
+ * The object paths of up to @count of these, valid until the list changes.
+ * Returns how many.
+ */
+size_t adapter_list_paths(const struct adapter_list *list, const char **paths,
+			  size_t count);
+/* Whether the adapter @name ("hci0") is there and matches the settings. */
+bool adapter_list_has(const struct adapter_list *list, const char *name);
+/* 0 if one can be used; else -ENODEV or -ENETDOWN, and what to do about it. */
+int adapter_list_check(const struct adapter_list *list, struct error *error);
 
 #endif

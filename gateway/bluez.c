@@ -10,9 +10,12 @@
 #include <sys/queue.h>
 #include <sys/random.h>
 
+#include <event2/event.h>
 #include <systemd/sd-bus.h>
 
 #include "bus.h"
+#include "controller.h"
+#include "discovery.h"
 #include "error.h"
 #include "log.h"
 #include "loop.h"
@@ -20,7 +23,14 @@
 #define BLUEZ_NAME "org.bluez"
 #define PROFILE_MANAGER_PATH "/org/bluez"
 #define PROFILE_MANAGER "org.bluez.ProfileManager1"
-#define MATCHES 4
+#define MATCHES 5
+/*
+ * After bluetoothd or an adapter has come or gone: so long it may take until
+ * both are there and powered again.
+ */
+#define GRACE_MS 5000
+
+static const char not_running[] = "bluetoothd is not running";
 
 enum record_state {
 	RECORD_STATE_ASKED,
@@ -42,7 +52,27 @@ struct bluez_record {
 	struct error error;
 };
 
+enum seek_state {
+	SEEK_STATE_SEARCHING,
+	SEEK_STATE_FAILED,
+	SEEK_STATE_STOPPING, /* until no search is under way */
+	SEEK_STATE_STOPPED,
+};
+
+struct bluez_discovery {
+	TAILQ_ENTRY(bluez_discovery) link;
+	struct bluez *bluez;
+	enum seek_state state;
+	const struct bluez_discovery_ops *ops;
+	void *arg;
+	struct loop_task task; /* tell what is new */
+	uint64_t serial; /* of the device that was told of last */
+	int code;
+	struct error error;
+};
+
 TAILQ_HEAD(record_queue, bluez_record);
+TAILQ_HEAD(discovery_queue, bluez_discovery);
 TAILQ_HEAD(watcher_queue, bluez_watcher);
 
 struct bluez {
@@ -60,6 +90,12 @@ struct bluez {
 	sd_bus_slot *owner_call;
 	sd_bus_slot *objects_call;
 	struct adapter_list *adapters;
+	struct device_list *devices;
+	struct discovery *discovery;
+	struct discovery_queue discoveries; /* who wants it */
+	struct loop_task seek_task; /* look after them */
+	struct event *grace_timer;
+	uint64_t changed_ms; /* when anything came or went; 0: not yet */
 	struct record_queue records;
 	unsigned int records_made;
 };
@@ -102,9 +138,31 @@ static void set_state(struct bluez *bluez, enum bluez_state state,
 	tell_watchers(bluez);
 }
 
+/* What holds now may not hold for long. */
+static void note_change(struct bluez *bluez)
+{
+	bluez->changed_ms = loop_now_ms();
+}
+
+/* At once: what was asked of an adapter that went off and on again is void. */
+static void update_discovery(struct bluez *bluez)
+{
+	const char *paths[CONTROLLERS_MAX];
+	size_t count = adapter_list_paths(bluez->adapters, paths,
+					  CONTROLLERS_MAX);
+
+	discovery_set_adapters(bluez->discovery, bluez->handle, paths, count);
+}
+
 static void on_adapter_changed(void *arg)
 {
-	tell_watchers(arg);
+	struct bluez *bluez = arg;
+
+	/* The first ones are no change. */
+	if (bluez->state == BLUEZ_STATE_READY)
+		note_change(bluez);
+	update_discovery(bluez);
+	tell_watchers(bluez);
 }
 
 static void run_watcher(void *arg)
@@ -334,15 +392,238 @@ void bluez_record_free(struct bluez_record *record)
 	free(record);
 }
 
+/* ---- devices ------------------------------------------------------------- */
+
+struct device_walk {
+	const struct bluez *bluez;
+	device_cb cb;
+	void *arg;
+};
+
+static void walk_device(const struct device *device, void *arg)
+{
+	const struct device_walk *walk = arg;
+
+	if (adapter_list_has(walk->bluez->adapters, device->adapter))
+		walk->cb(device, walk->arg);
+}
+
+void bluez_devices(const struct bluez *bluez, device_cb cb, void *arg)
+{
+	struct device_walk walk = {.bluez = bluez, .cb = cb, .arg = arg};
+
+	device_list_each(bluez->devices, walk_device, &walk);
+}
+
+struct paired_name {
+	const struct address_bluetooth *address;
+	const char *name;
+};
+
+static void take_paired_name(const struct device *device, void *arg)
+{
+	struct paired_name *paired = arg;
+
+	if (device->is_paired &&
+	    !memcmp(&device->address, paired->address, sizeof(device->address)))
+		paired->name = device->alias ? device->alias : device->name;
+}
+
+const char *bluez_paired_name(const struct bluez *bluez,
+			      const struct address_bluetooth *address)
+{
+	struct paired_name paired = {.address = address};
+
+	bluez_devices(bluez, take_paired_name, &paired);
+	return paired.name;
+}
+
+/* The one place where the state of one who searches changes. */
+static void seek_set_state(struct bluez_discovery *seek, enum seek_state state)
+{
+	struct bluez *bluez = seek->bluez;
+
+	seek->state = state;
+	loop_defer(bluez->loop, &bluez->seek_task);
+	if (state == SEEK_STATE_FAILED || state == SEEK_STATE_STOPPED)
+		loop_defer(bluez->loop, &seek->task);
+}
+
+static bool is_wanted(const struct bluez *bluez)
+{
+	const struct bluez_discovery *seek;
+
+	for (seek = TAILQ_FIRST(&bluez->discoveries); seek;
+	     seek = TAILQ_NEXT(seek, link))
+		if (seek->state == SEEK_STATE_SEARCHING)
+			return true;
+	return false;
+}
+
+/* True if what is wrong is not likely to pass; else it is looked at again. */
+static bool is_settled(struct bluez *bluez)
+{
+	uint64_t until_ms = bluez->changed_ms + GRACE_MS,
+		 now_ms = loop_now_ms();
+
+	if (!bluez->changed_ms || until_ms <= now_ms)
+		return true;
+	loop_start_timer(bluez->grace_timer, (unsigned int)(until_ms - now_ms));
+	return false;
+}
+
+/* 0 while there is hope, or why nothing can be searched for. */
+static int check_search(struct bluez *bluez, struct error *error)
+{
+	if (bluez->state != BLUEZ_STATE_READY)
+		return *bluez->reason && is_settled(bluez)
+			       ? error_set(error, -ENOTCONN, "%.200s%s",
+					   bluez->reason, bluez_advice(bluez))
+			       : 0;
+	switch (discovery_state(bluez->discovery)) {
+	case DISCOVERY_STATE_NO_ADAPTER:
+		return is_settled(bluez)
+			       ? adapter_list_check(bluez->adapters, error)
+			       : 0;
+	case DISCOVERY_STATE_FAILED:
+		return discovery_explain(bluez->discovery, error);
+	case DISCOVERY_STATE_IDLE:
+	case DISCOVERY_STATE_STOPPING:
+	case DISCOVERY_STATE_STARTING:
+	case DISCOVERY_STATE_RUNNING:
+		break;
+	}
+	return 0;
+}
+
+/* Something changed for those who search: what, is looked up here. */
+static void run_seek(void *arg)
+{
+	struct bluez *bluez = arg;
+	struct bluez_discovery *seek;
+	struct error error = {""};
+	bool is_stopping;
+	int code;
+
+	event_del(bluez->grace_timer);
+	discovery_set_wanted(bluez->discovery, is_wanted(bluez));
+	code = is_wanted(bluez) ? check_search(bluez, &error) : 0;
+	is_stopping = discovery_state(bluez->discovery) ==
+		      DISCOVERY_STATE_STOPPING;
+	for (seek = TAILQ_FIRST(&bluez->discoveries); seek;
+	     seek = TAILQ_NEXT(seek, link)) {
+		if (seek->state == SEEK_STATE_STOPPING && !is_stopping)
+			seek_set_state(seek, SEEK_STATE_STOPPED);
+		if (seek->state != SEEK_STATE_SEARCHING)
+			continue;
+		if (code) {
+			seek->code = code;
+			seek->error = error;
+			seek_set_state(seek, SEEK_STATE_FAILED);
+		} else if (seek->serial < device_list_serial(bluez->devices)) {
+			loop_defer(bluez->loop, &seek->task);
+		}
+	}
+}
+
+static void on_grace_over(evutil_socket_t fd, short what, void *arg)
+{
+	run_seek(arg);
+}
+
+static void on_search_changed(void *arg)
+{
+	struct bluez *bluez = arg;
+
+	loop_defer(bluez->loop, &bluez->seek_task);
+}
+
+static const struct device *next_seen(struct bluez_discovery *seek)
+{
+	const struct bluez *bluez = seek->bluez;
+	const struct device *device;
+
+	do
+		device = device_list_next(bluez->devices, &seek->serial);
+	while (device && !adapter_list_has(bluez->adapters, device->adapter));
+	return device;
+}
+
+/* One callback a turn: it may free all this. */
+static void run_tell(void *arg)
+{
+	struct bluez_discovery *seek = arg;
+	const struct device *device;
+
+	switch (seek->state) {
+	case SEEK_STATE_SEARCHING:
+		device = next_seen(seek);
+		if (!device)
+			break;
+		loop_defer(seek->bluez->loop, &seek->task);
+		seek->ops->seen(device, seek->arg);
+		break;
+	case SEEK_STATE_FAILED:
+		seek->ops->failed(seek->code, &seek->error, seek->arg);
+		break;
+	case SEEK_STATE_STOPPED:
+		seek->ops->stopped(seek->arg);
+		break;
+	case SEEK_STATE_STOPPING:
+		break;
+	}
+}
+
+struct bluez_discovery *bluez_discovery_new(
+	struct bluez *bluez, const struct bluez_discovery_ops *ops, void *arg)
+{
+	struct bluez_discovery *seek = calloc(1, sizeof(*seek));
+
+	if (!seek)
+		return NULL;
+	seek->bluez = bluez;
+	seek->ops = ops;
+	seek->arg = arg;
+	seek->task = (struct loop_task){.run = run_tell, .arg = seek};
+	seek->serial = device_list_serial(bluez->devices);
+	TAILQ_INSERT_TAIL(&bluez->discoveries, seek, link);
+	seek_set_state(seek, SEEK_STATE_SEARCHING);
+	return seek;
+}
+
+void bluez_discovery_stop(struct bluez_discovery *discovery)
+{
+	if (discovery->state == SEEK_STATE_SEARCHING ||
+	    discovery->state == SEEK_STATE_FAILED)
+		seek_set_state(discovery, SEEK_STATE_STOPPING);
+}
+
+void bluez_discovery_free(struct bluez_discovery *discovery)
+{
+	struct bluez *bluez;
+
+	if (!discovery)
+		return;
+	bluez = discovery->bluez;
+	TAILQ_REMOVE(&bluez->discoveries, discovery, link);
+	loop_cancel(bluez->loop, &discovery->task);
+	loop_defer(bluez->loop, &bluez->seek_task);
+	free(discovery);
+}
+
 /* ---- bluetoothd comes and goes ------------------------------------------ */
 
 static void lose_daemon(struct bluez *bluez, enum bluez_state state,
 			const char *reason)
 {
+	if (bluez->state == BLUEZ_STATE_READY)
+		note_change(bluez);
 	bluez->objects_call = sd_bus_slot_unref(bluez->objects_call);
 	free(bluez->owner);
 	bluez->owner = NULL;
 	adapter_list_clear(bluez->adapters);
+	update_discovery(bluez);
+	device_list_clear(bluez->devices);
 	records_end(bluez, reason);
 	set_state(bluez, state, reason);
 }
@@ -373,6 +654,10 @@ static int on_objects(sd_bus_message *answer, void *arg, sd_bus_error *unused)
 		return 0;
 	}
 	code = adapter_list_load(bluez->adapters, bluez->handle, answer);
+	if (code >= 0)
+		code = sd_bus_message_rewind(answer, 1);
+	if (code >= 0)
+		code = device_list_load(bluez->devices, answer);
 	if (code < 0) {
 		error_set(&error, code, "bluetoothd cannot be understood (%s)",
 			  strerror(-code));
@@ -402,8 +687,7 @@ static void take_owner(struct bluez *bluez, const char *owner)
 	int code;
 
 	if (!*owner) {
-		lose_daemon(bluez, BLUEZ_STATE_NO_DAEMON,
-			    "bluetoothd is not running");
+		lose_daemon(bluez, BLUEZ_STATE_NO_DAEMON, not_running);
 		return;
 	}
 	if (bluez->owner)
@@ -443,8 +727,10 @@ static int on_owner_changed(sd_bus_message *signal, void *arg,
 	const char *name, *old, *new;
 
 	if (sd_bus_message_read(signal, "sss", &name, &old, &new) > 0 &&
-	    strcmp(name, BLUEZ_NAME) == 0)
+	    strcmp(name, BLUEZ_NAME) == 0) {
+		note_change(bluez);
 		take_owner(bluez, new);
+	}
 	return 0;
 }
 
@@ -456,12 +742,28 @@ static int on_signal(sd_bus_message *signal, void *arg, sd_bus_error *unused)
 
 	if (!is_from_daemon(bluez, signal))
 		return 0;
-	if (strcmp(member, "InterfacesAdded") == 0)
+	/* Until the objects are told all signals are older than these. */
+	if (bluez->objects_call)
+		return 0;
+	if (strcmp(member, "InterfacesAdded") == 0) {
 		code = adapter_list_take_added(bluez->adapters, signal);
-	else if (strcmp(member, "InterfacesRemoved") == 0)
+		if (code >= 0)
+			code = sd_bus_message_rewind(signal, 1);
+		if (code >= 0)
+			code = device_list_take_added(bluez->devices, signal);
+	} else if (strcmp(member, "InterfacesRemoved") == 0) {
 		code = adapter_list_take_removed(bluez->adapters, signal);
-	else if (strcmp(member, "PropertiesChanged") == 0)
+		if (code >= 0)
+			code = sd_bus_message_rewind(signal, 1);
+		if (code >= 0)
+			code = device_list_take_removed(bluez->devices, signal);
+	} else if (strcmp(member, "PropertiesChanged") == 0) {
 		code = adapter_list_take_changed(bluez->adapters, signal);
+		if (code >= 0)
+			code = sd_bus_message_rewind(signal, 1);
+		if (code >= 0)
+			code = device_list_take_changed(bluez->devices, signal);
+	}
 	if (code < 0)
 		log_debug("bluez: %s: %s", member, strerror(-code));
 	return 0;
@@ -492,6 +794,10 @@ static int on_opened(sd_bus *handle, void *arg)
 		{"type='signal',sender='" BLUEZ_NAME "',"
 		 "interface='org.freedesktop.DBus.Properties',"
 		 "member='PropertiesChanged',arg0='org.bluez.Adapter1'",
+		 on_signal},
+		{"type='signal',sender='" BLUEZ_NAME "',"
+		 "interface='org.freedesktop.DBus.Properties',"
+		 "member='PropertiesChanged',arg0='org.bluez.Device1'",
 		 on_signal},
 	};
 	struct bluez *bluez = arg;
@@ -537,6 +843,8 @@ struct bluez *bluez_new(struct loop *loop,
 	bluez->settings = *settings;
 	TAILQ_INIT(&bluez->watchers);
 	TAILQ_INIT(&bluez->records);
+	TAILQ_INIT(&bluez->discoveries);
+	bluez->seek_task = (struct loop_task){.run = run_seek, .arg = bluez};
 	if (settings->name) {
 		bluez->name = strdup(settings->name);
 		bluez->settings.name = bluez->name;
@@ -546,7 +854,15 @@ struct bluez *bluez_new(struct loop *loop,
 		bluez->adapters = adapter_list_new(loop, bluez->bus,
 						   &bluez->settings,
 						   on_adapter_changed, bluez);
-	if (!bluez->adapters || (settings->name && !bluez->name)) {
+	if (bluez->adapters)
+		bluez->devices = device_list_new(on_search_changed, bluez);
+	if (bluez->devices)
+		bluez->discovery = discovery_new(loop, bluez->bus,
+						 on_search_changed, bluez);
+	if (bluez->discovery)
+		bluez->grace_timer = event_new(loop->base, -1, 0, on_grace_over,
+					       bluez);
+	if (!bluez->grace_timer || (settings->name && !bluez->name)) {
 		bluez_free(bluez);
 		errno = ENOMEM;
 		return NULL;
@@ -560,8 +876,14 @@ void bluez_free(struct bluez *bluez)
 		return;
 	assert(TAILQ_EMPTY(&bluez->watchers));
 	assert(TAILQ_EMPTY(&bluez->records));
+	assert(TAILQ_EMPTY(&bluez->discoveries));
+	loop_cancel(bluez->loop, &bluez->seek_task);
+	if (bluez->grace_timer)
+		event_free(bluez->grace_timer);
 	/* Before the connection that they are slots of. */
+	discovery_free(bluez->discovery);
 	adapter_list_free(bluez->adapters);
+	device_list_free(bluez->devices);
 	for (int i = 0; i < MATCHES; i++)
 		sd_bus_slot_unref(bluez->matches[i]);
 	sd_bus_slot_unref(bluez->owner_call);
@@ -573,6 +895,11 @@ void bluez_free(struct bluez *bluez)
 	free(bluez);
 }
 
+struct loop *bluez_loop(const struct bluez *bluez)
+{
+	return bluez->loop;
+}
+
 enum bluez_state bluez_state(const struct bluez *bluez)
 {
 	return bluez->state;
@@ -581,6 +908,22 @@ enum bluez_state bluez_state(const struct bluez *bluez)
 const char *bluez_reason(const struct bluez *bluez)
 {
 	return bluez->reason;
+}
+
+const char *bluez_advice(const struct bluez *bluez)
+{
+	switch (bluez->state) {
+	case BLUEZ_STATE_NO_BUS:
+		return "; start both with 'systemctl start dbus bluetooth', or "
+		       "in a container mount /run/dbus into it";
+	case BLUEZ_STATE_NO_DAEMON:
+		if (strcmp(bluez->reason, not_running) == 0)
+			return "; start it with 'systemctl start bluetooth'";
+		break;
+	case BLUEZ_STATE_READY:
+		break;
+	}
+	return ""; /* what refused us said why */
 }
 
 unsigned int bluez_adapters_powered(const struct bluez *bluez)

@@ -63,9 +63,12 @@ void bluez_watch(struct bluez *bluez, struct bluez_watcher *watcher,
 /* No callback comes any more. Does nothing to one that watches nothing. */
 void bluez_unwatch(struct bluez_watcher *watcher);
 
+struct loop *bluez_loop(const struct bluez *bluez);
 enum bluez_state bluez_state(const struct bluez *bluez);
 /* Why it is in this state, for a person; "" until the first answer. */
 const char *bluez_reason(const struct bluez *bluez);
+/* "; do this" against the state; "" where there is nothing to be done. */
+const char *bluez_advice(const struct bluez *bluez);
 /* Adapters that match the settings and are powered. */
 unsigned int bluez_adapters_powered(const struct bluez *bluez);
 
@@ -90,16 +93,63 @@ void bluez_record_free(struct bluez_record *record);
 
 /* ---- devices ------------------------------------------------------------ */
 
-/* Every device that bluetoothd knows now: paired, or seen lately. */
+/*
+ * Every device that bluetoothd knows now by an adapter that matches the
+ * settings: paired, or seen lately. One that several adapters know comes
+ * several times. @cb runs from within the call, and must free nothing of the
+ * bluez.
+ */
 void bluez_devices(const struct bluez *bluez, device_cb cb, void *arg);
-/* The name of the paired device at @address; NULL: not paired, or not known. */
+/*
+ * What this machine calls the paired device at @address (its Alias, which is
+ * the name that the device gave itself unless somebody set another). NULL: not
+ * paired, or not known. Valid until the loop's next turn.
+ */
 const char *bluez_paired_name(const struct bluez *bluez,
 			      const struct address_bluetooth *address);
 
+struct bluez_discovery;
+
+/* All run from the loop, and may free anything, the bluez included. */
+struct bluez_discovery_ops {
+	/* A device was found, or told more of itself. */
+	device_cb seen;
+	/*
+	 * The search cannot be made: there is no bluetoothd (-ENOTCONN) or no
+	 * adapter (-ENODEV), it is powered off (-ENETDOWN), or bluetoothd
+	 * refuses. While bluetoothd or an adapter has just gone or come, that
+	 * is waited for first. Nothing comes after it.
+	 */
+	void (*failed)(int code, const struct error *error, void *arg);
+	/*
+	 * After bluez_discovery_stop; nothing comes after it. NULL where that
+	 * is not called.
+	 */
+	void (*stopped)(void *arg);
+};
+
+/*
+ * Search for devices nearby (BR/EDR) until it is freed. Several share one
+ * search; it goes on by itself after bluetoothd was restarted. NULL with errno
+ * set.
+ */
+struct bluez_discovery *bluez_discovery_new(
+	struct bluez *bluez, const struct bluez_discovery_ops *ops, void *arg);
+/*
+ * End it, and be told when no search of ours is in the way of a connection
+ * any more, or others still want one.
+ */
+void bluez_discovery_stop(struct bluez_discovery *discovery);
+/* NULL is legal. */
+void bluez_discovery_free(struct bluez_discovery *discovery);
+
+/* ---- devices by name (bluez_lookup.c) ------------------------------------ */
+
 /*
  * The device was found, or -errno with a sentence: -ENODEV nobody nearby has
- * that name, -ENOTUNIQ several do (it lists them), -ENOTCONN without
- * bluetoothd. The lookup is gone after it.
+ * that name, -ENOTUNIQ several do (it lists them), -ETIMEDOUT no answer from
+ * the system bus, or what a discovery fails with. The lookup is gone after it.
+ * Runs from the loop, and may free anything, the bluez included.
  */
 typedef void (*bluez_lookup_cb)(int code,
 				const struct address_bluetooth *address,
@@ -107,26 +157,16 @@ typedef void (*bluez_lookup_cb)(int code,
 struct bluez_lookup;
 
 /*
- * Find who is called @name: a paired device, else a known one, else by
- * discovery for a while (BR/EDR). Waits for bluetoothd's first answer. NULL
+ * Find who is called @name, by the name that it gives itself or the one that
+ * this machine has for it: a paired device, else a known one, else by
+ * discovery, for 20 s at most. The same name comes before one that differs in
+ * case only; that is logged. Devices without BR/EDR are none. Waits for
+ * bluetoothd's first answer; the search is over when the callback comes. NULL
  * with errno set.
  */
 struct bluez_lookup *bluez_lookup_new(struct bluez *bluez, const char *name,
 				      bluez_lookup_cb done, void *arg);
 /* No callback comes. NULL is legal. */
 void bluez_lookup_cancel(struct bluez_lookup *lookup);
-
-struct bluez_discovery;
-
-/*
- * Search for devices until it is freed: @seen for each one that is found or
- * tells more of itself, @failed when it cannot go on. Several share one
- * search. NULL with errno set.
- */
-struct bluez_discovery *bluez_discovery_new(
-	struct bluez *bluez, device_cb seen,
-	void (*failed)(const struct error *error, void *arg), void *arg);
-/* NULL is legal. */
-void bluez_discovery_free(struct bluez_discovery *discovery);
 
 #endif

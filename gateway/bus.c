@@ -248,6 +248,90 @@ int bus_new_call(sd_bus *handle, sd_bus_message **call, const char *path,
 	return sd_bus_message_set_auto_start(*call, 0);
 }
 
+int bus_read_properties(sd_bus_message *message, bus_property_cb property,
+			void *arg)
+{
+	const char *name;
+	int code = sd_bus_message_enter_container(message, 'a', "{sv}");
+
+	if (code < 0)
+		return code;
+	while ((code = sd_bus_message_enter_container(message, 'e', "sv")) >
+	       0) {
+		code = sd_bus_message_read(message, "s", &name);
+		if (code >= 0)
+			code = property(message, name, arg);
+		if (code >= 0)
+			code = sd_bus_message_exit_container(message);
+		if (code < 0)
+			return code;
+	}
+	return code < 0 ? code : sd_bus_message_exit_container(message);
+}
+
+int bus_read_added(sd_bus_message *signal, const char *interface,
+		   bus_object_cb object, void *arg)
+{
+	const char *path, *name;
+	int code = sd_bus_message_read(signal, "o", &path);
+
+	if (code >= 0)
+		code = sd_bus_message_enter_container(signal, 'a', "{sa{sv}}");
+	if (code < 0)
+		return code;
+	while ((code = sd_bus_message_enter_container(signal, 'e', "sa{sv}")) >
+	       0) {
+		code = sd_bus_message_read(signal, "s", &name);
+		if (code < 0)
+			return code;
+		if (strcmp(name, interface) == 0)
+			code = object(signal, path, arg);
+		else
+			code = sd_bus_message_skip(signal, "a{sv}");
+		if (code >= 0)
+			code = sd_bus_message_exit_container(signal);
+		if (code < 0)
+			return code;
+	}
+	return code < 0 ? code : sd_bus_message_exit_container(signal);
+}
+
+int bus_read_objects(sd_bus_message *answer, const char *interface,
+		     bus_object_cb object, void *arg)
+{
+	int code = sd_bus_message_enter_container(answer, 'a', "{oa{sa{sv}}}");
+
+	if (code < 0)
+		return code;
+	while ((code = sd_bus_message_enter_container(answer, 'e',
+						      "oa{sa{sv}}")) > 0) {
+		/* What is in an entry is what InterfacesAdded has. */
+		code = bus_read_added(answer, interface, object, arg);
+		if (code >= 0)
+			code = sd_bus_message_exit_container(answer);
+		if (code < 0)
+			return code;
+	}
+	return code < 0 ? code : sd_bus_message_exit_container(answer);
+}
+
+int bus_read_removed(sd_bus_message *signal, const char *interface,
+		     const char **path)
+{
+	const char *name;
+	int code = sd_bus_message_read(signal, "o", path);
+
+	if (code >= 0)
+		code = sd_bus_message_enter_container(signal, 'a', "s");
+	if (code < 0)
+		return code;
+	while ((code = sd_bus_message_read(signal, "s", &name)) > 0) {
+		if (strcmp(name, interface) == 0)
+			return 1;
+	}
+	return code;
+}
+
 int bus_explain(const sd_bus_error *failure, struct error *error)
 {
 	static const struct {
@@ -266,6 +350,10 @@ int bus_explain(const sd_bus_error *failure, struct error *error)
 		 "this bluetoothd does not know it: BlueZ 5 is needed"},
 		{SD_BUS_ERROR_UNKNOWN_METHOD,
 		 "this bluetoothd does not know it: BlueZ 5 is needed"},
+		{"org.bluez.Error.NotReady",
+		 "the adapter is powered off; 'bluetoothctl power on'"},
+		{"org.bluez.Error.InProgress",
+		 "bluetoothd is busy with another program's request"},
 		{"org.bluez.Error.Blocked",
 		 "rfkill blocks the adapter; 'rfkill unblock bluetooth'"},
 	};

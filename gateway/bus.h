@@ -48,6 +48,31 @@ void bus_drop(struct bus *bus, const char *reason);
 int bus_new_call(sd_bus *handle, sd_bus_message **call, const char *path,
 		 const char *interface, const char *member);
 
+/*
+ * Reading what ObjectManager and Properties send. Each returns 0 or more, or
+ * -errno of a message that cannot be read, or of the callback.
+ */
+
+/* @message is at the variant of property @name: read it, or skip it. */
+typedef int (*bus_property_cb)(sd_bus_message *message, const char *name,
+			       void *arg);
+/* a{sv} */
+int bus_read_properties(sd_bus_message *message, bus_property_cb property,
+			void *arg);
+
+/* @message is at the a{sv} of an object's interface: read it, or skip it. */
+typedef int (*bus_object_cb)(sd_bus_message *message, const char *path,
+			     void *arg);
+/* InterfacesAdded, oa{sa{sv}}: if it is about @interface. */
+int bus_read_added(sd_bus_message *signal, const char *interface,
+		   bus_object_cb object, void *arg);
+/* GetManagedObjects, a{oa{sa{sv}}}: those that have @interface. */
+int bus_read_objects(sd_bus_message *answer, const char *interface,
+		     bus_object_cb object, void *arg);
+/* InterfacesRemoved, oas: 1 and its @path if it is about @interface, else 0. */
+int bus_read_removed(sd_bus_message *signal, const char *interface,
+		     const char **path);
+
 /* What a failed call means and what to do; returns its -errno. */
 int bus_explain(const sd_bus_error *failure, struct error *error);
 

@@ -15,19 +15,66 @@
 
 #include "address.h"
 
-/* Valid until the loop's next turn. Strings are as the device sent them. */
+struct device_list;
+struct sd_bus_message;
+
+/*
+ * One device as one adapter knows it: another adapter may know it, too, and
+ * more or less of it. Valid until the loop's next turn. Strings are as the
+ * device sent them.
+ */
 struct device {
 	struct address_bluetooth address;
+	const char *adapter; /* "hci0" */
 	const char *name; /* what it calls itself; NULL: not known (yet) */
-	const char *alias; /* what this machine calls it */
+	const char *alias; /* what this machine calls it: the name, unless
+			      somebody gave it another; NULL: nothing */
 	uint32_t class; /* class of device (Baseband assigned numbers); 0: ? */
 	int16_t rssi; /* dBm of the last inquiry; 0: not seen in one */
 	bool is_paired;
 	bool is_trusted;
 	bool is_connected;
-	bool is_le_only; /* AddressType random, or no BR/EDR class and name */
+	/*
+	 * It has a random address, or says that it knows no BR/EDR. Of one with
+	 * a public address and no class bluetoothd (5.66) does not tell.
+	 */
+	bool is_le_only;
 };
 
 typedef void (*device_cb)(const struct device *device, void *arg);
+
+/* What there is to know changed; runs from within the calls below. */
+typedef void (*device_changed_cb)(void *arg);
+
+/*
+ * NULL with errno set. Holds at most 1,000 devices: a newcomer takes the place
+ * of the one that said nothing for longest, of those that are not paired.
+ */
+struct device_list *device_list_new(device_changed_cb changed, void *arg);
+void device_list_free(struct device_list *list);
+
+/* Read the answer to GetManagedObjects. 0, or -errno if it cannot be read. */
+int device_list_load(struct device_list *list, struct sd_bus_message *answer);
+/* bluetoothd or the connection to it is gone: forget everything. */
+void device_list_clear(struct device_list *list);
+
+/* The signals of ObjectManager, and Device1's PropertiesChanged. */
+int device_list_take_added(struct device_list *list,
+			   struct sd_bus_message *signal);
+int device_list_take_removed(struct device_list *list,
+			     struct sd_bus_message *signal);
+int device_list_take_changed(struct device_list *list,
+			     struct sd_bus_message *signal);
+
+/* All of them. @cb must leave the list alone. */
+void device_list_each(const struct device_list *list, device_cb cb, void *arg);
+/*
+ * The next one that told something after *@serial, which is moved on; NULL if
+ * none did.
+ */
+const struct device *device_list_next(const struct device_list *list,
+				      uint64_t *serial);
+/* That of the last thing that was told. */
+uint64_t device_list_serial(const struct device_list *list);
 
 #endif

@@ -133,20 +133,6 @@ static void succeed(struct publication *publication, const char *way)
 	settle(publisher);
 }
 
-static const char *advice(const struct publisher *publisher)
-{
-	switch (bluez_state(publisher->bluez)) {
-	case BLUEZ_STATE_NO_BUS:
-		return "; start both with 'systemctl start dbus bluetooth', or "
-		       "in a container mount /run/dbus into it";
-	case BLUEZ_STATE_NO_DAEMON:
-		return "; start it with 'systemctl start bluetooth'";
-	case BLUEZ_STATE_READY:
-		break;
-	}
-	return ""; /* what refused us said why */
-}
-
 static void fail(struct publication *publication)
 {
 	struct publisher *publisher = publication->publisher;
@@ -159,14 +145,15 @@ static void fail(struct publication *publication)
 	snprintf(text, sizeof(text),
 		 "no service record can be published: %s, and %s; phones find "
 		 "nothing and can only connect by number%s",
-		 bus, publication->local_error.text, advice(publisher));
+		 bus, publication->local_error.text,
+		 bluez_advice(publisher->bluez));
 	if (is_news(publisher, text))
 		log_warning("%s", text);
 	snprintf(text, sizeof(text),
 		 "no service record: %s, and %s; phones can still connect to "
 		 "%s by number%s",
 		 bus, publication->local_error.text, publication->place,
-		 advice(publisher));
+		 bluez_advice(publisher->bluez));
 	set_state(publication, PUBLICATION_STATE_WAITING, text);
 	retry_later(publisher);
 	settle(publisher);

@@ -31,6 +31,7 @@
 #define MOCK_TEXT_BYTES 4096
 #define MOCK_RECORDS 16
 #define MOCK_ADAPTERS 2
+#define MOCK_DEVICES 16
 #define MOCK_UNREAD 64
 
 /* ---- the process that is bluetoothd ------------------------------------- */
@@ -43,6 +44,20 @@ struct mock_adapter {
 	int discoverable;
 	uint32_t timeout;
 	char alias[64];
+	bool is_discovering; /* for its one client */
+	sd_bus_slot *slot;
+};
+
+struct mock_device {
+	char path[64];
+	char adapter[32];
+	char address[18];
+	const char *type;
+	char name[256]; /* "": has none yet */
+	char alias[256];
+	uint32_t class;
+	int16_t rssi;
+	int paired;
 	sd_bus_slot *slot;
 };
 
@@ -50,6 +65,9 @@ struct mock_daemon {
 	sd_bus *bus;
 	int control;
 	struct mock_adapter adapters[MOCK_ADAPTERS];
+	struct mock_device devices[MOCK_ADAPTERS][MOCK_DEVICES];
+	char start_error[128];
+	char stop_error[128];
 	char records[MOCK_RECORDS][64]; /* "" is free */
 	char client[64];
 	char register_error[128]; /* "" to accept, "silence" for no answer */
@@ -174,6 +192,86 @@ static inline int mock_on_set(sd_bus *bus, const char *path,
 	return 1;
 }
 
+static inline int mock_on_filter(sd_bus_message *call, void *arg,
+				 sd_bus_error *error)
+{
+	struct mock_daemon *daemon = &mock_the_daemon;
+	const char *key = "", *value = "";
+
+	sd_bus_message_enter_container(call, 'a', "{sv}");
+	sd_bus_message_read(call, "{sv}", &key, "s", &value);
+	mock_report(daemon, "filter %s %s %s", sd_bus_message_get_path(call),
+		    key, value);
+	return sd_bus_reply_method_return(call, NULL);
+}
+
+static inline int mock_on_start(sd_bus_message *call, void *arg,
+				sd_bus_error *error)
+{
+	struct mock_daemon *daemon = &mock_the_daemon;
+	struct mock_adapter *adapter = arg;
+
+	mock_report(daemon, "start %s", adapter->path);
+	if (strcmp(daemon->start_error, "silence") == 0) {
+		adapter->is_discovering = true;
+		return 1;
+	}
+	if (*daemon->start_error)
+		return sd_bus_error_set(error, daemon->start_error,
+					"the mock was told so");
+	if (!adapter->powered)
+		return sd_bus_error_set(error, "org.bluez.Error.NotReady",
+					"Resource Not Ready");
+	if (adapter->is_discovering)
+		return sd_bus_error_set(error, "org.bluez.Error.InProgress",
+					"Operation already in progress");
+	adapter->is_discovering = true;
+	return sd_bus_reply_method_return(call, NULL);
+}
+
+static inline int mock_on_stop(sd_bus_message *call, void *arg,
+			       sd_bus_error *error)
+{
+	struct mock_daemon *daemon = &mock_the_daemon;
+	struct mock_adapter *adapter = arg;
+
+	mock_report(daemon, "stop %s", adapter->path);
+	if (strcmp(daemon->stop_error, "silence") == 0)
+		return 1;
+	if (!adapter->is_discovering)
+		return sd_bus_error_set(error, "org.bluez.Error.Failed",
+					"No discovery started");
+	adapter->is_discovering = false;
+	return sd_bus_reply_method_return(call, NULL);
+}
+
+static inline int mock_on_get_device(sd_bus *bus, const char *path,
+				     const char *interface,
+				     const char *property,
+				     sd_bus_message *reply, void *arg,
+				     sd_bus_error *error)
+{
+	struct mock_device *device = arg;
+
+	if (strcmp(property, "Address") == 0)
+		return sd_bus_message_append(reply, "s", device->address);
+	if (strcmp(property, "AddressType") == 0)
+		return sd_bus_message_append(reply, "s", device->type);
+	if (strcmp(property, "Adapter") == 0)
+		return sd_bus_message_append(reply, "o", device->adapter);
+	if (strcmp(property, "Name") == 0)
+		return sd_bus_message_append(reply, "s", device->name);
+	if (strcmp(property, "Alias") == 0)
+		return sd_bus_message_append(reply, "s", device->alias);
+	if (strcmp(property, "Class") == 0)
+		return sd_bus_message_append(reply, "u", device->class);
+	if (strcmp(property, "RSSI") == 0)
+		return sd_bus_message_append(reply, "n", device->rssi);
+	if (strcmp(property, "Paired") == 0)
+		return sd_bus_message_append(reply, "b", device->paired);
+	return sd_bus_message_append(reply, "b", 0);
+}
+
 static const sd_bus_vtable mock_manager_vtable[] = {
 	SD_BUS_VTABLE_START(0),
 	SD_BUS_METHOD("RegisterProfile", "osa{sv}", "", mock_on_register,
@@ -183,8 +281,33 @@ static const sd_bus_vtable mock_manager_vtable[] = {
 	SD_BUS_VTABLE_END,
 };
 
+#define MOCK_DEVICE_PROPERTY(name, type)                   \
+	SD_BUS_PROPERTY(name, type, mock_on_get_device, 0, \
+			SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE)
+
+static const sd_bus_vtable mock_device_vtable[] = {
+	SD_BUS_VTABLE_START(0),
+	MOCK_DEVICE_PROPERTY("Address", "s"),
+	MOCK_DEVICE_PROPERTY("AddressType", "s"),
+	MOCK_DEVICE_PROPERTY("Adapter", "o"),
+	MOCK_DEVICE_PROPERTY("Name", "s"),
+	MOCK_DEVICE_PROPERTY("Alias", "s"),
+	MOCK_DEVICE_PROPERTY("Class", "u"),
+	MOCK_DEVICE_PROPERTY("RSSI", "n"),
+	MOCK_DEVICE_PROPERTY("Paired", "b"),
+	MOCK_DEVICE_PROPERTY("Trusted", "b"),
+	MOCK_DEVICE_PROPERTY("Connected", "b"),
+	SD_BUS_VTABLE_END,
+};
+
 static const sd_bus_vtable mock_adapter_vtable[] = {
 	SD_BUS_VTABLE_START(0),
+	SD_BUS_METHOD("SetDiscoveryFilter", "a{sv}", "", mock_on_filter,
+		      SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD("StartDiscovery", "", "", mock_on_start,
+		      SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD("StopDiscovery", "", "", mock_on_stop,
+		      SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_PROPERTY("Address", "s", mock_on_get, 0, 0),
 	SD_BUS_PROPERTY("Powered", "b", mock_on_get, 0,
 			SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
@@ -232,6 +355,119 @@ static inline void mock_remove_adapter(struct mock_daemon *daemon, int n)
 	adapter->slot = sd_bus_slot_unref(adapter->slot);
 }
 
+static inline void mock_forget(struct mock_daemon *daemon,
+			       struct mock_device *device)
+{
+	sd_bus_emit_interfaces_removed(daemon->bus, device->path,
+				       "org.bluez.Device1", NULL);
+	device->slot = sd_bus_slot_unref(device->slot);
+}
+
+/* "crowd N FIRST COUNT": strangers called "stranger", which are only told of. */
+static inline void mock_crowd(struct mock_daemon *daemon, int n, int first,
+			      int count)
+{
+	char path[80], address[18];
+
+	for (int i = first; i < first + count; i++) {
+		snprintf(path, sizeof(path),
+			 "/org/bluez/hci%d/dev_20_00_00_00_%02X_%02X", n,
+			 (unsigned int)i / 256 & 0xff, (unsigned int)i & 0xff);
+		snprintf(address, sizeof(address), "20:00:00:00:%02X:%02X",
+			 (unsigned int)i / 256 & 0xff, (unsigned int)i & 0xff);
+		sd_bus_emit_signal(daemon->bus, "/",
+				   "org.freedesktop.DBus.ObjectManager",
+				   "InterfacesAdded", "oa{sa{sv}}", path, 2,
+				   "org.freedesktop.DBus.Properties", 0,
+				   "org.bluez.Device1", 2, "Address", "s",
+				   address, "Name", "s", "stranger");
+	}
+}
+
+/*
+ * "device ADAPTER NUMBER MANNER [NAME]": known, 10:00:00:00:ADAPTER:NUMBER;
+ * "le" is one with a random address.
+ */
+static inline void mock_add_device(struct mock_daemon *daemon, int n,
+				   int number, const char *manner,
+				   const char *name)
+{
+	struct mock_device *device = &daemon->devices[n][number];
+
+	memset(device, 0, sizeof(*device));
+	snprintf(device->adapter, sizeof(device->adapter), "/org/bluez/hci%d",
+		 n);
+	snprintf(device->path, sizeof(device->path),
+		 "/org/bluez/hci%d/dev_10_00_00_00_%02X_%02X", n,
+		 (unsigned int)n & 0xff, (unsigned int)number & 0xff);
+	snprintf(device->address, sizeof(device->address),
+		 "10:00:00:00:%02X:%02X", (unsigned int)n & 0xff,
+		 (unsigned int)number & 0xff);
+	snprintf(device->name, sizeof(device->name), "%s", name);
+	snprintf(device->alias, sizeof(device->alias), "%s", name);
+	if (!*name) {
+		memcpy(device->alias, device->address, sizeof(device->address));
+		for (char *c = device->alias; *c; c++)
+			if (*c == ':')
+				*c = '-';
+	}
+	device->paired = strcmp(manner, "paired") == 0;
+	device->type = strcmp(manner, "le") ? "public" : "random";
+	device->class = strcmp(manner, "le") ? 0x1f00 : 0;
+	device->rssi = device->paired ? 0 : -60;
+	sd_bus_add_object_vtable(daemon->bus, &device->slot, device->path,
+				 "org.bluez.Device1", mock_device_vtable,
+				 device);
+	sd_bus_emit_interfaces_added(daemon->bus, device->path,
+				     "org.bluez.Device1", NULL);
+}
+
+/* What becomes of a device that is there; false if that is no such command. */
+static inline bool mock_obey_about_device(struct mock_daemon *daemon, int n,
+					  const char *command)
+{
+	char text[256] = "", manner[16];
+	struct mock_device *device;
+	int number = 0, value;
+
+	sscanf(command, "%*s %*d %d", &number);
+	device = &daemon->devices[n][number % MOCK_DEVICES];
+	if (sscanf(command, "crowd %*d %*d %d", &value) == 1) {
+		mock_crowd(daemon, n, number, value);
+	} else if (sscanf(command, "device %*d %*d %15s %255[^\n]", manner,
+			  text) >= 1) {
+		mock_add_device(daemon, n, number, manner, text);
+	} else if (strncmp(command, "forget", 6) == 0) {
+		mock_forget(daemon, device);
+	} else if (sscanf(command, "name %*d %*d %255[^\n]", text) == 1) {
+		strcpy(device->name, text);
+		strcpy(device->alias, text);
+		sd_bus_emit_properties_changed(daemon->bus, device->path,
+					       "org.bluez.Device1", "Name",
+					       "Alias", NULL);
+	} else if (sscanf(command, "alias %*d %*d %255[^\n]", text) == 1) {
+		strcpy(device->alias, text);
+		sd_bus_emit_properties_changed(daemon->bus, device->path,
+					       "org.bluez.Device1", "Alias",
+					       NULL);
+	} else if (sscanf(command, "rssi %*d %*d %d", &value) == 1) {
+		device->rssi = (int16_t)value;
+		if (value)
+			sd_bus_emit_properties_changed(daemon->bus,
+						       device->path,
+						       "org.bluez.Device1",
+						       "RSSI", NULL);
+		else
+			sd_bus_emit_signal(daemon->bus, device->path,
+					   "org.freedesktop.DBus.Properties",
+					   "PropertiesChanged", "sa{sv}as",
+					   "org.bluez.Device1", 0, 1, "RSSI");
+	} else {
+		return false;
+	}
+	return true;
+}
+
 /* bluetoothd on SIGTERM. */
 static inline void mock_release(struct mock_daemon *daemon)
 {
@@ -272,13 +508,16 @@ static inline void mock_obey(struct mock_daemon *daemon, const char *command)
 
 	sscanf(command, "%*s %d", &n);
 	adapter = &daemon->adapters[n];
-	if (sscanf(command, "adapter %*d %u", &number) == 1) {
+	if (mock_obey_about_device(daemon, n, command)) {
+		/* done */
+	} else if (sscanf(command, "adapter %*d %u", &number) == 1) {
 		mock_add_adapter(daemon, n, (int)number);
 	} else if (strncmp(command, "remove", 6) == 0) {
 		mock_remove_adapter(daemon, n);
 	} else if (sscanf(command, "power %*d %u", &number) == 1) {
 		adapter->powered = (int)number;
 		adapter->discoverable = 0;
+		adapter->is_discovering = false;
 		sd_bus_emit_properties_changed(daemon->bus, adapter->path,
 					       "org.bluez.Adapter1", "Powered",
 					       "Discoverable", NULL);
@@ -296,6 +535,12 @@ static inline void mock_obey(struct mock_daemon *daemon, const char *command)
 	} else if (sscanf(command, "set-error %127s", text) == 1) {
 		snprintf(daemon->set_error, sizeof(daemon->set_error), "%s",
 			 strcmp(text, "none") ? text : "");
+	} else if (sscanf(command, "start-error %127s", text) == 1) {
+		snprintf(daemon->start_error, sizeof(daemon->start_error), "%s",
+			 strcmp(text, "none") ? text : "");
+	} else if (sscanf(command, "stop-error %127s", text) == 1) {
+		snprintf(daemon->stop_error, sizeof(daemon->stop_error), "%s",
+			 strcmp(text, "none") ? text : "");
 	} else if (sscanf(command, "connect %127s", path) == 1) {
 		mock_connect(daemon, path);
 	} else if (strcmp(command, "release") == 0) {
@@ -311,7 +556,7 @@ static inline void mock_obey(struct mock_daemon *daemon, const char *command)
 static inline void mock_daemon_main(int control)
 {
 	struct mock_daemon *daemon = &mock_the_daemon;
-	char command[256];
+	char command[512];
 	uint64_t until;
 
 	daemon->control = control;
@@ -480,7 +725,7 @@ static inline void mock_expect(struct mock *mock, const char *prefix)
 /* Do it, and wait until it is done. */
 static inline void mock_tell(struct mock *mock, const char *command)
 {
-	char done[160];
+	char done[512];
 
 	send(mock->control, command, strlen(command) + 1, MSG_NOSIGNAL);
 	snprintf(done, sizeof(done), "done %s", command);
