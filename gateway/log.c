@@ -103,20 +103,33 @@ static bool write_line(const char *line, size_t bytes)
 	return true;
 }
 
+/*
+ * C0 and DEL; and C1 (U+0080 to U+009F), two bytes of UTF-8 of which xterm
+ * takes U+009B for an escape.
+ */
+static size_t control_bytes(const char *text)
+{
+	unsigned char byte = (unsigned char)text[0];
+
+	if (byte == 0xc2)
+		return ((unsigned char)text[1] & 0xe0) == 0x80 ? 2 : 0;
+	return byte < 0x20 || byte == 0x7f;
+}
+
 /* The line for @text, ended; a pipe takes 4096 bytes at once (pipe(7)). */
 static size_t format_line(char *line, size_t bytes, enum log_level level,
 			  const char *text)
 {
 	size_t used = format_prefix(line, bytes, level);
 
-	for (const char *p = text; *p && used + 6 < bytes; p++) {
-		unsigned char byte = (unsigned char)*p;
+	while (*text && used + 10 < bytes) {
+		size_t escaped = control_bytes(text);
 
-		if (byte < 0x20 || byte == 0x7f)
+		if (!escaped)
+			line[used++] = *text++;
+		while (escaped--)
 			used += (size_t)snprintf(line + used, 5, "\\x%02x",
-						 byte);
-		else
-			line[used++] = *p;
+						 (unsigned char)*text++);
 	}
 	line[used++] = '\n';
 	return used;

@@ -4,8 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "json.h"
+#include "log.h"
 #include "text.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -64,6 +66,29 @@ START_TEST(test_printable_is_cut)
 }
 END_TEST
 
+/* Control characters in a log line, whatever the line begins with. */
+START_TEST(test_log)
+{
+	static const char expected[] =
+		": \\x1b[m\\xc2\\x9bm\\x0a\\x7f \xc2\xa0\xc3\xbc \xc2\n";
+	char line[200];
+	int pipes[2], saved = dup(STDERR_FILENO);
+	ssize_t got;
+
+	ck_assert_int_eq(pipe(pipes), 0);
+	dup2(pipes[1], STDERR_FILENO);
+	log_error(": %s", "\x1b[m\xc2\x9bm\n\x7f \xc2\xa0\xc3\xbc \xc2");
+	dup2(saved, STDERR_FILENO);
+	got = read(pipes[0], line, sizeof(line) - 1);
+	ck_assert_int_gt(got, (ssize_t)sizeof(expected) - 1);
+	line[got] = '\0';
+	ck_assert_str_eq(line + got - (sizeof(expected) - 1), expected);
+	close(pipes[0]);
+	close(pipes[1]);
+	close(saved);
+}
+END_TEST
+
 static void assert_json(const char *text, const char *expected)
 {
 	char *json = NULL;
@@ -98,6 +123,7 @@ int main(void)
 
 	tcase_add_loop_test(tcase, test_printable, 0, COUNT(texts));
 	tcase_add_test(tcase, test_printable_is_cut);
+	tcase_add_test(tcase, test_log);
 	tcase_add_loop_test(tcase, test_json, 0, COUNT(texts));
 	tcase_add_test(tcase, test_json_null);
 	suite_add_tcase(suite, tcase);
