@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * unix: a stream socket in the file system. A socket file that a killed
- * program left is replaced; one that answers, or anything else at the path, is
- * left alone.
+ * unix: a socket in the file system, of bytes (SOCK_STREAM) or, where seqpacket
+ * is asked for, of records (SOCK_SEQPACKET). A socket file that a killed program
+ * left is replaced; one that answers, or anything else at the path, is left
+ * alone.
  */
 #include "endpoint.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -23,6 +26,15 @@
 #include "socket.h"
 
 #define BACKLOG 128
+/*
+ * What bytes are cut to that go to a socket of records: no longer than what
+ * programs mostly read at once, for the kernel drops the rest of a record.
+ */
+#define CUT_BYTES 4096
+/* More records than a socket's queue holds: the smallest takes some 700 bytes. */
+#define SKIPS_MAX 1024
+
+/* ---- streams ------------------------------------------------------------- */
 
 static const struct stream_ops unix_stream_ops = {
 	.read = socket_read,
@@ -31,19 +43,81 @@ static const struct stream_ops unix_stream_ops = {
 	.close = socket_close,
 };
 
-static void unix_address(const char *path, struct sockaddr_un *out)
+struct record_stream {
+	struct stream stream;
+	int broken; /* the errno that came before what is still queued */
+};
+
+/* Whether the other side has shut down and no byte of it is left. */
+static bool is_read_out(int fd)
 {
-	memset(out, 0, sizeof(*out));
-	out->sun_family = AF_UNIX;
-	/* address_path.c let through only what fits. */
-	strncpy(out->sun_path, path, sizeof(out->sun_path) - 1);
+	struct pollfd hang_up = {.fd = fd, .events = POLLRDHUP};
+	int queued = 0;
+
+	return poll(&hang_up, 1, 0) == 1 && hang_up.revents & POLLRDHUP &&
+	       (ioctl(fd, FIONREAD, &queued) < 0 || queued == 0);
 }
 
-static int unix_socket(void)
+/*
+ * An empty record is read as 0, as the end is. And what broke the connection
+ * is said once, before the records that came first (Linux 6.18, net/unix).
+ */
+static ssize_t record_read(struct stream *stream, void *buffer, size_t bytes)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct record_stream *self = (struct record_stream *)stream;
+	const int fd = stream->read_fd;
 
-	return fd < 0 ? -errno : fd;
+	for (int skips = 0; skips < SKIPS_MAX; skips++) {
+		/* MSG_TRUNC gives the length that it really has. */
+		ssize_t got = recv(fd, buffer, bytes, MSG_TRUNC);
+
+		if (got > 0)
+			return (size_t)got <= bytes ? got : -EMSGSIZE;
+		if (got == 0 && is_read_out(fd))
+			return -self->broken;
+		if (got < 0 && errno == ECONNRESET)
+			self->broken = errno;
+		else if (got < 0 && errno != EINTR)
+			return -errno;
+	}
+	return -EAGAIN;
+}
+
+static ssize_t record_write(struct stream *stream, const void *buffer,
+			    size_t bytes)
+{
+	return socket_write(stream, buffer,
+			    bytes < CUT_BYTES ? bytes : CUT_BYTES);
+}
+
+/* The kernel takes what fits into the send buffer, less 32 bytes (unix(7)). */
+static int record_write_record(struct stream *stream, const void *buffer,
+			       size_t bytes)
+{
+	ssize_t put = socket_write(stream, buffer, bytes);
+
+	return put < 0 ? (int)put : 0;
+}
+
+static const struct stream_ops record_stream_ops = {
+	.read = record_read,
+	.write = record_write,
+	.write_record = record_write_record,
+	.shutdown_write = socket_shutdown_write,
+	.close = socket_close,
+};
+
+static struct stream *record_stream_new(int fd, const char *peer)
+{
+	struct record_stream *self = calloc(1, sizeof(*self));
+
+	if (!self)
+		return NULL;
+	self->stream.ops = &record_stream_ops;
+	self->stream.read_fd = fd;
+	self->stream.write_fd = fd;
+	snprintf(self->stream.peer, sizeof(self->stream.peer), "%s", peer);
+	return &self->stream;
 }
 
 /* The process at the other end, as the kernel knows it (unix(7)). */
@@ -62,12 +136,42 @@ static void describe_peer(int fd, char *text, size_t text_bytes)
 	snprintf(text, text_bytes, "%.*s", (int)text_bytes - 1, holder);
 }
 
+static struct stream *unix_stream_new(int fd, bool is_seqpacket)
+{
+	char peer[STREAM_PEER_BYTES];
+
+	describe_peer(fd, peer, sizeof(peer));
+	return is_seqpacket ? record_stream_new(fd, peer)
+			    : socket_stream_new(&unix_stream_ops, fd, peer);
+}
+
+/* ---- addresses ----------------------------------------------------------- */
+
+static void unix_address(const char *path, struct sockaddr_un *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->sun_family = AF_UNIX;
+	/* address_path.c let through only what fits. */
+	strncpy(out->sun_path, path, sizeof(out->sun_path) - 1);
+}
+
+static int unix_socket(bool is_seqpacket)
+{
+	int fd = socket(AF_UNIX,
+			(is_seqpacket ? SOCK_SEQPACKET : SOCK_STREAM) |
+				SOCK_NONBLOCK | SOCK_CLOEXEC,
+			0);
+
+	return fd < 0 ? -errno : fd;
+}
+
 /* ---- listening ----------------------------------------------------------- */
 
 struct unix_listener {
 	struct listener listener;
 	struct acceptor *acceptor;
 	char *path;
+	bool is_seqpacket;
 	dev_t device; /* of the socket file that we made */
 	ino_t inode;
 	listener_client_cb client_cb;
@@ -77,11 +181,8 @@ struct unix_listener {
 static void unix_accepted(int fd, void *arg)
 {
 	struct unix_listener *listener = arg;
-	char peer[STREAM_PEER_BYTES];
-	struct stream *stream;
+	struct stream *stream = unix_stream_new(fd, listener->is_seqpacket);
 
-	describe_peer(fd, peer, sizeof(peer));
-	stream = socket_stream_new(&unix_stream_ops, fd, peer);
 	if (!stream)
 		close(fd);
 	else
@@ -198,7 +299,7 @@ static int unix_listen(struct loop *loop,
 	code = clear_stale(&name, error);
 	if (code)
 		return code;
-	fd = unix_socket();
+	fd = unix_socket(address->local.is_seqpacket);
 	if (fd < 0)
 		return error_set(error, fd, "cannot make a socket: %s",
 				 strerror(-fd));
@@ -214,6 +315,7 @@ static int unix_listen(struct loop *loop,
 	listener->listener.ops = &ops;
 	listener->device = st.st_dev;
 	listener->inode = st.st_ino;
+	listener->is_seqpacket = address->local.is_seqpacket;
 	listener->client_cb = client_cb;
 	listener->arg = arg;
 	snprintf(listener->listener.name, sizeof(listener->listener.name),
@@ -244,6 +346,7 @@ struct unix_target {
 	struct target target;
 	struct loop *loop;
 	struct sockaddr_un address;
+	bool is_seqpacket;
 };
 
 struct unix_dial {
@@ -265,24 +368,29 @@ static void unix_dial_cancel(struct dial *base)
 static void unix_connected(int fd, int code, void *arg)
 {
 	struct unix_dial *dial = arg;
-	const char *path = dial->target->address.sun_path;
+	const struct unix_target *target = dial->target;
+	const char *path = target->address.sun_path;
 	dial_done_cb done = dial->done;
 	void *done_arg = dial->arg;
 	struct stream *stream = NULL;
-	char peer[STREAM_PEER_BYTES];
 	struct error error = {""};
 
 	free(dial);
-	if (fd >= 0) {
-		describe_peer(fd, peer, sizeof(peer));
-		stream = socket_stream_new(&unix_stream_ops, fd, peer);
-	}
+	if (fd >= 0)
+		stream = unix_stream_new(fd, target->is_seqpacket);
 	if (fd >= 0 && !stream) {
 		close(fd);
 		code = -ENOMEM;
 	}
 	if (code == -ECONNREFUSED)
 		error_set(&error, code, "no program listens on %s", path);
+	else if (code == -EPROTOTYPE)
+		error_set(&error, code, "%s is %s; %s seqpacket", path,
+			  target->is_seqpacket
+				  ? "not a socket of records"
+				  : "a socket of records or datagrams",
+			  target->is_seqpacket ? "leave out the option"
+					       : "try the option");
 	else if (code == -EAGAIN)
 		error_set(&error, code,
 			  "the program that listens on %s does not take its "
@@ -307,7 +415,7 @@ static struct dial *unix_dial(struct target *base, dial_done_cb done, void *arg)
 	dial->target = target;
 	dial->done = done;
 	dial->arg = arg;
-	fd = unix_socket();
+	fd = unix_socket(target->is_seqpacket);
 	if (fd >= 0)
 		dial->connector = connector_new(
 			target->loop, fd,
@@ -342,6 +450,7 @@ static int unix_open_target(struct loop *loop,
 		return error_set(error, -ENOMEM, "out of memory");
 	target->target.ops = &ops;
 	target->loop = loop;
+	target->is_seqpacket = address->local.is_seqpacket;
 	unix_address(address->local.path, &target->address);
 	snprintf(target->target.name, sizeof(target->target.name), "unix:%.40s",
 		 target->address.sun_path);

@@ -693,6 +693,12 @@ static int client_socket(int family)
 	return socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 }
 
+static int record_socket(void)
+{
+	return socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC,
+		      0);
+}
+
 static struct sockaddr_un unix_address(const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -1583,6 +1589,202 @@ START_TEST(unix_is_dialled)
 }
 END_TEST
 
+/* ---- sockets of records ------------------------------------------------------------- */
+
+/* A client of @path in, and its far end; SOCK_SEQPACKET at both. */
+static struct stream *record_client(const char *path, int *far)
+{
+	struct sockaddr_un address = unix_address(path);
+	char text[200];
+
+	snprintf(text, sizeof(text), "unix:%s,seqpacket", path);
+	must_listen(text);
+	*far = record_socket();
+	ck_assert_int_eq(
+		connect(*far, (struct sockaddr *)&address, sizeof(address)), 0);
+	AWAIT(client_count == 1);
+	listener_close(listener);
+	return clients[0];
+}
+
+static void expect_record(struct stream *stream, const char *text)
+{
+	char got[64];
+
+	ck_assert_int_eq(stream_read(stream, got, sizeof(got)),
+			 (ssize_t)strlen(text));
+	ck_assert_mem_eq(got, text, strlen(text));
+}
+
+START_TEST(unix_records_come_one_by_one)
+{
+	char small[4];
+	int fd;
+	struct stream *stream = record_client(path_of("socket"), &fd);
+
+	ck_assert(stream_keeps_records(stream));
+	ck_assert_int_eq(stream_read(stream, small, sizeof(small)), -EAGAIN);
+	send(fd, "one", 3, 0);
+	send(fd, "", 0, 0);
+	send(fd, "", 0, 0);
+	send(fd, "three", 5, 0);
+	send(fd, "", 0, 0);
+	expect_record(stream, "one");
+	/* An empty record is not the end. */
+	expect_record(stream, "three");
+	ck_assert_int_eq(stream_read(stream, small, sizeof(small)), -EAGAIN);
+	/* One that does not fit is not cut without a word. */
+	send(fd, "12345", 5, 0);
+	send(fd, "1234", 4, 0);
+	ck_assert_int_eq(stream_read(stream, small, sizeof(small)), -EMSGSIZE);
+	ck_assert_int_eq(stream_read(stream, small, sizeof(small)), 4);
+	/* And what comes behind empty ones is not lost at the end. */
+	send(fd, "", 0, 0);
+	send(fd, "last", 4, 0);
+	send(fd, "", 0, 0);
+	shutdown(fd, SHUT_WR);
+	expect_record(stream, "last");
+	ck_assert_int_eq(stream_read(stream, small, sizeof(small)), 0);
+	/* The other way goes on. */
+	ck_assert_int_eq(stream_write_record(stream, "still", 5), 0);
+	ck_assert_int_eq(recv(fd, small, sizeof(small), MSG_TRUNC), 5);
+	stream_shutdown_write(stream);
+	ck_assert_int_eq(recv(fd, small, sizeof(small), 0), 0);
+	close_clients();
+	close(fd);
+}
+END_TEST
+
+/* As many as a queue holds: neither the end nor a reason to stop reading. */
+START_TEST(unix_records_behind_a_great_many_empty_ones)
+{
+	int fd, empty = 0;
+	struct stream *stream = record_client(path_of("socket"), &fd);
+	char got[4];
+
+	while (send(fd, "", 0, 0) == 0)
+		empty++;
+	ck_assert_int_gt(empty, 50);
+	ck_assert_int_eq(stream_read(stream, got, sizeof(got)), -EAGAIN);
+	while (empty-- > 1)
+		ck_assert_int_eq(send(fd, "", 0, 0), 0);
+	send(fd, "x", 1, 0);
+	close(fd);
+	expect_record(stream, "x");
+	ck_assert_int_eq(stream_read(stream, got, sizeof(got)), 0);
+	close_clients();
+}
+END_TEST
+
+/* The kernel says it first; what was sent before is not lost for it. */
+START_TEST(unix_records_before_a_reset)
+{
+	int fd;
+	struct stream *stream = record_client(path_of("socket"), &fd);
+	char got[8];
+
+	ck_assert_int_eq(stream_write_record(stream, "unread", 6), 0);
+	send(fd, "before", 6, 0);
+	send(fd, "it", 2, 0);
+	close(fd);
+	expect_record(stream, "before");
+	expect_record(stream, "it");
+	ck_assert_int_eq(stream_read(stream, got, sizeof(got)), -ECONNRESET);
+	ck_assert_int_eq(stream_write_record(stream, "x", 1), -EPIPE);
+	close_clients();
+}
+END_TEST
+
+START_TEST(unix_records_are_written_whole)
+{
+	int fd, longest, code, count = 0;
+	struct stream *stream = record_client(path_of("socket"), &fd);
+	char *record = calloc(1, 16 * 1024 * 1024);
+	ssize_t n;
+
+	/* Bytes are cut to what programs read at once. */
+	ck_assert_int_eq(stream_write(stream, record, 10000), 4096);
+	ck_assert_int_eq(stream_write(stream, record, 10), 10);
+	ck_assert_int_eq(recv(fd, record, 10000, MSG_TRUNC), 4096);
+	ck_assert_int_eq(recv(fd, record, 10000, MSG_TRUNC), 10);
+	/* Records are not: all of it or nothing. */
+	longest = option_of(stream->write_fd, SOL_SOCKET, SO_SNDBUF) - 32;
+	ck_assert_int_eq(stream_write_record(stream, record,
+					     (size_t)longest + 1),
+			 -EMSGSIZE);
+	ck_assert_int_eq(stream_write_record(stream, record, (size_t)longest),
+			 0);
+	ck_assert_int_eq(stream_write_record(stream, record, (size_t)longest),
+			 -EAGAIN);
+	ck_assert_int_eq(recv(fd, record, (size_t)longest, MSG_TRUNC), longest);
+	while ((code = stream_write_record(stream, record, 1000)) == 0)
+		count++;
+	ck_assert_int_eq(code, -EAGAIN);
+	while ((n = recv(fd, record, 1001, 0)) == 1000)
+		count--;
+	ck_assert_int_eq(count, 0);
+	free(record);
+	close_clients();
+	close(fd);
+}
+END_TEST
+
+START_TEST(unix_records_and_bytes_do_not_mix)
+{
+	struct sockaddr_un address = unix_address(path_of("socket"));
+	int fd = client_socket(AF_UNIX), other = record_socket();
+	struct listener *first;
+	char text[200];
+
+	/* Left by a program that is gone, of the other type. */
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)),
+			 0);
+	close(fd);
+	snprintf(text, sizeof(text), "unix:%s,seqpacket", address.sun_path);
+	must_listen(text);
+	first = listener;
+	/* Held is held, by whatever type. */
+	expect_refusal(text, -EADDRINUSE, "is held by");
+	snprintf(text, sizeof(text), "unix:%s", address.sun_path);
+	expect_refusal(text, -EADDRINUSE, "is held by");
+	open_target(text);
+	ck_assert_ptr_nonnull(start_dial());
+	expect_dial_failure(-EPROTOTYPE, "try the option seqpacket");
+	target_close(target);
+	settle();
+	ck_assert_int_eq(client_count, 0);
+	listener_close(first);
+
+	/* And the other way round, with a listener of bytes. */
+	must_listen(text);
+	ck_assert_int_eq(connect(other, (struct sockaddr *)&address,
+				 sizeof(address)),
+			 -1);
+	ck_assert_int_eq(errno, EPROTOTYPE);
+	close(other);
+	snprintf(text, sizeof(text), "unix:%s,seqpacket", address.sun_path);
+	open_target(text);
+	ck_assert_ptr_nonnull(start_dial());
+	expect_dial_failure(-EPROTOTYPE, "leave out the option seqpacket");
+	target_close(target);
+	listener_close(listener);
+
+	must_listen(text);
+	open_target(text);
+	ck_assert_ptr_nonnull(start_dial());
+	AWAIT(dialled_count == 1 && client_count == 1);
+	ck_assert(stream_keeps_records(dialled));
+	ck_assert_int_eq(stream_write_record(dialled, "one", 3), 0);
+	ck_assert_int_eq(stream_write_record(dialled, "two", 3), 0);
+	expect_record(clients[0], "one");
+	expect_record(clients[0], "two");
+	stream_close(dialled, STREAM_CLOSE_ORDERLY);
+	close_clients();
+	listener_close(listener);
+	target_close(target);
+}
+END_TEST
+
 START_TEST(echo_returns_what_it_got)
 {
 	static char chunk[65536], back[65536];
@@ -1961,6 +2163,11 @@ static void add_targets(Suite *suite)
 	tcase_add_test(tests, a_cancelled_tcp_dial_never_calls);
 	tcase_add_test(tests, tcp_is_dialled_without_descriptors);
 	tcase_add_test(tests, unix_is_dialled);
+	tcase_add_test(tests, unix_records_come_one_by_one);
+	tcase_add_test(tests, unix_records_behind_a_great_many_empty_ones);
+	tcase_add_test(tests, unix_records_before_a_reset);
+	tcase_add_test(tests, unix_records_are_written_whole);
+	tcase_add_test(tests, unix_records_and_bytes_do_not_mix);
 	tcase_add_test(tests, echo_returns_what_it_got);
 	tcase_add_test(tests, echo_without_descriptors);
 }
