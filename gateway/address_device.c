@@ -2,7 +2,6 @@
 #include "address_device.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +11,7 @@
 
 #define ADDRESS_DIGITS 12
 
-/* Whether @text can only be meant as an address, well written or not. */
-static bool is_like_address(const char *text)
+bool address_device_is_like_address(const char *text)
 {
 	size_t digits = 0;
 
@@ -74,7 +72,7 @@ int address_device_parse(const char *text, struct address_device *out,
 		*out = device;
 		return 0;
 	}
-	if (*text != '"' && is_like_address(text))
+	if (*text != '"' && address_device_is_like_address(text))
 		return error_set(error, -EINVAL,
 				 "'%s' is not a Bluetooth address; write it "
 				 "like 00:11:22:AA:BB:CC (if it is a name, in "
@@ -99,4 +97,12 @@ void address_device_clear(struct address_device *device)
 {
 	free(device->name);
 	memset(device, 0, sizeof(*device));
+}
+
+bool address_device_is_same(const struct address_device *a,
+			    const struct address_device *b)
+{
+	if (a->name || b->name)
+		return a->name && b->name && strcmp(a->name, b->name) == 0;
+	return memcmp(&a->address, &b->address, sizeof(a->address)) == 0;
 }

@@ -24,8 +24,11 @@ struct command_options {
 	const char *uuid; /* -u: service class to advertise; NULL: spp */
 	const char *name; /* -n: service name to advertise; NULL: btgate */
 	const char *timeout; /* -t: a duration; NULL: the command's default */
+	const char *linger; /* --linger: a duration; NULL: 2 s */
 	bool is_json; /* --json */
 	bool is_kept_listening; /* -k */
+	bool is_line; /* --line: the terminal's modes are left alone */
+	bool is_raw; /* --raw: what is shown is left alone, too */
 };
 
 /* Run the gateway in the foreground until it is told to stop. */
@@ -46,7 +49,10 @@ int command_scan(const struct command_options *options);
 /* Print the services of a device as endpoints ready to paste into a route. */
 int command_services(const struct command_options *options);
 
-/* netcat: join standard input and output to an endpoint. */
+/*
+ * netcat: join standard input and output to an endpoint. A signal that stops
+ * either of these two ends the program, as the shell expects.
+ */
 int command_connect(const struct command_options *options);
 /* netcat: wait for a client of an endpoint and join it to them. */
 int command_listen(const struct command_options *options);

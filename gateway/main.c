@@ -25,6 +25,9 @@ enum option_index {
 	OPTION_NAME,
 	OPTION_TIMEOUT,
 	OPTION_KEEP_OPEN,
+	OPTION_LINGER,
+	OPTION_LINE,
+	OPTION_RAW,
 	OPTION_JSON,
 	OPTION_CONFIG,
 	OPTION_VERBOSE,
@@ -54,6 +57,15 @@ static const struct option_row option_rows[] = {
 			    "give up after it, like 10s or 2m"},
 	[OPTION_KEEP_OPEN] = {'k', "keep-open", NULL,
 			      "when a client has left, wait for the next"},
+	[OPTION_LINGER] =
+		{0, "linger", "TIME",
+		 "after the end of input, leave when nothing has come "
+		 "for it (default 2s)"},
+	[OPTION_LINE] = {0, "line", NULL,
+			 "leave the terminal's modes alone: lines, echo, "
+			 "Ctrl-C, Ctrl-D"},
+	[OPTION_RAW] = {0, "raw", NULL,
+			"show what comes without turning LF into CR LF"},
 	[OPTION_JSON] = {0, "json", NULL, "print JSON"},
 	[OPTION_CONFIG] = {'c', "config", "FILE",
 			   "the configuration (default " CONFIG_PATH ")"},
@@ -79,6 +91,14 @@ struct command {
 	int (*run)(const struct command_options *options);
 };
 
+#define OPTIONS_NETCAT                                                   \
+	(BIT(OPTION_ADAPTER) | BIT(OPTION_SECURITY) | BIT(OPTION_LINE) | \
+	 BIT(OPTION_RAW))
+#define NETCAT_TERMINAL_HELP                                               \
+	"On a terminal every key is passed on as it is, without an echo; " \
+	"Ctrl-] and\n"                                                     \
+	"then q leaves, Ctrl-] ? tells more.\n"
+
 static const struct command commands[] = {
 	{"run", NULL, 0, "run the gateway in the foreground",
 	 "Runs the routes of the configuration until SIGTERM or SIGINT, and\n"
@@ -92,6 +112,41 @@ static const struct command commands[] = {
 	 "error in it with file and line. Needs neither Bluetooth nor\n"
 	 "privileges.\n",
 	 command_check},
+	{"connect", "ENDPOINT",
+	 OPTIONS_NETCAT | BIT(OPTION_TIMEOUT) | BIT(OPTION_LINGER),
+	 "netcat: join this terminal to ENDPOINT",
+	 "Connects to ENDPOINT, written as in a route, and joins standard "
+	 "input and\n"
+	 "output to it:\n"
+	 "\n"
+	 "  btgate connect rfcomm:00:11:22:33:44:55\n"
+	 "  btgate connect rfcomm:HC-05/spp\n"
+	 "  echo ATI | btgate connect rfcomm:HC-05\n"
+	 "  btgate connect tcp:localhost:7000 <file >answer\n"
+	 "\n" NETCAT_TERMINAL_HELP
+	 "The end of input is passed on where the other end can be told, and "
+	 "else\n"
+	 "awaited for --linger. Gives up connecting after --timeout, 30s.\n",
+	 command_connect},
+	{"listen", "ENDPOINT",
+	 OPTIONS_NETCAT | BIT(OPTION_UUID) | BIT(OPTION_NAME) |
+		 BIT(OPTION_KEEP_OPEN),
+	 "netcat: wait for a client and join it to this terminal",
+	 "Listens on ENDPOINT, written as in a route, and joins standard input "
+	 "and\n"
+	 "output to the first client; further ones are refused while it is "
+	 "there.\n"
+	 "For Bluetooth the machine is made discoverable, and the service "
+	 "published:\n"
+	 "\n"
+	 "  btgate listen rfcomm\n"
+	 "  btgate listen rfcomm:22 --name 'My terminal' >received\n"
+	 "  btgate listen -k tcp:7000\n"
+	 "\n" NETCAT_TERMINAL_HELP
+	 "Ends when its client has left, or with -k waits for the next one. "
+	 "The end\n"
+	 "of input does not end it.\n",
+	 command_listen},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
@@ -291,6 +346,15 @@ static void set_option(int index, char *value, struct command_options *options,
 		break;
 	case OPTION_KEEP_OPEN:
 		options->is_kept_listening = true;
+		break;
+	case OPTION_LINGER:
+		options->linger = value;
+		break;
+	case OPTION_LINE:
+		options->is_line = true;
+		break;
+	case OPTION_RAW:
+		options->is_raw = true;
 		break;
 	case OPTION_JSON:
 		options->is_json = true;

@@ -108,6 +108,10 @@ struct session {
 	struct side target;
 	unsigned int linger_ms;
 	unsigned int drain_timeout_ms;
+	unsigned int client_linger_ms;
+	bool is_client_local;
+	const char *client_name;
+	const char *target_name;
 	struct session_counters counters;
 	struct event *timer; /* made when first needed */
 	enum session_timer timer_is;
@@ -326,8 +330,12 @@ static enum side_watch side_wanted_watch(const struct side *side)
 		return SIDE_WATCH_READ;
 	if (other->waiting.bytes)
 		return SIDE_WATCH_HANG_UP;
-	/* The other is gone but not read out: nowhere to put more. */
-	if (other->is_dead && other->state != SIDE_STATE_ENDED)
+	/*
+	 * The other is gone but not read out: nowhere to put more. Nor is there
+	 * ever for what a local client has, which stays where it is.
+	 */
+	if (other->is_dead && (other->state != SIDE_STATE_ENDED ||
+			       side->session->is_client_local))
 		return SIDE_WATCH_HANG_UP;
 	return SIDE_WATCH_READ;
 }
@@ -426,7 +434,9 @@ static unsigned int timer_ms(const struct session *session,
 {
 	switch (timer) {
 	case SESSION_TIMER_LINGER:
-		return session->linger_ms;
+		return session->target.state == SIDE_STATE_ENDED
+			       ? session->client_linger_ms
+			       : session->linger_ms;
 	case SESSION_TIMER_DRAIN:
 		return session->drain_timeout_ms;
 	case SESSION_TIMER_FINISH:
@@ -679,26 +689,38 @@ static bool side_is_through(const struct side *side)
  */
 static bool side_ends_session(const struct side *side)
 {
+	const struct session *session = side->session;
 	const struct side *other = side->other;
+	bool is_local = session->is_client_local;
 
+	if (is_local && side->is_dead && side == &session->client)
+		return true;
 	if (!side_is_through(side) || side->waiting.bytes)
 		return false;
 	if (side->is_dead)
-		return !stream_has_half_close(other->stream) || other->is_dead;
+		return !stream_has_half_close(other->stream) ||
+		       other->is_dead || is_local;
 	/* Both were asked to end: each gets the other's last words. */
-	if (side->session->is_ending)
+	if (session->is_ending)
 		return false;
 	/* A target that closes has said all; a client may want an answer. */
-	return !stream_has_half_close(other->stream) &&
-	       (side == &side->session->target ||
-		side->session->linger_ms == 0);
+	if (side == &session->target)
+		return !stream_has_half_close(other->stream) ||
+		       (is_local && session->client_linger_ms == 0);
+	return !stream_has_half_close(other->stream) && session->linger_ms == 0;
 }
 
+/* It has said all, and waits for the other, who cannot tell when it has. */
 static bool side_is_lingering(const struct side *side)
 {
-	return side == &side->session->client && side_is_through(side) &&
-	       !side->waiting.bytes && !side->is_dead &&
-	       !stream_has_half_close(side->other->stream);
+	const struct session *session = side->session;
+
+	if (!side_is_through(side) || side->waiting.bytes || side->is_dead)
+		return false;
+	if (side == &session->target)
+		return session->is_client_local;
+	return !stream_has_half_close(side->other->stream) &&
+	       session->linger_ms != SESSION_LINGER_FOREVER;
 }
 
 /* It is gone, and the other has something to take or to say before it goes. */
@@ -710,10 +732,13 @@ static bool side_is_draining(const struct side *side)
 
 static enum session_timer session_wanted_timer(const struct session *session)
 {
-	if (session->is_ending || side_is_draining(&session->client) ||
-	    side_is_draining(&session->target))
+	if (session->is_ending || side_is_draining(&session->client))
 		return SESSION_TIMER_DRAIN;
-	if (side_is_lingering(&session->client))
+	if (side_is_draining(&session->target))
+		return session->is_client_local ? SESSION_TIMER_NONE
+						: SESSION_TIMER_DRAIN;
+	if (side_is_lingering(&session->client) ||
+	    side_is_lingering(&session->target))
 		return SESSION_TIMER_LINGER;
 	return SESSION_TIMER_NONE;
 }
@@ -790,8 +815,7 @@ static void side_received(struct side *side, size_t bytes, bool is_peek)
 	struct session *session = side->session;
 	const uint8_t *data = session->loop->buffer;
 
-	if (side == &session->target)
-		session_progress(session, SESSION_TIMER_LINGER);
+	session_progress(session, SESSION_TIMER_LINGER);
 	if (side->packing)
 		side_pack(side, data, bytes);
 	else
@@ -874,6 +898,9 @@ static void side_hung_up(evutil_socket_t fd, short what, void *arg)
 	int code;
 
 	if (side->is_dead || !stream_is_hung_up(side->stream))
+		return;
+	/* That input has ended, which is read in time, says nothing of output. */
+	if (session->is_client_local && side == &session->client)
 		return;
 	code = stream_check(side->stream);
 	if (code)
@@ -964,6 +991,12 @@ struct session *session_new(struct loop *loop, struct stream *client,
 	session->loop = loop;
 	session->linger_ms = settings->linger_ms;
 	session->drain_timeout_ms = settings->drain_timeout_ms;
+	session->client_linger_ms = settings->client_linger_ms;
+	session->is_client_local = settings->is_client_local;
+	session->client_name = settings->client_name ? settings->client_name
+						     : "client";
+	session->target_name = settings->target_name ? settings->target_name
+						     : "target";
 	session->counters.started_ms = loop_now_ms();
 	session->finish.run = session_finish;
 	session->finish.arg = session;
@@ -1039,12 +1072,26 @@ static const char *session_end_phrase(const struct session *session)
 	return stream_end_reason(session->end_side->stream);
 }
 
+bool session_has_failed(const struct session *session)
+{
+	switch (session->end) {
+	case SESSION_END_CLOSED:
+	case SESSION_END_STOPPED:
+	case SESSION_END_REPLACED:
+		return false;
+	default:
+		return true;
+	}
+}
+
 void session_format_reason(const struct session *session,
 			   char text[SESSION_REASON_BYTES])
 {
 	const bool is_client = session->end_side == &session->client;
-	const char *who = is_client ? "client" : "target";
-	const char *other = is_client ? "target" : "client";
+	const char *client = session->client_name;
+	const char *target = session->target_name;
+	const char *who = is_client ? client : target;
+	const char *other = is_client ? target : client;
 	const int detail = session->end_detail;
 	const char *phrase = session_end_phrase(session);
 

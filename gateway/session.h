@@ -35,6 +35,7 @@
 #ifndef BTGATE_SESSION_H
 #define BTGATE_SESSION_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -44,9 +45,25 @@ struct loop;
 struct session;
 struct stream;
 
+/* For linger_ms: as long as it takes. */
+#define SESSION_LINGER_FOREVER UINT_MAX
+
 struct session_settings {
 	unsigned int linger_ms;
 	unsigned int drain_timeout_ms;
+	/*
+	 * The client is this program's own terminal, and nobody is there who
+	 * would hang up: it is over when the target has said all and the client
+	 * was silent for client_linger_ms, and at once when either is gone in
+	 * both directions; what it has not sent by then stays unread. It may
+	 * take its time with what the target said: it is not cut off unless the
+	 * session is stopped.
+	 */
+	bool is_client_local;
+	unsigned int client_linger_ms;
+	/* In reasons; NULL: "client" and "target". They must outlive it. */
+	const char *client_name;
+	const char *target_name;
 	/* What comes from either side; off where zeroed. */
 	struct endpoint_packing client_packing;
 	struct endpoint_packing target_packing;
@@ -93,7 +110,10 @@ const char *session_client(const struct session *session);
 /* False once the client is gone in both directions and only its rest drains. */
 bool session_has_client(const struct session *session);
 
-#define SESSION_REASON_BYTES 128
+/* Whether it ended for want of something, and not in order. */
+bool session_has_failed(const struct session *session);
+
+#define SESSION_REASON_BYTES 240
 
 /* Why it ended, in words: "client closed", "target broke: ...". */
 void session_format_reason(const struct session *session,

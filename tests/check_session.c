@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -787,6 +788,238 @@ START_TEST(abort_ends_at_once)
 }
 END_TEST
 
+/* ---- a client that is this program's own terminal ----------------------------------- */
+
+/* client_fd is what it types into, output_fd where it reads. */
+static int output_fd;
+
+static ssize_t pipes_read(struct stream *stream, void *buffer, size_t bytes)
+{
+	ssize_t got = read(stream->read_fd, buffer, bytes);
+
+	return got < 0 ? -errno : got;
+}
+
+static ssize_t pipes_write(struct stream *stream, const void *buffer,
+			   size_t bytes)
+{
+	ssize_t put_bytes = write(stream->write_fd, buffer, bytes);
+
+	return put_bytes < 0 ? -errno : put_bytes;
+}
+
+static int pipes_shutdown_write(struct stream *stream)
+{
+	return 0;
+}
+
+/* The test has the descriptors: what was not read must still be there. */
+static void pipes_close(struct stream *stream, enum stream_close how)
+{
+	free(stream);
+}
+
+static int pipes_in[2], pipes_out[2];
+
+static struct stream *pipes_end(void)
+{
+	static const struct stream_ops ops = {
+		.read = pipes_read,
+		.write = pipes_write,
+		.shutdown_write = pipes_shutdown_write,
+		.close = pipes_close,
+	};
+	struct stream *stream = calloc(1, sizeof(*stream));
+
+	ck_assert_int_eq(pipe2(pipes_in, O_NONBLOCK | O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(pipes_out, O_NONBLOCK | O_CLOEXEC), 0);
+	stream->ops = &ops;
+	stream->read_fd = pipes_in[0];
+	stream->write_fd = pipes_out[1];
+	client_fd = pipes_in[1];
+	output_fd = pipes_out[0];
+	signal(SIGPIPE, SIG_IGN);
+	return stream;
+}
+
+static void start_local(const struct stream_ops *target,
+			unsigned int client_linger_ms)
+{
+	const struct session_settings settings = {
+		.linger_ms = 100,
+		.drain_timeout_ms = 50,
+		.is_client_local = true,
+		.client_linger_ms = client_linger_ms,
+	};
+	struct stream *local = pipes_end();
+
+	is_ended = false;
+	session = session_new(loop, local, unix_end(target, &target_fd),
+			      &settings, on_end, NULL);
+	ck_assert_ptr_nonnull(session);
+}
+
+static void end_local(void)
+{
+	if (output_fd >= 0)
+		close(output_fd);
+	close(pipes_in[0]);
+	close(pipes_out[1]);
+}
+
+static void type(const char *text)
+{
+	ck_assert_int_eq(write(client_fd, text, strlen(text)),
+			 (ssize_t)strlen(text));
+}
+
+static size_t output_all(void)
+{
+	static uint8_t buffer[65536];
+	size_t total = 0;
+	ssize_t got;
+
+	do {
+		settle();
+		got = read(output_fd, buffer, sizeof(buffer));
+		total += got > 0 ? (size_t)got : 0;
+	} while (got > 0);
+	return total;
+}
+
+START_TEST(a_local_client_leaves_when_all_is_said)
+{
+	start_local(&whole_ops, 0);
+	put(target_fd, "banner");
+	shutdown(target_fd, SHUT_WR);
+	await_end();
+	ck_assert_uint_eq(output_all(), 6);
+	ck_assert_str_eq(reason, "target closed");
+	end_local();
+}
+END_TEST
+
+START_TEST(a_local_client_may_finish_what_it_sends)
+{
+	start_local(&whole_ops, 200);
+	shutdown(target_fd, SHUT_WR);
+	for (int i = 0; i < 6; i++) {
+		usleep(50000);
+		type("more");
+		expect(target_fd, "more");
+	}
+	await_end();
+	expect_closed(target_fd);
+	ck_assert_uint_eq(counters.lost_bytes, 0);
+	end_local();
+}
+END_TEST
+
+START_TEST(a_local_client_may_take_its_time)
+{
+	size_t sent;
+
+	start_local(&link_ops, 0);
+	sent = fill(target_fd);
+	hang_up(&target_fd);
+	settle();
+	/* Longer than the drain-timeout. */
+	usleep(200000);
+	settle();
+	ck_assert(!is_ended);
+	ck_assert_uint_eq(output_all(), sent);
+	await_end();
+	ck_assert_uint_eq(counters.lost_bytes, 0);
+	end_local();
+}
+END_TEST
+
+START_TEST(the_end_of_input_is_not_that_of_output)
+{
+	size_t sent = 0;
+	ssize_t put_bytes;
+
+	start_local(&whole_ops, 0);
+	/* Pushed back, so that nobody reads when it hangs up. */
+	for (int i = 0; i < 50; i++) {
+		put_bytes = write(client_fd, (char[65536]){0}, 65536);
+		sent += put_bytes > 0 ? (size_t)put_bytes : 0;
+		settle();
+	}
+	hang_up(&client_fd);
+	settle();
+	put(target_fd, "answer");
+	ck_assert_uint_eq(output_all(), 6);
+	ck_assert(!is_ended);
+	ck_assert_uint_eq(read_all(target_fd), sent);
+	hang_up(&target_fd);
+	await_end();
+	ck_assert_uint_eq(counters.up_bytes, sent);
+	ck_assert_uint_eq(counters.lost_bytes, 0);
+	end_local();
+}
+END_TEST
+
+START_TEST(what_a_local_client_has_not_sent_stays)
+{
+	char byte;
+
+	start_local(&link_ops, 0);
+	fill(target_fd);
+	hang_up(&target_fd);
+	settle();
+	type("for the next program");
+	settle();
+	output_all();
+	await_end();
+	ck_assert_uint_eq(counters.lost_bytes, 0);
+	ck_assert_int_eq(read(pipes_in[0], &byte, 1), 1);
+	ck_assert_int_eq(byte, 'f');
+	end_local();
+}
+END_TEST
+
+START_TEST(a_local_client_without_output_is_over)
+{
+	start_local(&whole_ops, 0);
+	for (int i = 0; i < 50; i++) {
+		if (write(client_fd, (char[65536]){0}, 65536) < 0)
+			ck_assert_int_eq(errno, EAGAIN);
+		settle();
+	}
+	hang_up(&output_fd);
+	put(target_fd, "anybody there?");
+	settle();
+	ck_assert(is_ended);
+	ck_assert_uint_gt(counters.lost_bytes, 0);
+	end_local();
+}
+END_TEST
+
+START_TEST(linger_forever)
+{
+	const struct session_settings settings = {
+		.linger_ms = SESSION_LINGER_FOREVER,
+		.is_client_local = true,
+	};
+	struct stream *local = pipes_end();
+
+	is_ended = false;
+	session = session_new(loop, local, unix_end(&link_ops, &target_fd),
+			      &settings, on_end, NULL);
+	hang_up(&client_fd);
+	settle();
+	usleep(50000);
+	settle();
+	ck_assert(!is_ended);
+	put(target_fd, "late");
+	ck_assert_uint_eq(output_all(), 4);
+	hang_up(&target_fd);
+	await_end();
+	end_local();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("session");
@@ -826,6 +1059,13 @@ int main(void)
 	tcase_add_test(tests, a_port_that_does_not_get_on_is_closed);
 	tcase_add_test(tests, a_port_is_told_of_the_stop);
 	tcase_add_test(tests, abort_ends_at_once);
+	tcase_add_test(tests, a_local_client_leaves_when_all_is_said);
+	tcase_add_test(tests, a_local_client_may_finish_what_it_sends);
+	tcase_add_test(tests, a_local_client_may_take_its_time);
+	tcase_add_test(tests, the_end_of_input_is_not_that_of_output);
+	tcase_add_test(tests, what_a_local_client_has_not_sent_stays);
+	tcase_add_test(tests, a_local_client_without_output_is_over);
+	tcase_add_test(tests, linger_forever);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
