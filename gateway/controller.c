@@ -13,13 +13,8 @@
 #include <bluetooth/bluetooth.h>
 #include <bluetooth/hci.h>
 
+#include "bdaddr.h"
 #include "error.h"
-
-static void from_bdaddr(const bdaddr_t *from, struct address_bluetooth *to)
-{
-	for (size_t i = 0; i < sizeof(to->octets); i++)
-		to->octets[i] = from->b[sizeof(to->octets) - 1 - i];
-}
 
 static int open_hci(void)
 {
@@ -37,7 +32,7 @@ static bool get_address(int fd, uint16_t index, struct address_bluetooth *out)
 
 	if (ioctl(fd, HCIGETDEVINFO, &info) < 0)
 		return false;
-	from_bdaddr(&info.bdaddr, out);
+	bdaddr_to_address(&info.bdaddr, out);
 	return memcmp(out, &none, sizeof(none)) != 0;
 }
 

@@ -6,39 +6,26 @@
 #include "endpoint.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <event2/event.h>
 
 #include <bluetooth/bluetooth.h>
 #include <bluetooth/rfcomm.h>
 
 #include "address_endpoint.h"
+#include "bdaddr.h"
 #include "controller.h"
 #include "error.h"
 #include "holder.h"
-#include "log.h"
-#include "loop.h"
+#include "link_setup.h"
 #include "socket.h"
 
 #define CHANNEL_MIN 1
 #define CHANNEL_MAX 30
 /* The kernel refuses phones beyond this many that wait to be accepted. */
 #define BACKLOG 64
-/*
- * A phone that pairs first stays in BT_CONFIG for as long as its user takes;
- * the kernel itself gives up on the channel after RFCOMM_CONN_TIMEOUT, 30 s,
- * and on authentication after 25 s.
- */
-#define SETUP_DEADLINE_MS 60000
-#define SETUP_POLL_FIRST_MS 2
-#define SETUP_POLL_MAX_MS 250
 
 /* ---- streams ---------------------------------------------------------- */
 
@@ -79,146 +66,70 @@ static const struct stream_ops rfcomm_stream_ops = {
 	.close = socket_close,
 };
 
-/* ---- phones whose link is still being set up ------------------------------ */
-
-TAILQ_HEAD(rfcomm_setup_list, rfcomm_setup);
+/* ---- listening ----------------------------------------------------------- */
 
 struct rfcomm_listener {
-	struct listener listener;
-	struct loop *loop;
-	struct acceptor *acceptor;
-	struct rfcomm_setup_list setups;
-	listener_client_cb client_cb;
-	void *arg;
+	struct socket_listener base;
+	struct link_setups setups;
 };
 
 /*
- * A socket in BT_CONFIG: getpeername says ENOTCONN, and poll says nothing when
- * that changes (seen on 6.12), so a timer asks.
+ * A socket in BT_CONFIG, where security is still being seen to: ENOTCONN
+ * (net/bluetooth/rfcomm/sock.c, rfcomm_sock_getname).
  */
-struct rfcomm_setup {
-	TAILQ_ENTRY(rfcomm_setup) link;
-	struct rfcomm_listener *listener;
-	int fd;
-	struct event *timer;
-	unsigned int wait_ms;
-	unsigned int waited_ms;
-};
-
-static void setup_free(struct rfcomm_setup *setup)
+static int rfcomm_check_setup(int fd, void *arg)
 {
-	TAILQ_REMOVE(&setup->listener->setups, setup, link);
-	if (setup->timer)
-		event_free(setup->timer);
-	free(setup);
+	struct sockaddr_rc address;
+	socklen_t bytes = sizeof(address);
+
+	if (getpeername(fd, (struct sockaddr *)&address, &bytes) == 0)
+		return 0;
+	return errno == ENOTCONN ? -EAGAIN : -errno;
 }
 
-static void setup_wait(struct rfcomm_setup *setup)
+static void rfcomm_ready(int fd, void *arg)
 {
-	loop_start_timer(setup->timer, setup->wait_ms);
-	setup->waited_ms += setup->wait_ms;
-	setup->wait_ms *= 2;
-	if (setup->wait_ms > SETUP_POLL_MAX_MS)
-		setup->wait_ms = SETUP_POLL_MAX_MS;
-}
-
-/* A bdaddr_t has its octets the other way round. */
-static void read_address(const bdaddr_t *address, struct address_bluetooth *out)
-{
-	for (size_t i = 0; i < sizeof(out->octets); i++)
-		out->octets[i] = address->b[sizeof(out->octets) - 1 - i];
-}
-
-static void setup_done(struct rfcomm_setup *setup,
-		       const struct sockaddr_rc *address)
-{
-	struct rfcomm_listener *listener = setup->listener;
-	char peer[STREAM_PEER_BYTES];
-	struct stream *stream;
-	int fd = setup->fd;
-
-	setup_free(setup);
-	ba2str(&address->rc_bdaddr, peer);
-	stream = socket_stream_new(&rfcomm_stream_ops, fd, peer);
-	if (!stream) {
-		close(fd);
-		return;
-	}
-	stream->has_peer_address = true;
-	read_address(&address->rc_bdaddr, &stream->peer_address);
-	listener->client_cb(stream, listener->arg);
-}
-
-static void setup_poll(evutil_socket_t unused, short what, void *arg)
-{
-	struct rfcomm_setup *setup = arg;
+	struct rfcomm_listener *listener = arg;
 	struct sockaddr_rc address = {0};
 	socklen_t bytes = sizeof(address);
-	struct pollfd hang_up = {.fd = setup->fd};
+	struct address_bluetooth phone;
+	char peer[STREAM_PEER_BYTES];
+	struct stream *stream;
 
-	if (getpeername(setup->fd, (struct sockaddr *)&address, &bytes) == 0) {
-		setup_done(setup, &address);
-		return;
+	getpeername(fd, (struct sockaddr *)&address, &bytes);
+	bdaddr_to_address(&address.rc_bdaddr, &phone);
+	address_bluetooth_format(&phone, peer);
+	stream = socket_stream_new(&rfcomm_stream_ops, fd, peer);
+	if (stream) {
+		stream->has_peer_address = true;
+		stream->peer_address = phone;
 	}
-	if (errno == ENOTCONN && setup->waited_ms < SETUP_DEADLINE_MS &&
-	    (poll(&hang_up, 1, 0) == 0)) {
-		setup_wait(setup);
-		return;
-	}
-	log_info("%s: a phone left, or did not finish pairing, before its "
-		 "link was up",
-		 setup->listener->listener.name);
-	close(setup->fd);
-	setup_free(setup);
+	socket_listener_give(&listener->base, stream, fd);
 }
 
 static void rfcomm_accepted(int fd, void *arg)
 {
 	struct rfcomm_listener *listener = arg;
-	struct rfcomm_setup *setup = calloc(1, sizeof(*setup));
 
-	if (!setup) {
-		close(fd);
-		return;
-	}
-	setup->listener = listener;
-	setup->fd = fd;
-	setup->wait_ms = SETUP_POLL_FIRST_MS;
-	TAILQ_INSERT_TAIL(&listener->setups, setup, link);
-	setup->timer = evtimer_new(listener->loop->base, setup_poll, setup);
-	if (!setup->timer) {
-		close(fd);
-		setup_free(setup);
-		return;
-	}
-	setup_poll(-1, 0, setup);
+	link_setups_add(&listener->setups, fd);
 }
-
-/* ---- listening ----------------------------------------------------------- */
 
 static void rfcomm_listener_close(struct listener *base)
 {
 	struct rfcomm_listener *listener = (struct rfcomm_listener *)base;
-	struct rfcomm_setup *setup;
 
-	while ((setup = TAILQ_FIRST(&listener->setups))) {
-		close(setup->fd);
-		setup_free(setup);
-	}
-	acceptor_free(listener->acceptor);
-	free(listener);
+	link_setups_clear(&listener->setups);
+	socket_listener_close(base);
 }
 
 static void fill_address(struct sockaddr_rc *out,
-			 const struct address_bluetooth *adapter,
+			 const struct address_bluetooth *address,
 			 uint8_t channel)
 {
 	memset(out, 0, sizeof(*out));
 	out->rc_family = AF_BLUETOOTH;
 	out->rc_channel = channel;
-	for (size_t i = 0; i < sizeof(adapter->octets); i++)
-		out->rc_bdaddr.b[sizeof(adapter->octets) - 1 - i] =
-			adapter->octets[i];
+	bdaddr_from_address(address, &out->rc_bdaddr);
 }
 
 static int rfcomm_socket(void)
@@ -354,8 +265,11 @@ static int rfcomm_listen(struct loop *loop,
 			 struct listener **out, struct error *error)
 {
 	static const struct listener_ops ops = {.close = rfcomm_listener_close};
+	const struct socket_listen listen = {loop, client_cb, arg};
 	struct rfcomm_listener *listener;
+	struct socket_listener *base;
 	struct address_bluetooth adapter;
+	char name[STREAM_PEER_BYTES];
 	int fd, channel, code;
 
 	code = controller_choose(&settings->adapter, &adapter, error);
@@ -371,28 +285,19 @@ static int rfcomm_listen(struct loop *loop,
 		listen_error(code, address->rfcomm.channel, error);
 		goto close_fd;
 	}
-	code = error_set(error, -ENOMEM, "out of memory");
-	listener = calloc(1, sizeof(*listener));
-	if (!listener)
+	snprintf(name, sizeof(name), "rfcomm:%d", channel);
+	code = socket_listener_new(&listen, sizeof(*listener), fd, &ops, name,
+				   rfcomm_accepted, &base, error);
+	if (code)
 		goto close_fd;
-	TAILQ_INIT(&listener->setups);
-	listener->listener.ops = &ops;
-	listener->listener.protocol = SERVICE_PROTOCOL_RFCOMM;
-	listener->listener.port = (uint16_t)channel;
-	snprintf(listener->listener.name, sizeof(listener->listener.name),
-		 "rfcomm:%d", channel);
-	listener->loop = loop;
-	listener->client_cb = client_cb;
-	listener->arg = arg;
-	listener->acceptor = acceptor_new(loop, fd, listener->listener.name,
-					  rfcomm_accepted, listener);
-	if (!listener->acceptor)
-		goto free_listener;
-	*out = &listener->listener;
+	listener = (struct rfcomm_listener *)base;
+	base->listener.protocol = SERVICE_PROTOCOL_RFCOMM;
+	base->listener.port = (uint16_t)channel;
+	link_setups_init(&listener->setups, loop, base->listener.name,
+			 rfcomm_check_setup, rfcomm_ready, listener);
+	*out = &base->listener;
 	return 0;
 
-free_listener:
-	free(listener);
 close_fd:
 	close(fd);
 	return code;

@@ -94,11 +94,8 @@ static void format_sockaddr(const struct sockaddr *address, socklen_t bytes,
 /* ---- listening ----------------------------------------------------------- */
 
 struct tcp_listener {
-	struct listener listener;
-	struct acceptor *acceptor;
+	struct socket_listener base;
 	unsigned int keepalive_s;
-	listener_client_cb client_cb;
-	void *arg;
 };
 
 static void tcp_accepted(int fd, void *arg)
@@ -107,25 +104,13 @@ static void tcp_accepted(int fd, void *arg)
 	struct sockaddr_storage address;
 	socklen_t bytes = sizeof(address);
 	char peer[STREAM_PEER_BYTES] = "unknown";
-	struct stream *stream;
 
 	if (getpeername(fd, (struct sockaddr *)&address, &bytes) == 0)
 		format_sockaddr((struct sockaddr *)&address, bytes, peer,
 				sizeof(peer));
 	set_options(fd, listener->keepalive_s);
-	stream = socket_stream_new(&tcp_stream_ops, fd, peer);
-	if (!stream)
-		close(fd);
-	else
-		listener->client_cb(stream, listener->arg);
-}
-
-static void tcp_listener_close(struct listener *base)
-{
-	struct tcp_listener *listener = (struct tcp_listener *)base;
-
-	acceptor_free(listener->acceptor);
-	free(listener);
+	socket_listener_give(&listener->base,
+			     socket_stream_new(&tcp_stream_ops, fd, peer), fd);
 }
 
 /* The wildcard takes IPv4 too where the kernel has IPv6, else IPv4 alone. */
@@ -224,35 +209,28 @@ static int tcp_listen(struct loop *loop, const struct address_endpoint *address,
 		      listener_client_cb client_cb, void *arg,
 		      struct listener **out, struct error *error)
 {
-	static const struct listener_ops ops = {.close = tcp_listener_close};
+	static const struct listener_ops ops = {.close = socket_listener_close};
+	const struct socket_listen listen = {loop, client_cb, arg};
 	const struct endpoint_tcp *tcp = &address->tcp;
-	struct tcp_listener *listener;
+	struct socket_listener *listener;
+	char name[STREAM_PEER_BYTES];
 	int fd = open_listen_socket(tcp, settings->is_slow);
+	int code;
 
 	if (fd < 0)
 		return listen_error(tcp, fd, error);
-	listener = calloc(1, sizeof(*listener));
-	if (!listener)
-		goto close_fd;
-	listener->listener.ops = &ops;
-	snprintf(listener->listener.name, sizeof(listener->listener.name),
+	snprintf(name, sizeof(name),
 		 strchr(tcp->host, ':') ? "tcp:[%s]:%u" : "tcp:%s:%u",
 		 tcp->host, tcp->port);
-	listener->keepalive_s = tcp->keepalive_s;
-	listener->client_cb = client_cb;
-	listener->arg = arg;
-	listener->acceptor = acceptor_new(loop, fd, listener->listener.name,
-					  tcp_accepted, listener);
-	if (!listener->acceptor)
-		goto free_listener;
+	code = socket_listener_new(&listen, sizeof(struct tcp_listener), fd,
+				   &ops, name, tcp_accepted, &listener, error);
+	if (code) {
+		close(fd);
+		return code;
+	}
+	((struct tcp_listener *)listener)->keepalive_s = tcp->keepalive_s;
 	*out = &listener->listener;
 	return 0;
-
-free_listener:
-	free(listener);
-close_fd:
-	close(fd);
-	return error_set(error, -ENOMEM, "out of memory");
 }
 
 /* ---- connecting ----------------------------------------------------------- */

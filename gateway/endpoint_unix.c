@@ -168,25 +168,18 @@ static int unix_socket(bool is_seqpacket)
 /* ---- listening ----------------------------------------------------------- */
 
 struct unix_listener {
-	struct listener listener;
-	struct acceptor *acceptor;
+	struct socket_listener base;
 	char *path;
 	bool is_seqpacket;
 	dev_t device; /* of the socket file that we made */
 	ino_t inode;
-	listener_client_cb client_cb;
-	void *arg;
 };
 
 static void unix_accepted(int fd, void *arg)
 {
 	struct unix_listener *listener = arg;
-	struct stream *stream = unix_stream_new(fd, listener->is_seqpacket);
-
-	if (!stream)
-		close(fd);
-	else
-		listener->client_cb(stream, listener->arg);
+	socket_listener_give(&listener->base,
+			     unix_stream_new(fd, listener->is_seqpacket), fd);
 }
 
 static void unix_listener_close(struct listener *base)
@@ -198,9 +191,8 @@ static void unix_listener_close(struct listener *base)
 	if (lstat(listener->path, &st) == 0 && st.st_dev == listener->device &&
 	    st.st_ino == listener->inode)
 		unlink(listener->path);
-	acceptor_free(listener->acceptor);
 	free(listener->path);
-	free(listener);
+	socket_listener_close(base);
 }
 
 /*
@@ -290,9 +282,13 @@ static int unix_listen(struct loop *loop,
 		       struct listener **out, struct error *error)
 {
 	static const struct listener_ops ops = {.close = unix_listener_close};
+	const struct socket_listen listen = {loop, client_cb, arg};
 	struct unix_listener *listener;
+	struct socket_listener *base;
 	struct sockaddr_un name;
+	char text[STREAM_PEER_BYTES];
 	struct stat st = {0};
+	char *path = NULL;
 	int fd, code;
 
 	unix_address(address->local.path, &name);
@@ -309,31 +305,24 @@ static int unix_listen(struct loop *loop,
 	lstat(name.sun_path, &st);
 
 	code = error_set(error, -ENOMEM, "out of memory");
-	listener = calloc(1, sizeof(*listener));
-	if (!listener)
+	path = strdup(name.sun_path);
+	if (!path)
 		goto unlink_path;
-	listener->listener.ops = &ops;
+	snprintf(text, sizeof(text), "unix:%.40s", path);
+	code = socket_listener_new(&listen, sizeof(*listener), fd, &ops, text,
+				   unix_accepted, &base, error);
+	if (code)
+		goto unlink_path;
+	listener = (struct unix_listener *)base;
+	listener->path = path;
 	listener->device = st.st_dev;
 	listener->inode = st.st_ino;
 	listener->is_seqpacket = address->local.is_seqpacket;
-	listener->client_cb = client_cb;
-	listener->arg = arg;
-	snprintf(listener->listener.name, sizeof(listener->listener.name),
-		 "unix:%.40s", name.sun_path);
-	listener->path = strdup(name.sun_path);
-	if (listener->path)
-		listener->acceptor = acceptor_new(loop, fd,
-						  listener->listener.name,
-						  unix_accepted, listener);
-	if (!listener->acceptor)
-		goto free_listener;
-	*out = &listener->listener;
+	*out = &base->listener;
 	return 0;
 
-free_listener:
-	free(listener->path);
-	free(listener);
 unlink_path:
+	free(path);
 	unlink(name.sun_path);
 close_fd:
 	close(fd);

@@ -10,6 +10,7 @@
 
 #include <event2/event.h>
 
+#include "error.h"
 #include "log.h"
 #include "loop.h"
 
@@ -248,6 +249,50 @@ void acceptor_free(struct acceptor *acceptor)
 	acceptor->is_freed = true;
 	if (!acceptor->is_running)
 		acceptor_destroy(acceptor);
+}
+
+/* ---- listening ----------------------------------------------------------- */
+
+int socket_listener_new(const struct socket_listen *listen, size_t bytes,
+			int fd, const struct listener_ops *ops,
+			const char *name, acceptor_cb accepted,
+			struct socket_listener **out, struct error *error)
+{
+	struct socket_listener *self = calloc(1, bytes);
+
+	if (!self)
+		goto fail;
+	self->listener.ops = ops;
+	strncpy(self->listener.name, name, sizeof(self->listener.name) - 1);
+	self->loop = listen->loop;
+	self->client_cb = listen->client_cb;
+	self->arg = listen->arg;
+	self->acceptor = acceptor_new(listen->loop, fd, name, accepted, self);
+	if (!self->acceptor)
+		goto fail;
+	*out = self;
+	return 0;
+
+fail:
+	free(self);
+	return error_set(error, -ENOMEM, "out of memory");
+}
+
+void socket_listener_give(struct socket_listener *listener,
+			  struct stream *stream, int fd)
+{
+	if (!stream)
+		close(fd);
+	else
+		listener->client_cb(stream, listener->arg);
+}
+
+void socket_listener_close(struct listener *base)
+{
+	struct socket_listener *listener = (struct socket_listener *)base;
+
+	acceptor_free(listener->acceptor);
+	free(listener);
 }
 
 /* ---- connecting ---------------------------------------------------------- */

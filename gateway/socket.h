@@ -14,6 +14,7 @@
 
 #include "endpoint.h"
 
+struct error;
 struct loop;
 
 /* ---- a stream over one socket ------------------------------------------ */
@@ -54,6 +55,43 @@ struct acceptor *acceptor_new(struct loop *loop, int listen_fd,
 			      const char *name, acceptor_cb accepted,
 			      void *arg);
 void acceptor_free(struct acceptor *acceptor);
+
+/* ---- listening ----------------------------------------------------------- */
+
+/* What every listener over a socket begins with. */
+struct socket_listener {
+	struct listener listener;
+	struct loop *loop;
+	struct acceptor *acceptor;
+	listener_client_cb client_cb;
+	void *arg;
+};
+
+/* What the kinds' listen op is given, in one piece. */
+struct socket_listen {
+	struct loop *loop;
+	listener_client_cb client_cb;
+	void *arg;
+};
+
+/*
+ * A listener over @fd, which it takes over on success: @bytes zeroed bytes that
+ * begin with a struct socket_listener, the rest of them the kind's own.
+ * @accepted is given each client's socket, and the listener as its argument.
+ * -ENOMEM with a sentence.
+ */
+int socket_listener_new(const struct socket_listen *listen, size_t bytes,
+			int fd, const struct listener_ops *ops,
+			const char *name, acceptor_cb accepted,
+			struct socket_listener **out, struct error *error);
+/*
+ * Give a client away: @stream was made of @fd, which is closed where that did
+ * not work out and @stream is NULL.
+ */
+void socket_listener_give(struct socket_listener *listener,
+			  struct stream *stream, int fd);
+/* Stop listening and free it: an op where there is nothing else to do. */
+void socket_listener_close(struct listener *listener);
 
 /* ---- connecting ---------------------------------------------------------- */
 
