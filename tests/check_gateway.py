@@ -347,8 +347,8 @@ class GatewayTest(unittest.TestCase):
         listener.settimeout(PATIENCE_S)
         return listener, listener.getsockname()[1]
 
-    def unix_server(self, name):
-        listener = self.keep(socket.socket(socket.AF_UNIX))
+    def unix_server(self, name, kind=socket.SOCK_STREAM):
+        listener = self.keep(socket.socket(socket.AF_UNIX, kind))
         path = os.path.join(self.base, name)
         listener.bind(path)
         listener.listen(16)
@@ -367,8 +367,8 @@ class GatewayTest(unittest.TestCase):
         sock.connect(("127.0.0.1", port))
         return self.keep(SocketEnd(sock))
 
-    def dial_unix(self, path):
-        sock = socket.socket(socket.AF_UNIX)
+    def dial_unix(self, path, kind=socket.SOCK_STREAM):
+        sock = socket.socket(socket.AF_UNIX, kind)
         sock.settimeout(PATIENCE_S)
         sock.connect(path)
         return self.keep(SocketEnd(sock))
@@ -516,6 +516,153 @@ class Bytes(GatewayTest):
             client.recv_exactly(1)
         # Nagle's algorithm with delayed acknowledgements costs 40 ms each.
         self.assertLess(time.monotonic() - begin, 200 * 0.02)
+
+
+# ---- records and packets -------------------------------------------------------------
+
+
+class Pieces(GatewayTest):
+    """Ends of SOCK_SEQPACKET show what was one write."""
+
+    NMEA = (b"$GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M,,,,*47\r\n",
+            b"$GPGSA,A,3,04,05,,09,12,,,24,,,,,2.5,1.3,2.1*39\r\n",
+            b"$GPRMC,123519,A,4807.038,N,01131.000,E,022.4,084.4,230394,,,A*57\r\n")
+
+    def records(self, listen_options="", connect_options=""):
+        """A gateway between two ends of records, the client, the target."""
+        listener, path = self.unix_server("target", socket.SOCK_SEQPACKET)
+        gateway = self.start(
+            self.route(f"unix:{self.path('in')},seqpacket{listen_options}",
+                       f"unix:{path},seqpacket{connect_options}"))
+        client = self.dial_unix(self.path("in"), socket.SOCK_SEQPACKET)
+        return gateway, client, self.accept(listener)
+
+    def to_records(self, client_options):
+        """From a TCP client, packed, to a target of records."""
+        listener, path = self.unix_server("target", socket.SOCK_SEQPACKET)
+        port = self.port()
+        gateway = self.start(self.route(f"tcp:{port},{client_options}",
+                                        f"unix:{path},seqpacket"))
+        client = self.dial(port)
+        client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return gateway, client, self.accept(listener)
+
+    def test_records_stay_records(self):
+        gateway, client, target = self.records()
+        sizes = [1, 2, 671, 672, 673, 4096, 4097, 32768, 65535, 1]
+        records = [random.randbytes(size) for size in sizes * 5]
+        for one, other in (client, target), (target, client):
+            sender = threading.Thread(
+                target=lambda end=one: [end.send(record) for record in records])
+            sender.start()
+            for record in records:
+                self.assertEqual(other.recv(100000), record)
+            sender.join()
+        # Empty ones say nothing; behind them more comes.
+        client.send(b"")
+        client.send(b"x")
+        self.assertEqual(target.recv(), b"x")
+        client.send(b"last")
+        client.end_writing()
+        self.assertEqual(target.recv(), b"last")
+        self.assertEqual(target.recv(), b"")
+        target.send(b"the answer")
+        self.assertEqual(client.recv(), b"the answer")
+        target.close()
+        gateway.await_line(
+            f"client closed; .*, {sum(sizes) * 5 + 10} bytes to client$")
+
+    def test_a_record_that_the_other_end_cannot_take(self):
+        gateway, client, target = self.records()
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 212992)
+        client.send(b"before")
+        client.send(bytes(230000))
+        self.assertEqual(target.recv(), b"before")
+        self.assertEqual(target.recv(), b"")
+        gateway.await_line(
+            "ended: a record of 230000 bytes from client is longer than the "
+            "link to target can carry; .*, 6 bytes to target, 0 bytes to "
+            "client, 230000 bytes could not be delivered")
+
+    def test_records_and_bytes(self):
+        port = self.port()
+        self.start(self.route(f"unix:{self.path('in')},seqpacket", "echo") +
+                   self.route(f"tcp:{port}", f"unix:{self.path('in')},seqpacket",
+                              name="s"))
+        client = self.dial(port)
+        pass_bytes(client, client, random.randbytes(MEGABYTE))
+
+    def test_sentences_from_a_serial_program(self):
+        """Written as a receiver does, a few characters at a time."""
+        port = self.path("gps")
+        gateway = self.start(self.route(f"unix:{self.path('in')},seqpacket",
+                                        f"pty:{port},pack-until=\\n"))
+        program = self.keep(PortEnd(port))
+        client = self.dial_unix(self.path("in"), socket.SOCK_SEQPACKET)
+        gateway.await_line("connected to")
+        text = b"".join(self.NMEA) * 20
+        for at in range(0, len(text), 13):
+            program.send(text[at:at + 13])
+        for sentence in self.NMEA * 20:
+            self.assertEqual(client.recv(), sentence)
+        # What is short of a sentence is not lost at the end.
+        program.send(b"$GPV")
+        gateway.signal(signal.SIGTERM)
+        self.assertEqual(client.recv(), b"$GPV")
+        self.assertEqual(client.recv(), b"")
+
+    def test_frames_by_the_silence_between_them(self):
+        """Modbus has neither lengths nor delimiters."""
+        gateway, client, target = self.to_records("pack-gap=300ms")
+        for frame in (b"\x01\x03\x00\x00\x00\x02\xc4\x0b", b"\x01\x83\x02\xc0\xf1"):
+            for i, byte in enumerate(frame):
+                client.send(bytes([byte]))
+                if i % 3 == 0:
+                    time.sleep(0.01)  # a slow port; far less than the gap
+            last = time.monotonic()
+            self.assertEqual(target.recv(), frame)
+            self.assertGreaterEqual(time.monotonic() - last, 0.29)
+        client.send(b"rest")
+        client.end_writing()
+        # The end does not wait for silence.
+        self.assertEqual(target.recv(), b"rest")
+        self.assertEqual(target.recv(), b"")
+        target.close()
+        gateway.await_line("client closed")
+
+    def test_pieces_of_a_size(self):
+        gateway, client, target = self.to_records("pack-size=100")
+        data = random.randbytes(12345)
+        for at in range(0, len(data), 77):
+            client.send(data[at:at + 77])
+        client.end_writing()
+        got = []
+        while piece := target.recv():
+            got.append(piece)
+        self.assertEqual([len(piece) for piece in got], [100] * 123 + [45])
+        self.assertEqual(b"".join(got), data)
+        target.close()
+        gateway.await_line(r"12345 bytes to target, 0 bytes to client$")
+
+    def test_packets_under_back_pressure(self):
+        """They wait as they are: no two are merged, and none is cut."""
+        gateway, client, target = self.to_records("pack-until=\\n,pack-size=500")
+        lines = [b"x" * random.randrange(400) + b"\n" for _ in range(20000)]
+        sender = threading.Thread(target=client.send, args=(b"".join(lines),))
+        sender.start()
+        waits, before = 0, None
+        while waits < 3:  # until it stands still
+            now = unsent_bytes(client.socket)
+            waits = waits + 1 if now == before else 0
+            before = now
+            time.sleep(0.1)
+        for line in lines:
+            self.assertEqual(target.recv(), line)
+        sender.join()
+        client.close()
+        self.assertEqual(target.recv(), b"")
+        target.close()
+        gateway.await_line(rf"{sum(map(len, lines))} bytes to target")
 
 
 # ---- ends of streams ----------------------------------------------------------------
