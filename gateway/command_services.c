@@ -246,7 +246,7 @@ static int services_print(const struct services *services, bool is_json)
 		return COMMAND_STATUS_FAILED;
 	}
 	if (!services->count && !is_json)
-		log_info("the device shows no services");
+		log_say("the device shows no services");
 	return COMMAND_STATUS_OK;
 }
 
