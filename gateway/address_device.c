@@ -2,6 +2,7 @@
 #include "address_device.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,8 @@
 
 #define ADDRESS_DIGITS 12
 
-bool address_device_is_like_address(const char *text)
+/* Whether @text can only be meant as an address, well written or not. */
+static bool is_like_address(const char *text)
 {
 	size_t digits = 0;
 
@@ -72,7 +74,7 @@ int address_device_parse(const char *text, struct address_device *out,
 		*out = device;
 		return 0;
 	}
-	if (*text != '"' && address_device_is_like_address(text))
+	if (*text != '"' && is_like_address(text))
 		return error_set(error, -EINVAL,
 				 "'%s' is not a Bluetooth address; write it "
 				 "like 00:11:22:AA:BB:CC (if it is a name, in "
@@ -97,12 +99,4 @@ void address_device_clear(struct address_device *device)
 {
 	free(device->name);
 	memset(device, 0, sizeof(*device));
-}
-
-bool address_device_is_same(const struct address_device *a,
-			    const struct address_device *b)
-{
-	if (a->name || b->name)
-		return a->name && b->name && strcmp(a->name, b->name) == 0;
-	return memcmp(&a->address, &b->address, sizeof(a->address)) == 0;
 }

@@ -9,7 +9,6 @@
 #ifndef BTGATE_ADDRESS_DEVICE_H
 #define BTGATE_ADDRESS_DEVICE_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "address.h"
@@ -40,12 +39,5 @@ void address_device_format(const struct address_device *device,
 			   char text[ADDRESS_DEVICE_TEXT_BYTES]);
 /* Free what @device owns and zero it. Legal on a zeroed one. */
 void address_device_clear(struct address_device *device);
-
-/* Whether both are written alike: one may still have the name of the other. */
-bool address_device_is_same(const struct address_device *a,
-			    const struct address_device *b);
-
-/* Whether @text, without quotes, can only be meant as an address. */
-bool address_device_is_like_address(const char *text);
 
 #endif

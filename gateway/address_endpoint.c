@@ -122,8 +122,9 @@ static int refuse_option(const struct address_endpoint_kind *kind,
 				 "unknown option '%s'; %s takes no options",
 				 quoted, kind->name);
 	return address_error_choice(error, name, words,
-				    "unknown option '%s' of %s", quoted,
-				    kind->name);
+				    "unknown option '%s' of %s%s%s", quoted,
+				    kind->name, kind->comma_hint ? "; " : "",
+				    kind->comma_hint ? kind->comma_hint : "");
 }
 
 static int parse_option_value(const struct endpoint_option *option, char *value,
@@ -186,8 +187,8 @@ static int parse_option(const struct address_endpoint_kind *kind,
 		return error_set(error, -EINVAL, "no option's name %s",
 				 equals ? "before '='" : "after a comma");
 	if (kind->parse_figures && !equals && *text >= '0' && *text <= '9') {
-		code = mark_seen(seen, FIGURES_BIT, text, error);
-		return code ? code : kind->parse_figures(endpoint, text, error);
+		code = kind->parse_figures(endpoint, text, error);
+		return code ? code : mark_seen(seen, FIGURES_BIT, text, error);
 	}
 	list_options(kind, options);
 	while (options[i] && (strcmp(options[i]->name, text) != 0 ||

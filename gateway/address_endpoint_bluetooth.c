@@ -243,12 +243,13 @@ static bool parse_any_number(const char *text, unsigned long long max,
 	return value <= max;
 }
 
+/* @psm is below the highest there is. */
 static unsigned int next_psm(unsigned int psm)
 {
 	do
 		psm++;
 	while ((psm & PSM_BITS_MASK) != PSM_BITS);
-	return psm < PSM_MAX ? psm : PSM_MAX;
+	return psm;
 }
 
 static int parse_psm(const char *text, const char *or_what,
@@ -258,7 +259,7 @@ static int parse_psm(const char *text, const char *or_what,
 	char quoted[TEXT_QUOTED_BYTES];
 
 	text_printable(text, quoted);
-	if (!parse_any_number(text, UINT16_MAX, &psm) || !psm)
+	if (!parse_any_number(text, PSM_MAX, &psm) || !psm)
 		return error_set(error, -EINVAL,
 				 "'%s' is not a PSM; write 0x0001 to 0x%04X "
 				 "(or decimal), or %s",

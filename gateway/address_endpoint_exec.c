@@ -107,6 +107,7 @@ const struct address_endpoint_kind address_endpoint_exec = {
 	.parse = parse_exec,
 	.format = format_exec,
 	.clear = clear_exec,
+	.comma_hint = "a command with a comma goes in double quotes",
 	.options = {
 		{"pipe", ROLE_CONNECT, NULL, false, parse_pipe, format_pipe},
 	},

@@ -56,6 +56,7 @@ struct address_endpoint_kind {
 	int (*parse_figures)(struct address_endpoint *endpoint,
 			     const char *text, struct error *error);
 	const char *figures_example;
+	const char *comma_hint; /* added where an option is unknown; or NULL */
 	/* Whether all of it fits together; NULL: any does. */
 	int (*check)(const struct address_endpoint *endpoint,
 		     enum endpoint_role role, struct error *error);

@@ -65,17 +65,19 @@ static int parse_figures(struct address_endpoint *endpoint, const char *text,
 	    !text_parse_number(number, UINT_MAX, &baud))
 		baud = UINT_MAX;
 	if (text[digits] && !parse_frame(text + digits, serial))
-		return error_set(error, -EINVAL,
-				 "'%s' is not a line's speed and form; write "
-				 "the speed, then n, e or o (parity), 5 to 8 "
-				 "data bits, 1 or 2 stop bits, like 115200n81",
-				 quoted);
+		return error_set(
+			error, -EINVAL,
+			"'%s' is not the speed and form of a serial "
+			"line; write the speed, then n, e or o "
+			"(parity), 5 to 8 data bits, 1 or 2 stop bits: "
+			"115200n81 for 115200 8N1",
+			quoted);
 	if (!address_serial_find_speed((unsigned int)baud, &speed))
 		return error_set(
 			error, -EINVAL,
-			"'%s': %s is not a speed that serial ports have; the "
-			"nearest is %u",
-			quoted, number,
+			"'%s' has no speed of a serial port in it; the nearest "
+			"is %u",
+			quoted,
 			address_serial_nearest_baud((unsigned int)baud));
 	serial->baud = (unsigned int)baud;
 	return 0;

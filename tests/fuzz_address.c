@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "address_endpoint.h"
+#include "address_peer.h"
 #include "error.h"
 #include "text.h"
 
@@ -51,6 +52,38 @@ static void fuzz_endpoint(const char *text, enum endpoint_role role)
 		abort();
 	address_endpoint_clear(&again);
 	address_endpoint_clear(&endpoint);
+}
+
+/* Each, printed, is the same one again. */
+static void fuzz_peers(const char *text)
+{
+	struct address_peers peers = {NULL, 0}, copy;
+	char first[ADDRESS_PEER_TEXT_BYTES], second[ADDRESS_PEER_TEXT_BYTES];
+	struct error error = {""};
+	int code = address_peers_add(text, &peers, &error);
+
+	check_error(code, &error);
+	if (code < 0 && (peers.items || peers.count))
+		abort();
+	for (size_t i = 0; i < peers.count; i++) {
+		struct address_peers again = {NULL, 0};
+
+		address_peer_format(&peers.items[i], first);
+		if (strlen(first) > sizeof(first) - 2 ||
+		    address_peers_add(first, &again, &error) < 0 ||
+		    again.count != 1)
+			abort();
+		address_peer_format(&again.items[0], second);
+		if (strcmp(first, second) != 0 ||
+		    !address_peers_covers(&again, &peers.items[i]) ||
+		    !address_peers_covers(&peers, &again.items[0]))
+			abort();
+		address_peers_clear(&again);
+	}
+	if (address_peers_copy(&peers, &copy) < 0 || copy.count != peers.count)
+		abort();
+	address_peers_clear(&copy);
+	address_peers_clear(&peers);
 }
 
 static void fuzz_bluetooth(const char *text)
@@ -155,9 +188,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	switch (data[0] % 8) {
 	case 0:
-	case 1:
 		fuzz_endpoint(text, ENDPOINT_ROLE_LISTEN);
 		fuzz_endpoint(text, ENDPOINT_ROLE_CONNECT);
+		break;
+	case 1:
+		fuzz_peers(text);
 		break;
 	case 2:
 		fuzz_bluetooth(text);
