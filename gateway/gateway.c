@@ -12,6 +12,7 @@
 
 #include "bluez.h"
 #include "config.h"
+#include "entrance.h"
 #include "log.h"
 #include "loop.h"
 #include "publish.h"
@@ -29,6 +30,7 @@ struct gateway {
 	struct bluez *bluez; /* NULL: no end is Bluetooth */
 	struct bluez_watcher bluez_watcher;
 	struct publisher *publisher; /* NULL: nobody listens on Bluetooth */
+	struct entrance **entrances; /* of the route with that index, or NULL */
 	struct route **routes;
 	size_t route_count; /* made */
 	size_t running_count; /* started and not stopped yet */
@@ -136,6 +138,28 @@ static int gateway_init_bluez(struct gateway *gateway)
 	return 0;
 }
 
+/* Behind an entrance of its own, unless an earlier one has the same. */
+static int gateway_add_route(struct gateway *gateway, size_t index)
+{
+	const struct config_route *config = &gateway->config->routes[index];
+
+	if (config->entrance == index) {
+		gateway->entrances[index] = entrance_new(gateway->loop, config,
+							 gateway->bluez,
+							 gateway->publisher);
+		if (!gateway->entrances[index])
+			return -errno;
+	}
+	gateway->routes[index] = route_new(gateway->loop, config,
+					   gateway->entrances[config->entrance],
+					   gateway->bluez, route_has_stopped,
+					   gateway);
+	if (!gateway->routes[index])
+		return -errno;
+	gateway->route_count++;
+	return 0;
+}
+
 static int gateway_init(struct gateway *gateway, const struct config *config)
 {
 	int code;
@@ -143,7 +167,9 @@ static int gateway_init(struct gateway *gateway, const struct config *config)
 	gateway->config = config;
 	gateway->loop = loop_new();
 	gateway->routes = calloc(config->route_count, sizeof(struct route *));
-	if (!gateway->loop || !gateway->routes)
+	gateway->entrances = calloc(config->route_count,
+				    sizeof(struct entrance *));
+	if (!gateway->loop || !gateway->routes || !gateway->entrances)
 		return -ENOMEM;
 	gateway->stop_deadline = evtimer_new(gateway->loop->base, stop_deadline,
 					     gateway);
@@ -161,12 +187,9 @@ static int gateway_init(struct gateway *gateway, const struct config *config)
 	if (code)
 		return code;
 	for (size_t i = 0; i < config->route_count; i++) {
-		gateway->routes[i] = route_new(
-			gateway->loop, &config->routes[i], gateway->bluez,
-			gateway->publisher, route_has_stopped, gateway);
-		if (!gateway->routes[i])
-			return -errno;
-		gateway->route_count++;
+		code = gateway_add_route(gateway, i);
+		if (code)
+			return code;
 	}
 	return 0;
 }
@@ -208,6 +231,8 @@ static void block_stop_signals(void)
 
 static void gateway_clear(struct gateway *gateway)
 {
+	const struct config *config = gateway->config;
+
 	block_stop_signals();
 	/* What failed half-way may have sessions: they end before the routes. */
 	abort_routes(gateway);
@@ -217,6 +242,9 @@ static void gateway_clear(struct gateway *gateway)
 	while (gateway->route_count)
 		route_free(gateway->routes[--gateway->route_count]);
 	free(gateway->routes);
+	for (size_t i = 0; gateway->entrances && i < config->route_count; i++)
+		entrance_free(gateway->entrances[i]);
+	free(gateway->entrances);
 	publisher_free(gateway->publisher);
 	bluez_unwatch(&gateway->bluez_watcher);
 	bluez_free(gateway->bluez);

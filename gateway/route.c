@@ -12,22 +12,19 @@
 #include "clients.h"
 #include "config.h"
 #include "endpoint.h"
+#include "entrance.h"
 #include "error.h"
 #include "log.h"
 #include "loop.h"
-#include "publish.h"
-#include "sdp.h"
 #include "share.h"
 
 struct route {
 	struct loop *loop;
 	const struct config_route *config;
 	struct bluez *bluez;
-	struct publisher *publisher;
 	enum route_state state;
 	struct target *target;
-	struct listener *listener;
-	struct publication *publication;
+	struct door *door; /* where its clients come in */
 	struct event *retry_timer;
 	struct backoff retry;
 	int last_code;
@@ -79,7 +76,7 @@ static void route_set_state(struct route *route, enum route_state state,
 
 static void route_client(struct stream *stream, void *arg)
 {
-	struct route *route = arg;
+	const struct route *route = arg;
 
 	clients_take(route->clients, stream, route->target);
 }
@@ -94,57 +91,6 @@ static void route_clients_gone(void *arg)
 }
 
 /* ---- both ends --------------------------------------------------------------- */
-
-static void route_published(struct publication *publication,
-			    enum publication_state state, const char *detail,
-			    void *arg)
-{
-	struct route *route = arg;
-	const char *name = route->config->name;
-
-	switch (state) {
-	case PUBLICATION_STATE_WAITING:
-		/* The publisher has said why, once for all routes. */
-		log_info("route %s: service record waits; phones can still "
-			 "connect to %s by number",
-			 name, route->listener->name);
-		break;
-	case PUBLICATION_STATE_ASKED:
-		log_debug("route %s: service record: %s", name, detail);
-		break;
-	case PUBLICATION_STATE_UP:
-		log_info("route %s: service record up: %s", name, detail);
-		break;
-	}
-}
-
-static void route_publish(struct route *route)
-{
-	const struct config_route *config = route->config;
-	const struct sdp_service service = {
-		.protocol = route->listener->protocol,
-		.port = route->listener->port,
-		.uuid = config->service_uuid,
-		.name = config->service_name,
-	};
-
-	if (service.protocol == SERVICE_PROTOCOL_NONE || !route->publisher)
-		return;
-	route->publication = publication_new(route->publisher, &service,
-					     route_published, route);
-	if (!route->publication)
-		log_error("route %s: cannot publish its service record: %s; "
-			  "phones can connect by channel only",
-			  config->name, strerror(errno));
-}
-
-static void route_close_ends(struct route *route)
-{
-	publication_free(route->publication);
-	listener_close(route->listener);
-	route->publication = NULL;
-	route->listener = NULL;
-}
 
 static int route_open_target(struct route *route,
 			     const struct endpoint_settings *settings,
@@ -185,9 +131,7 @@ static int route_open_ends(struct route *route, struct error *error)
 	if (!route->target)
 		code = route_open_target(route, &settings, error);
 	if (code == 0)
-		code = listener_open(route->loop, &config->listen, &settings,
-				     route_client, route, &route->listener,
-				     error);
+		code = door_open(route->door, error);
 	return code;
 }
 
@@ -210,10 +154,9 @@ static void route_try(struct route *route, const char *event)
 	}
 	route->last_error.text[0] = '\0';
 	backoff_reset(&route->retry);
-	snprintf(reason, sizeof(reason), "%s => %s", route->listener->name,
+	snprintf(reason, sizeof(reason), "%s => %s", door_name(route->door),
 		 route->target->name);
 	route_set_state(route, ROUTE_STATE_LISTENING, event, reason);
-	route_publish(route);
 }
 
 static void route_retry_timeout(evutil_socket_t fd, short what, void *arg)
@@ -232,7 +175,7 @@ static void route_is_stopped(void *arg)
 /* ---- from outside ------------------------------------------------------------- */
 
 struct route *route_new(struct loop *loop, const struct config_route *config,
-			struct bluez *bluez, struct publisher *publisher,
+			struct entrance *entrance, struct bluez *bluez,
 			route_stopped_cb stopped, void *arg)
 {
 	struct route *route = calloc(1, sizeof(*route));
@@ -242,7 +185,6 @@ struct route *route_new(struct loop *loop, const struct config_route *config,
 	route->loop = loop;
 	route->config = config;
 	route->bluez = bluez;
-	route->publisher = publisher;
 	route->stopped = stopped;
 	route->arg = arg;
 	route->stopped_task.run = route_is_stopped;
@@ -250,7 +192,8 @@ struct route *route_new(struct loop *loop, const struct config_route *config,
 	route->retry_timer = evtimer_new(loop->base, route_retry_timeout,
 					 route);
 	route->clients = clients_new(loop, config, route_clients_gone, route);
-	if (!route->retry_timer || !route->clients) {
+	route->door = door_new(entrance, config, route_client, route);
+	if (!route->retry_timer || !route->clients || !route->door) {
 		route_free(route);
 		errno = ENOMEM;
 		return NULL;
@@ -263,7 +206,7 @@ void route_free(struct route *route)
 	if (!route)
 		return;
 	loop_cancel(route->loop, &route->stopped_task);
-	route_close_ends(route);
+	door_free(route->door);
 	clients_free(route->clients);
 	target_close(route->target);
 	if (route->retry_timer)
@@ -288,7 +231,7 @@ void route_stop(struct route *route)
 {
 	if (route->state == ROUTE_STATE_STOPPING)
 		return;
-	route_close_ends(route);
+	door_close(route->door);
 	clients_stop(route->clients);
 	if (clients_count(route->clients))
 		route_set_state(route, ROUTE_STATE_STOPPING, "stop",

@@ -14,8 +14,8 @@
 
 struct bluez;
 struct config_route;
+struct entrance;
 struct loop;
-struct publisher;
 struct route;
 
 enum route_state {
@@ -31,12 +31,12 @@ const char *route_state_to_string(enum route_state state);
 typedef void (*route_stopped_cb)(struct route *route, void *arg);
 
 /*
- * A route in state STOPPED. @config, @bluez (NULL where no end of any route is
- * Bluetooth) and @publisher (NULL where none listens there) must outlive it.
- * NULL with errno set.
+ * A route in state STOPPED, the next one behind its @entrance. @config,
+ * @entrance and @bluez (NULL where no end of any route is Bluetooth) must
+ * outlive it. NULL with errno set.
  */
 struct route *route_new(struct loop *loop, const struct config_route *config,
-			struct bluez *bluez, struct publisher *publisher,
+			struct entrance *entrance, struct bluez *bluez,
 			route_stopped_cb stopped, void *arg);
 /* Its sessions must have ended: route_abort and loop_flush. NULL is legal. */
 void route_free(struct route *route);

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+#include "entrance.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "address_peer.h"
+#include "bluez.h"
+#include "config.h"
+#include "error.h"
+#include "log.h"
+#include "loop.h"
+#include "publish.h"
+#include "sdp.h"
+
+/* Devices that were turned away and whose next attempt is no news. */
+#define TURNED_AWAY_MAX 64
+
+TAILQ_HEAD(door_list, door);
+
+struct door {
+	TAILQ_ENTRY(door) link;
+	struct entrance *entrance;
+	const struct config_route *route;
+	bool is_open;
+	listener_client_cb client_cb;
+	void *arg;
+};
+
+struct turned_away {
+	struct address_bluetooth address;
+	const struct door *door; /* the one it is for; NULL: none */
+};
+
+struct entrance {
+	struct loop *loop;
+	const struct config_route *first;
+	struct bluez *bluez;
+	struct publisher *publisher;
+	struct door_list doors;
+	unsigned int open_count;
+	struct listener *listener; /* NULL: no door is open */
+	struct publication *publication;
+	/* A ring: the latest ones. */
+	struct turned_away turned_away[TURNED_AWAY_MAX];
+	unsigned int turned_away_count; /* all that there were */
+};
+
+/* ---- whom to take ----------------------------------------------------------- */
+
+static const char *entrance_peer_name(const struct entrance *entrance,
+				      const struct stream *client)
+{
+	if (!entrance->bluez || !client->has_peer_address)
+		return NULL;
+	return bluez_paired_name(entrance->bluez, &client->peer_address);
+}
+
+static struct door *entrance_find_door(const struct entrance *entrance,
+				       const struct stream *client,
+				       const char *name)
+{
+	struct door *door;
+
+	for (door = TAILQ_FIRST(&entrance->doors); door;
+	     door = TAILQ_NEXT(door, link)) {
+		const struct address_peers *peers = &door->route->peers;
+
+		if (!peers->count ||
+		    (client->has_peer_address &&
+		     address_peers_has(peers, &client->peer_address, name)))
+			return door;
+	}
+	return NULL;
+}
+
+static bool entrance_knows_names(const struct entrance *entrance)
+{
+	const struct door *door;
+
+	for (door = TAILQ_FIRST(&entrance->doors); door;
+	     door = TAILQ_NEXT(door, link))
+		if (address_peers_has_names(&door->route->peers))
+			return true;
+	return false;
+}
+
+static struct turned_away *entrance_find_turned_away(
+	struct entrance *entrance, const struct address_bluetooth *address)
+{
+	for (unsigned int i = 0;
+	     i < entrance->turned_away_count && i < TURNED_AWAY_MAX; i++)
+		if (memcmp(&entrance->turned_away[i].address, address,
+			   sizeof(*address)) == 0)
+			return &entrance->turned_away[i];
+	return NULL;
+}
+
+/* Whether that is news: not what was said of it before. */
+static bool entrance_remember(struct entrance *entrance,
+			      const struct stream *client,
+			      const struct door *door)
+{
+	struct turned_away *known = entrance_find_turned_away(
+		entrance, &client->peer_address);
+
+	if (known && known->door == door)
+		return false;
+	if (!known)
+		known = &entrance->turned_away[entrance->turned_away_count++ %
+					       TURNED_AWAY_MAX];
+	known->address = client->peer_address;
+	known->door = door;
+	return true;
+}
+
+/* It was taken: should it ever be turned away again, that is news. */
+static void entrance_forget(struct entrance *entrance,
+			    const struct stream *client)
+{
+	struct turned_away *known = entrance_find_turned_away(
+		entrance, &client->peer_address);
+
+	if (known)
+		memset(known, 0, sizeof(*known));
+}
+
+/* What is to be said of the name of somebody whom no route takes. */
+static void entrance_format_name(const struct entrance *entrance,
+				 const char *name, char *text, size_t bytes)
+{
+	bool is_ready = entrance->bluez &&
+			bluez_state(entrance->bluez) == BLUEZ_STATE_READY;
+
+	text[0] = '\0';
+	if (!entrance_knows_names(entrance))
+		return;
+	if (name)
+		snprintf(text, bytes, "; its name is \"%s\"", name);
+	else if (is_ready)
+		snprintf(text, bytes,
+			 "; it is not paired, and goes by its "
+			 "address alone");
+	else
+		snprintf(text, bytes, "; names of devices are not known: %s",
+			 entrance->bluez ? bluez_reason(entrance->bluez)
+					 : "no bluetoothd");
+}
+
+static void entrance_turn_away(struct entrance *entrance, struct stream *client,
+			       const struct door *door, const char *name)
+{
+	bool is_news = !client->has_peer_address ||
+		       entrance_remember(entrance, client, door);
+	char about[400];
+
+	entrance_format_name(entrance, name, about, sizeof(about));
+	if (!is_news)
+		log_debug("%s: refused %s, as before", entrance->listener->name,
+			  client->peer);
+	else if (door)
+		log_warning("route %s: refused %s: the route is not up",
+			    door->route->name, client->peer);
+	else
+		log_warning("%s: refused %s: it is not among the peers of any "
+			    "route%s; it is not mentioned again",
+			    entrance->listener->name, client->peer, about);
+	/* It has not been told that it is connected, and will not be. */
+	stream_close(client, STREAM_CLOSE_ABORT);
+}
+
+static void entrance_client(struct stream *client, void *arg)
+{
+	struct entrance *entrance = arg;
+	const char *name = entrance_peer_name(entrance, client);
+	struct door *door = entrance_find_door(entrance, client, name);
+
+	if (!door || !door->is_open) {
+		entrance_turn_away(entrance, client, door, name);
+		return;
+	}
+	if (client->has_peer_address)
+		entrance_forget(entrance, client);
+	door->client_cb(client, door->arg);
+}
+
+/* ---- the service record --------------------------------------------------------- */
+
+static void entrance_published(struct publication *publication,
+			       enum publication_state state, const char *detail,
+			       void *arg)
+{
+	struct entrance *entrance = arg;
+	const char *name = entrance->first->name;
+
+	switch (state) {
+	case PUBLICATION_STATE_WAITING:
+		/* The publisher has said why, once for all routes. */
+		log_info("route %s: service record waits; phones can still "
+			 "connect to %s by number",
+			 name, entrance->listener->name);
+		break;
+	case PUBLICATION_STATE_ASKED:
+		log_debug("route %s: service record: %s", name, detail);
+		break;
+	case PUBLICATION_STATE_UP:
+		log_info("route %s: service record up: %s", name, detail);
+		break;
+	}
+}
+
+static void entrance_publish(struct entrance *entrance)
+{
+	const struct config_route *config = entrance->first;
+	const struct sdp_service service = {
+		.protocol = entrance->listener->protocol,
+		.port = entrance->listener->port,
+		.uuid = config->service_uuid,
+		.name = config->service_name,
+	};
+
+	if (service.protocol == SERVICE_PROTOCOL_NONE || !entrance->publisher)
+		return;
+	entrance->publication = publication_new(entrance->publisher, &service,
+						entrance_published, entrance);
+	if (!entrance->publication)
+		log_error("route %s: cannot publish its service record: %s; "
+			  "phones can connect by channel only",
+			  config->name, strerror(errno));
+}
+
+/* ---- opening and closing --------------------------------------------------------- */
+
+static int entrance_open(struct entrance *entrance, struct error *error)
+{
+	const struct config_route *config = entrance->first;
+	const struct endpoint_settings settings = {
+		.adapter = config->adapter,
+		.security = config->security,
+		.reserved_channels = config->reserved_channels,
+		.bluez = entrance->bluez,
+		.is_slow = address_endpoint_is_bluetooth(&config->listen) ||
+			   address_endpoint_is_bluetooth(&config->connect),
+	};
+	int code = listener_open(entrance->loop, &config->listen, &settings,
+				 entrance_client, entrance, &entrance->listener,
+				 error);
+
+	if (code == 0)
+		entrance_publish(entrance);
+	return code;
+}
+
+static void entrance_close(struct entrance *entrance)
+{
+	publication_free(entrance->publication);
+	listener_close(entrance->listener);
+	entrance->publication = NULL;
+	entrance->listener = NULL;
+}
+
+int door_open(struct door *door, struct error *error)
+{
+	struct entrance *entrance = door->entrance;
+	int code = 0;
+
+	if (door->is_open)
+		return 0;
+	if (!entrance->open_count)
+		code = entrance_open(entrance, error);
+	if (code)
+		return code;
+	door->is_open = true;
+	entrance->open_count++;
+	return 0;
+}
+
+void door_close(struct door *door)
+{
+	if (!door->is_open)
+		return;
+	door->is_open = false;
+	if (--door->entrance->open_count == 0)
+		entrance_close(door->entrance);
+}
+
+const char *door_name(const struct door *door)
+{
+	assert(door->is_open);
+	return door->entrance->listener->name;
+}
+
+/* ---- from outside ------------------------------------------------------------------ */
+
+struct door *door_new(struct entrance *entrance,
+		      const struct config_route *route,
+		      listener_client_cb client_cb, void *arg)
+{
+	struct door *door = calloc(1, sizeof(*door));
+
+	if (!door)
+		return NULL;
+	door->entrance = entrance;
+	door->route = route;
+	door->client_cb = client_cb;
+	door->arg = arg;
+	TAILQ_INSERT_TAIL(&entrance->doors, door, link);
+	return door;
+}
+
+void door_free(struct door *door)
+{
+	if (!door)
+		return;
+	door_close(door);
+	TAILQ_REMOVE(&door->entrance->doors, door, link);
+	free(door);
+}
+
+struct entrance *entrance_new(struct loop *loop,
+			      const struct config_route *first,
+			      struct bluez *bluez, struct publisher *publisher)
+{
+	struct entrance *entrance = calloc(1, sizeof(*entrance));
+
+	if (!entrance)
+		return NULL;
+	entrance->loop = loop;
+	entrance->first = first;
+	entrance->bluez = bluez;
+	entrance->publisher = publisher;
+	TAILQ_INIT(&entrance->doors);
+	return entrance;
+}
+
+void entrance_free(struct entrance *entrance)
+{
+	if (!entrance)
+		return;
+	assert(TAILQ_EMPTY(&entrance->doors));
+	free(entrance);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One listener and the routes behind it: who comes is taken by the first of
+ * them, in file order, whose peers it is among, whether that one is up or not.
+ * It is open as long as one of them is, and published once: the routes of one
+ * entrance have one service (config_check.c), and phones see one of it.
+ *
+ * Knows listeners, peers and the service record; does not know limits,
+ * targets, or what becomes of a client. Logs whom it turns away, once for each
+ * device as long as it remembers it, and what becomes of the record.
+ */
+#ifndef BTGATE_ENTRANCE_H
+#define BTGATE_ENTRANCE_H
+
+#include "endpoint.h"
+
+struct bluez;
+struct config_route;
+struct door;
+struct entrance;
+struct error;
+struct loop;
+struct publisher;
+
+/*
+ * Closed. @first, the first of its routes, @bluez (NULL: no names of devices)
+ * and @publisher (NULL: no record) must outlive it. NULL with errno set.
+ */
+struct entrance *entrance_new(struct loop *loop,
+			      const struct config_route *first,
+			      struct bluez *bluez, struct publisher *publisher);
+/* Its doors must have been freed. NULL is legal. */
+void entrance_free(struct entrance *entrance);
+
+/*
+ * The place of one more route, closed; the order of these calls is the file's.
+ * @client_cb is for those it takes while it is open. NULL with errno set.
+ */
+struct door *door_new(struct entrance *entrance,
+		      const struct config_route *route,
+		      listener_client_cb client_cb, void *arg);
+/* Closes it. NULL is legal. */
+void door_free(struct door *door);
+
+/* Errors as for listener_open; an open door stays so. */
+int door_open(struct door *door, struct error *error);
+void door_close(struct door *door);
+/* What is listened on, for people; only while it is open. */
+const char *door_name(const struct door *door);
+
+#endif
