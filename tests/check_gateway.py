@@ -1044,6 +1044,225 @@ class Limits(GatewayTest):
 # ---- back-pressure ------------------------------------------------------------------------
 
 
+class Sharing(GatewayTest):
+    """A target that is one thing: who has to go, who sees and who writes."""
+
+    def shared_pty(self, clients, **keys):
+        """A gateway, its port, a program at the pty, and so many clients."""
+        port, path = self.port(), self.path("port")
+        gateway = self.start(self.route(f"tcp:{port}", f"pty:{path}",
+                                        linger="50ms", **keys))
+        program = self.keep(PortEnd(path))
+        return gateway, port, program, [
+            self.join(gateway, port, i + 1) for i in range(clients)]
+
+    def join(self, gateway, port, number, small_buffers=False):
+        client = self.dial(port, small_buffers)
+        gateway.await_line(f"session {number}: .* connected to")
+        return client
+
+    def test_the_newcomer_replaces(self):
+        gateway, port, program, (first,) = self.shared_pty(
+            1, when_busy="replace")
+        pass_bytes_both_ways(first, program, 1000)
+        second = self.join(gateway, port, 2)
+        self.assertEqual(first.recv(), b"")
+        own = "%s:%d" % second.socket.getsockname()
+        gateway.await_line(f"session 1 .* ended: replaced by {own}; .*"
+                           "1000 bytes to target, 1000 bytes to client")
+        pass_bytes_both_ways(second, program, 1000)
+
+    def test_many_newcomers_at_once(self):
+        gateway, port, program, _ = self.shared_pty(0, when_busy="replace")
+        descriptors = gateway.fd_count()
+        clients = [self.dial(port) for _ in range(30)]
+        last = "%s:%d" % clients[-1].socket.getsockname()
+        gateway.await_line(f"{last} connected to")
+        clients[-1].send(b"the last")
+        self.assertEqual(program.recv_exactly(8), b"the last")
+        gateway.await_line("replaced by", 29)
+        for client in clients:
+            client.close()
+        gateway.await_line("ended: client closed")
+        self.await_that(lambda: gateway.fd_count() == descriptors)
+
+    def test_a_session_that_is_stuck_is_replaced(self):
+        gateway, port, program, (first,) = self.shared_pty(
+            1, when_busy="replace")
+        first.offer()
+        second = self.join(gateway, port, 2)
+        gateway.await_line("session 1 .* ended: replaced by .* could not be")
+        second.close()
+        program.recv()
+
+    def test_max_sessions_with_replace(self):
+        _, target_port = self.server()
+        port = self.port()
+        gateway = self.start(self.route(
+            f"tcp:{port}", f"tcp:127.0.0.1:{target_port}", max_sessions=2,
+            when_busy="replace"))
+        for number in (1, 2, 3):
+            self.join(gateway, port, number)
+        gateway.await_line("session 1 .* ended: replaced by")
+        self.assertFalse(gateway.matches("session 2 .* ended"))
+
+    def test_all_see_what_the_port_says(self):
+        gateway, port, program, clients = self.shared_pty(
+            3, when_busy="share")
+        program.send(b"hello all")
+        for client in clients:
+            self.assertEqual(client.recv_exactly(9), b"hello all")
+        late = self.join(gateway, port, 4)
+        program.send(b"!")
+        for client in [*clients, late]:
+            self.assertEqual(client.recv_exactly(1), b"!")
+        for client in [*clients, late]:
+            client.send(b"a line\n")
+            self.assertEqual(program.recv_exactly(7), b"a line\n")
+
+    def test_megabytes_to_all(self):
+        _, _, program, clients = self.shared_pty(3, when_busy="share")
+        data = random.randbytes(MEGABYTE)
+        got = {}
+
+        def take(number):
+            got[number] = clients[number].recv_exactly(len(data))
+
+        takers = [threading.Thread(target=take, args=(i,)) for i in range(3)]
+        for taker in takers:
+            taker.start()
+        program.send(data)
+        for taker in takers:
+            taker.join()
+        for number in range(3):
+            self.assertEqual(digest(got[number]), digest(data))
+
+    def test_a_slow_client_is_dropped_while_the_others_go_on(self):
+        gateway, port, program, (quick,) = self.shared_pty(
+            1, when_busy="share", drain_timeout="100ms")
+        slow = self.join(gateway, port, 2, small_buffers=True)
+        rss = gateway.status_field("VmRSS")
+        data = random.randbytes(16 * MEGABYTE)
+        pass_bytes(program, quick, data)
+        gateway.await_line(
+            r"session 2 .* ended: client too slow: \d+ bytes behind")
+        self.assertFalse(gateway.matches("session 1 .* ended"))
+        self.assertLess(gateway.status_field("VmRSS"),
+                        rss + 4096 if not is_sanitized() else 1 << 30)
+        pass_bytes_both_ways(quick, program, 1000)
+        slow.close()
+
+    def test_all_slow_push_back(self):
+        gateway, _, program, clients = self.shared_pty(2, when_busy="share")
+        total = 0
+        with self.assertRaises(TimeoutError):
+            while total < 64 * MEGABYTE:
+                if not select.select([], [program.fd], [], 0.5)[1]:
+                    raise TimeoutError
+                with contextlib.suppress(BlockingIOError):
+                    total += os.write(program.fd, bytes(65536))
+        self.assertFalse(gateway.matches("ended"))
+        piece = 4096
+        for _ in range(total // piece):
+            for client in clients:
+                client.recv_exactly(piece)
+        self.assertFalse(gateway.matches("ended"))
+
+    def test_the_first_writes(self):
+        gateway, _, program, (first, second) = self.shared_pty(
+            2, when_busy="share", share_write="first")
+        second.send(b"discarded")
+        first.send(b"heard")
+        self.assertEqual(program.recv_exactly(5), b"heard")
+        self.assertTrue(program.is_silent(0.1))
+        program.send(b"answer")
+        self.assertEqual(first.recv_exactly(6), b"answer")
+        self.assertEqual(second.recv_exactly(6), b"answer")
+        first.close()
+        gateway.await_line("session 1 .* ended: client closed")
+        second.send(b"at last")
+        self.assertEqual(program.recv_exactly(7), b"at last")
+        second.close()
+        gateway.await_line("session 2 .* 7 bytes to target, 6 bytes to client,"
+                           " 9 bytes from client discarded")
+
+    def test_last_bytes_of_the_last_client(self):
+        gateway, _, program, (client,) = self.shared_pty(1, when_busy="share")
+        client.send(bytes(60000))
+        client.close()
+        self.assertEqual(len(program.recv_exactly(60000)), 60000)
+        gateway.await_line("60000 bytes to target")
+
+    def test_the_end_of_a_tcp_target_is_everybody_s(self):
+        listener, target_port = self.server()
+        port = self.port()
+        gateway = self.start(self.route(
+            f"tcp:{port}", f"tcp:127.0.0.1:{target_port}",
+            when_busy="share", linger="50ms"))
+        clients = [self.join(gateway, port, i) for i in (1, 2, 3)]
+        target = self.accept(listener)
+        for client in clients:
+            client.send(b"x")
+            self.assertEqual(target.recv_exactly(1), b"x")
+        target.send(b"last words")
+        target.close()
+        for client in clients:
+            self.assertEqual(client.recv_all(), b"last words")
+            client.close()
+        gateway.await_line("ended: target closed", 3)
+        # Dialled with the first, let go with the last: now anew.
+        again = self.join(gateway, port, 4)
+        target = self.accept(listener)
+        pass_bytes_both_ways(again, target, 1000)
+        again.close()
+        self.assertEqual(target.recv(), b"")
+
+    def test_a_shared_target_that_is_down(self):
+        holder, target_port = free_port()
+        self.keep(holder)
+        port = self.port()
+        gateway = self.start(self.route(
+            f"tcp:{port}", f"tcp:127.0.0.1:{target_port}",
+            when_busy="share"))
+        for _ in range(3):
+            self.assert_turned_away(port)
+        gateway.await_line("refused 127.0.0.1:.*", 3)
+
+    def test_max_sessions_bounds_who_shares(self):
+        gateway, port, _, _ = self.shared_pty(
+            2, when_busy="share", max_sessions=2)
+        self.assert_turned_away(port)
+        gateway.await_line("refused .* as many sessions as max-sessions")
+
+    def test_descriptors_run_out(self):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+        port, path = self.port(), self.path("port")
+        gateway = self.start(
+            self.route(f"tcp:{port}", f"pty:{path}", when_busy="share"),
+            preexec_fn=limit)
+        program = self.keep(PortEnd(path))
+        clients = [self.dial(port) for _ in range(40)]
+        gateway.await_line("no more clients for now")
+        program.send(b"!")
+        in_now = gateway.matches("connected to")
+        self.assertGreater(len(in_now), 5)
+        for client in clients[:len(in_now)]:
+            self.assertEqual(client.recv_exactly(1), b"!")
+        for client in clients[:len(in_now)]:
+            client.close()
+        gateway.await_line("connected to", len(in_now) + 1)
+
+    def test_a_stop_drains_all_who_share(self):
+        gateway, _, program, clients = self.shared_pty(3, when_busy="share")
+        for client in clients:
+            client.send(b"bye")
+        self.assertEqual(len(program.recv_exactly(9)), 9)
+        self.assertEqual(gateway.stop(), 0)
+        gateway.await_line("ended: stopped", 3)
+
+
 class BackPressure(GatewayTest):
     SESSIONS = 20
 
