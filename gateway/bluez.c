@@ -136,6 +136,7 @@ static void set_state(struct bluez *bluez, enum bluez_state state,
 	bluez->state = state;
 	snprintf(bluez->reason, sizeof(bluez->reason), "%s", reason);
 	tell_watchers(bluez);
+	loop_defer(bluez->loop, &bluez->seek_task);
 }
 
 /* What holds now may not hold for long. */

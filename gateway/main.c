@@ -112,6 +112,15 @@ static const struct command commands[] = {
 	 "error in it with file and line. Needs neither Bluetooth nor\n"
 	 "privileges.\n",
 	 command_check},
+	{"scan", NULL,
+	 BIT(OPTION_ADAPTER) | BIT(OPTION_TIMEOUT) | BIT(OPTION_JSON),
+	 "devices nearby and known: address, name, class, paired",
+	 "Searches for devices nearby, for --timeout (12s) or until Ctrl-C, "
+	 "and prints\n"
+	 "them with those that this machine is paired with. Needs a "
+	 "bluetoothd, and\n"
+	 "changes nothing.\n",
+	 command_scan},
 	{"connect", "ENDPOINT",
 	 OPTIONS_NETCAT | BIT(OPTION_TIMEOUT) | BIT(OPTION_LINGER),
 	 "netcat: join this terminal to ENDPOINT",

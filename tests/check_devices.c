@@ -373,7 +373,7 @@ START_TEST(test_nothing_there)
 		{"hci1", -ENODEV, "the adapter hci1 is not there"},
 		{NULL, -ENETDOWN, "the adapter hci0 is powered off"},
 	};
-	struct asked asked;
+	struct asked asked, again;
 	uint64_t begin_ms;
 
 	if (_i >= 1)
@@ -386,6 +386,9 @@ START_TEST(test_nothing_there)
 	begin_ms = loop_now_ms();
 	ask(&asked, "HC-05");
 	assert_failed(&asked, table[_i].code, table[_i].text);
+	/* Asked when that was known already. */
+	ask(&again, "HC-05");
+	assert_failed(&again, table[_i].code, table[_i].text);
 	/* It was so all the time: there is nothing to wait for. */
 	ck_assert_uint_lt(loop_now_ms() - begin_ms, 4000);
 }
@@ -788,6 +791,22 @@ START_TEST(test_seen_after_restart)
 }
 END_TEST
 
+/* Begun before bluetoothd was heard of, which has no adapter. */
+START_TEST(test_search_without_adapter)
+{
+	struct seen seen;
+
+	mock_bus_start(&mock, "");
+	mock_daemon_start(&mock);
+	start(NULL);
+	search(&seen);
+	while (!seen.code)
+		turn();
+	ck_assert_int_eq(seen.code, -ENODEV);
+	bluez_discovery_free(seen.discovery);
+}
+END_TEST
+
 START_TEST(test_search_fails)
 {
 	struct seen seen;
@@ -930,6 +949,7 @@ int main(void)
 	tcase_add_test(tcase, test_free_in_callback);
 	tcase_add_test(tcase, test_seen);
 	tcase_add_test(tcase, test_seen_after_restart);
+	tcase_add_test(tcase, test_search_without_adapter);
 	tcase_add_loop_test(tcase, test_search_fails, 0, 2);
 	tcase_add_loop_test(tcase, test_free_in_seen, 0, 2);
 	tcase_add_test(tcase, test_crowd);
