@@ -214,16 +214,19 @@ void address_adapter_format(const struct address_adapter *adapter,
 	}
 }
 
+bool address_adapter_is_same(const struct address_adapter *a,
+			     const struct address_adapter *b)
+{
+	return a->choice == b->choice && a->index == b->index &&
+	       memcmp(&a->address, &b->address, sizeof(a->address)) == 0;
+}
+
 bool address_adapter_is_overlap(const struct address_adapter *a,
 				const struct address_adapter *b)
 {
 	if (a->choice == ADAPTER_CHOICE_ANY || b->choice == ADAPTER_CHOICE_ANY)
 		return true;
-	if (a->choice != b->choice)
-		return false; /* the text cannot tell */
-	if (a->choice == ADAPTER_CHOICE_INDEX)
-		return a->index == b->index;
-	return memcmp(&a->address, &b->address, sizeof(a->address)) == 0;
+	return address_adapter_is_same(a, b); /* else the text cannot tell */
 }
 
 static const char *const security_words[] = {

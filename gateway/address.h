@@ -79,6 +79,10 @@ int address_adapter_parse(const char *text, struct address_adapter *out,
 void address_adapter_format(const struct address_adapter *adapter,
 			    char text[ADDRESS_ADAPTER_TEXT_BYTES]);
 
+/* Whether both are written alike. */
+bool address_adapter_is_same(const struct address_adapter *a,
+			     const struct address_adapter *b);
+
 /*
  * Whether the two overlap, as far as the text can tell: hci0 may or may not be
  * the adapter with a given address, and that is a no.

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "config_draft.h"
+#include "config_entrance.h"
 #include "config_findings.h"
 #include "error.h"
 
@@ -17,31 +18,6 @@
 /* A device is searched by its name (10 s), paged (5.12 s), and asked by SDP. */
 #define DEVICE_CONNECT_TIMEOUT_MS 30000
 
-/* Where the value in force was given: in the route, or inherited. */
-static unsigned int line_of(const struct config_drafts *drafts,
-			    const struct config_draft *draft,
-			    enum config_key key)
-{
-	return draft->lines[key] ? draft->lines[key]
-				 : drafts->defaults.lines[key];
-}
-
-/* For what is wrong with a value that may come from nowhere but @draft. */
-static unsigned int line_of_either(const struct config_drafts *drafts,
-				   const struct config_draft *draft,
-				   enum config_key key, enum config_key other)
-{
-	unsigned int line = line_of(drafts, draft, key);
-
-	return line ? line : draft->lines[other];
-}
-
-static bool listens_on_bluetooth(const struct config_draft *draft)
-{
-	return draft->is_valid[CONFIG_KEY_LISTEN] &&
-	       address_endpoint_is_bluetooth(&draft->route.listen);
-}
-
 static bool dials_bluetooth(const struct config_draft *draft)
 {
 	return draft->is_valid[CONFIG_KEY_CONNECT] &&
@@ -53,13 +29,14 @@ static void set_defaults(struct config_drafts *drafts,
 			 struct config_draft *draft)
 {
 	config_draft_inherit(draft, &drafts->defaults, &drafts->findings);
-	if (!listens_on_bluetooth(draft) && !draft->lines[CONFIG_KEY_PEERS])
+	if (!config_draft_is_bluetooth_listen(draft) &&
+	    !draft->lines[CONFIG_KEY_PEERS])
 		address_peers_clear(&draft->route.peers);
-	if (line_of(drafts, draft, CONFIG_KEY_CONNECT_TIMEOUT))
+	if (config_draft_line_of(drafts, draft, CONFIG_KEY_CONNECT_TIMEOUT))
 		return;
 	if (!dials_bluetooth(draft))
 		draft->route.connect_timeout_ms = CONNECT_TIMEOUT_MS;
-	else if (listens_on_bluetooth(draft))
+	else if (config_draft_is_bluetooth_listen(draft))
 		draft->route.connect_timeout_ms =
 			BLUETOOTH_CONNECT_TIMEOUT_MS_MAX;
 	else
@@ -94,7 +71,8 @@ static void check_idle_keys(struct config_drafts *drafts,
 	static const enum config_key of_either[] = {CONFIG_KEY_ADAPTER,
 						    CONFIG_KEY_SECURITY};
 
-	if (!draft->is_valid[CONFIG_KEY_LISTEN] || listens_on_bluetooth(draft))
+	if (!draft->is_valid[CONFIG_KEY_LISTEN] ||
+	    config_draft_is_bluetooth_listen(draft))
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(of_listen); i++) {
 		if (draft->lines[of_listen[i]])
@@ -121,13 +99,13 @@ static void check_timeout(struct config_drafts *drafts,
 {
 	char text[24];
 
-	if (!listens_on_bluetooth(draft) ||
+	if (!config_draft_is_bluetooth_listen(draft) ||
 	    draft->route.connect_timeout_ms <= BLUETOOTH_CONNECT_TIMEOUT_MS_MAX)
 		return;
 	address_duration_format(draft->route.connect_timeout_ms, text);
 	config_note(
 		&drafts->findings,
-		line_of(drafts, draft, CONFIG_KEY_CONNECT_TIMEOUT),
+		config_draft_line_of(drafts, draft, CONFIG_KEY_CONNECT_TIMEOUT),
 		"connect-timeout '%s' is too long for a route that listens on "
 		"Bluetooth: at most %us, a waiting phone is given up after 25s",
 		text, BLUETOOTH_CONNECT_TIMEOUT_MS_MAX / 1000);
@@ -140,7 +118,7 @@ static void check_security(struct config_drafts *drafts,
 	const struct config_route *route = &draft->route;
 	struct error error = {""};
 
-	if ((!listens_on_bluetooth(draft) ||
+	if ((!config_draft_is_bluetooth_listen(draft) ||
 	     address_endpoint_check_security(&route->listen, route->security,
 					     &error) == 0) &&
 	    (!dials_bluetooth(draft) ||
@@ -148,8 +126,8 @@ static void check_security(struct config_drafts *drafts,
 					     &error) == 0))
 		return;
 	config_note(&drafts->findings,
-		    line_of(drafts, draft, CONFIG_KEY_SECURITY), "%s",
-		    error.text);
+		    config_draft_line_of(drafts, draft, CONFIG_KEY_SECURITY),
+		    "%s", error.text);
 }
 
 static void check_sharing(struct config_drafts *drafts,
@@ -165,7 +143,8 @@ static void check_sharing(struct config_drafts *drafts,
 
 	if (route->when_busy == WHEN_BUSY_SHARE && has_records)
 		config_note(&drafts->findings,
-			    line_of(drafts, draft, CONFIG_KEY_WHEN_BUSY),
+			    config_draft_line_of(drafts, draft,
+						 CONFIG_KEY_WHEN_BUSY),
 			    "'when-busy = share' is for streams of bytes; an "
 			    "end of this route is seqpacket");
 	if (route->when_busy != WHEN_BUSY_SHARE && is_valid &&
@@ -260,179 +239,13 @@ static void check_conflict(struct config_drafts *drafts, size_t index,
 
 			if (!ends_conflict(earlier, ends[j], draft, key))
 				continue;
-			/* One listener for both, see check_entrance. */
+			/* One listener for both, see config_entrance.h. */
 			if (key == CONFIG_KEY_LISTEN && ends[j] == key &&
 			    earlier->route.entrance == draft->route.entrance)
 				continue;
 			note_conflict(drafts, draft, key, earlier, ends[j]);
 			return;
 		}
-	}
-}
-
-static bool adapter_is_same(const struct address_adapter *a,
-			    const struct address_adapter *b)
-{
-	return a->choice == b->choice && a->index == b->index &&
-	       memcmp(&a->address, &b->address, sizeof(a->address)) == 0;
-}
-
-/* ---- routes that share an entrance ------------------------------------ */
-
-/* Whether all that @draft takes is taken by routes of @entrance before it. */
-static bool is_left_nobody(const struct config_drafts *drafts, size_t index,
-			   size_t entrance)
-{
-	const struct address_peers *peers = &drafts->routes[index]->route.peers;
-	size_t taken = 0;
-
-	for (size_t i = 0; i < peers->count; i++) {
-		bool is_taken = false;
-
-		for (size_t j = entrance; j < index && !is_taken; j++) {
-			const struct config_route *other =
-				&drafts->routes[j]->route;
-
-			is_taken = other->entrance == entrance &&
-				   other->peers.count &&
-				   address_peers_covers(&other->peers,
-							&peers->items[i]);
-		}
-		taken += is_taken;
-	}
-	return peers->count && taken == peers->count;
-}
-
-static bool is_fixed(const struct address_endpoint *listen)
-{
-	return listen->kind == ENDPOINT_KIND_RFCOMM ? listen->rfcomm.channel
-						    : listen->l2cap.psm;
-}
-
-/*
- * Whether who comes to route @index comes to route @entrance, the first of
- * some. An automatic channel is shared where that leaves the later route
- * somebody: two services for the same devices remain two.
- */
-static bool is_entrance_of(const struct config_drafts *drafts, size_t entrance,
-			   size_t index)
-{
-	const struct config_draft *a = drafts->routes[entrance];
-	const struct config_draft *b = drafts->routes[index];
-
-	if (a->route.entrance != entrance || !listens_on_bluetooth(a) ||
-	    a->route.listen.kind != b->route.listen.kind)
-		return false;
-	if (is_fixed(&a->route.listen) || is_fixed(&b->route.listen))
-		return ends_conflict(a, CONFIG_KEY_LISTEN, b,
-				     CONFIG_KEY_LISTEN);
-	return a->route.peers.count &&
-	       adapter_is_same(&a->route.adapter, &b->route.adapter) &&
-	       a->route.security == b->route.security &&
-	       address_uuid_is_equal(&a->route.service_uuid,
-				     &b->route.service_uuid) &&
-	       !is_left_nobody(drafts, index, entrance);
-}
-
-/* What belongs to the listener is the first route's: others must agree. */
-static void check_agreement(struct config_drafts *drafts,
-			    const struct config_draft *first,
-			    const struct config_draft *draft)
-{
-	const struct config_route *a = &first->route, *b = &draft->route;
-	struct address_endpoint a_listen = a->listen, b_listen = b->listen;
-	char a_text[ADDRESS_ENDPOINT_TEXT_BYTES];
-	char b_text[ADDRESS_ENDPOINT_TEXT_BYTES];
-	char title[CONFIG_TITLE_BYTES];
-	enum config_key key = CONFIG_KEY_COUNT;
-
-	/* Packing is each session's own. */
-	memset(&a_listen.packing, 0, sizeof(a_listen.packing));
-	memset(&b_listen.packing, 0, sizeof(b_listen.packing));
-	address_endpoint_format(&a_listen, ENDPOINT_ROLE_LISTEN, a_text);
-	address_endpoint_format(&b_listen, ENDPOINT_ROLE_LISTEN, b_text);
-	if (strcmp(a_text, b_text) != 0)
-		key = CONFIG_KEY_LISTEN;
-	else if (!adapter_is_same(&a->adapter, &b->adapter))
-		key = CONFIG_KEY_ADAPTER;
-	else if (a->security != b->security)
-		key = CONFIG_KEY_SECURITY;
-	else if (!address_uuid_is_equal(&a->service_uuid, &b->service_uuid))
-		key = CONFIG_KEY_SERVICE_UUID;
-	if (key < CONFIG_KEY_COUNT)
-		config_note(&drafts->findings,
-			    line_of_either(drafts, draft, key,
-					   CONFIG_KEY_LISTEN),
-			    "'%s' must be as in %s on line %u, which listens "
-			    "on %s, too",
-			    config_draft_key_name(key),
-			    config_draft_title(first, title, sizeof(title)),
-			    first->line, a_text);
-}
-
-/* The first of those that share with route @index and take every device. */
-static const struct config_draft *find_greedy(
-	const struct config_drafts *drafts, size_t index)
-{
-	size_t entrance = drafts->routes[index]->route.entrance;
-
-	for (size_t i = entrance; i < index; i++) {
-		const struct config_draft *draft = drafts->routes[i];
-		bool has_peers = draft->route.peers.count ||
-				 (draft->lines[CONFIG_KEY_PEERS] &&
-				  !draft->is_valid[CONFIG_KEY_PEERS]);
-
-		if (draft->route.entrance == entrance && !has_peers)
-			return draft;
-	}
-	return NULL;
-}
-
-/* Whether those before it leave anybody to route @index; if not, a finding. */
-static bool check_reachable(struct config_drafts *drafts, size_t index)
-{
-	const struct config_draft *draft = drafts->routes[index];
-	const struct config_draft *greedy = find_greedy(drafts, index);
-	bool is_rfcomm = draft->route.listen.kind == ENDPOINT_KIND_RFCOMM;
-	char text[ADDRESS_ENDPOINT_TEXT_BYTES];
-	char title[CONFIG_TITLE_BYTES];
-
-	if (greedy) {
-		address_endpoint_format(&greedy->route.listen,
-					ENDPOINT_ROLE_LISTEN, text);
-		config_note(&drafts->findings, draft->lines[CONFIG_KEY_LISTEN],
-			    "nobody gets here: %s on line %u listens on %s, "
-			    "too, and takes every device; give it 'peers', or "
-			    "this one another %s",
-			    config_draft_title(greedy, title, sizeof(title)),
-			    greedy->line, text, is_rfcomm ? "channel" : "PSM");
-		return false;
-	}
-	if (!is_left_nobody(drafts, index, draft->route.entrance))
-		return true;
-	config_note(&drafts->findings, line_of(drafts, draft, CONFIG_KEY_PEERS),
-		    "nobody gets to %s: all of its 'peers' are taken by routes "
-		    "above it that listen on the same %s",
-		    config_draft_title(draft, title, sizeof(title)),
-		    is_rfcomm ? "channel" : "PSM");
-	return false;
-}
-
-/* Which route's listener brings the clients of route @index. */
-static void check_entrance(struct config_drafts *drafts, size_t index)
-{
-	struct config_draft *draft = drafts->routes[index];
-
-	draft->route.entrance = index;
-	if (!listens_on_bluetooth(draft))
-		return;
-	for (size_t i = 0; i < index; i++) {
-		if (!is_entrance_of(drafts, i, index))
-			continue;
-		draft->route.entrance = i;
-		if (check_reachable(drafts, index))
-			check_agreement(drafts, drafts->routes[i], draft);
-		return;
 	}
 }
 
@@ -465,7 +278,7 @@ static void check_route(struct config_drafts *drafts, size_t index)
 	check_sharing(drafts, draft);
 	check_own_adapter(drafts, draft);
 	check_loop(drafts, draft);
-	check_entrance(drafts, index);
+	config_entrance_find(drafts, index);
 	check_conflict(drafts, index, CONFIG_KEY_LISTEN);
 	check_conflict(drafts, index, CONFIG_KEY_CONNECT);
 }
@@ -474,10 +287,7 @@ static void check_route(struct config_drafts *drafts, size_t index)
 static bool adapter_is_other(const struct address_adapter *a,
 			     const struct address_adapter *b)
 {
-	if (a->choice != b->choice)
-		return false;
-	return a->index != b->index ||
-	       memcmp(&a->address, &b->address, sizeof(a->address)) != 0;
+	return a->choice == b->choice && !address_adapter_is_same(a, b);
 }
 
 /* Nobody would make that adapter reachable, and no phone would find it. */
@@ -488,13 +298,13 @@ static void check_adapter(struct config_drafts *drafts,
 	char own[ADDRESS_ADAPTER_TEXT_BYTES],
 		theirs[ADDRESS_ADAPTER_TEXT_BYTES];
 
-	if (!listens_on_bluetooth(draft) ||
+	if (!config_draft_is_bluetooth_listen(draft) ||
 	    !adapter_is_other(&draft->route.adapter, gateway))
 		return;
 	address_adapter_format(&draft->route.adapter, own);
 	address_adapter_format(gateway, theirs);
 	config_note(&drafts->findings,
-		    line_of(drafts, draft, CONFIG_KEY_ADAPTER),
+		    config_draft_line_of(drafts, draft, CONFIG_KEY_ADAPTER),
 		    "adapter '%s' is not the one that [gateway] makes "
 		    "reachable, '%s'; write 'adapter = any' there",
 		    own, theirs);
@@ -525,8 +335,8 @@ static void check_channels(struct config_drafts *drafts)
 			const struct config_draft *other = drafts->routes[j];
 
 			used += has_own_channel(drafts, j) &&
-				adapter_is_same(&draft->route.adapter,
-						&other->route.adapter);
+				address_adapter_is_same(&draft->route.adapter,
+							&other->route.adapter);
 		}
 		if (used < RFCOMM_CHANNELS)
 			continue;

@@ -500,6 +500,20 @@ void config_draft_set(struct config_draft *draft, const char *name,
 		refuse_key(draft, name, line, findings);
 }
 
+bool config_draft_is_bluetooth_listen(const struct config_draft *draft)
+{
+	return draft->is_valid[CONFIG_KEY_LISTEN] &&
+	       address_endpoint_is_bluetooth(&draft->route.listen);
+}
+
+unsigned int config_draft_line_of(const struct config_drafts *drafts,
+				  const struct config_draft *draft,
+				  enum config_key key)
+{
+	return draft->lines[key] ? draft->lines[key]
+				 : drafts->defaults.lines[key];
+}
+
 void config_draft_inherit(struct config_draft *draft,
 			  const struct config_draft *defaults,
 			  struct config_findings *findings)

@@ -90,6 +90,14 @@ void config_draft_set(struct config_draft *draft, const char *name,
  */
 void config_draft_mark(struct config_draft *draft, enum config_key key);
 
+/* Whether its 'listen' was understood, and is Bluetooth. */
+bool config_draft_is_bluetooth_listen(const struct config_draft *draft);
+
+/* Where the value in force was given: in the route, or inherited; or 0. */
+unsigned int config_draft_line_of(const struct config_drafts *drafts,
+				  const struct config_draft *draft,
+				  enum config_key key);
+
 /* Take from @defaults what @draft does not say itself. */
 void config_draft_inherit(struct config_draft *draft,
 			  const struct config_draft *defaults,

@@ -275,16 +275,6 @@ START_TEST(values_are_understood)
 }
 END_TEST
 
-/* ---- size and time ------------------------------------------------------------- */
-
-static double seconds_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
 static char *many_routes(unsigned int count, const char *listen)
 {
 	char *data = malloc((size_t)count * 128);
@@ -296,6 +286,124 @@ static char *many_routes(unsigned int count, const char *listen)
 					"connect = pty:/run/btgate/p%u\n",
 					i, listen, i + 1, i);
 	return data;
+}
+
+static void check_entrances(const char *data, const size_t *expected)
+{
+	struct config *config = parse_good(data);
+
+	for (size_t i = 0; i < config->route_count; i++)
+		ck_assert_msg(config->routes[i].entrance == expected[i],
+			      "route %s has %zu", config->routes[i].name,
+			      config->routes[i].entrance);
+	config_free(config);
+}
+
+#define ROUTE(name, listen, peers) \
+	"[route " name "]\nlisten = " listen "\nconnect = echo\n" peers "\n"
+
+START_TEST(entrances_are_found)
+{
+	static const size_t expected[] = {0, 1, 1, 3, 1, 5, 6, 5, 5, 9};
+
+	check_entrances(
+		ROUTE("echo", "tcp:1", "") ROUTE("a", "rfcomm:3",
+						 "peers = 00:11:*")
+			ROUTE("b", "rfcomm:3,pack-gap=5ms", "peers = HC-05")
+				ROUTE("other", "rfcomm:4", "")
+					ROUTE("c", "rfcomm:3", "")
+						ROUTE("auto", "rfcomm",
+						      "peers = HC-05, HC-06")
+		/* Nobody would be left: a service of its own. */
+		ROUTE("auto-same", "rfcomm", "peers = HC-06")
+			ROUTE("auto-other", "rfcomm", "peers = HC-07")
+				ROUTE("auto-rest", "rfcomm", "")
+					ROUTE("auto-uuid", "rfcomm",
+					      "service-uuid = 0x1105"),
+		expected);
+}
+END_TEST
+
+START_TEST(entrances_of_psms_and_adapters)
+{
+	static const size_t expected[] = {0, 0, 2, 2, 4, 5};
+
+	check_entrances(
+		ROUTE("a", "l2cap:0x1001,mode=basic",
+		      "peers = HC-05") ROUTE("b", "l2cap:4097,mode=basic", "")
+			ROUTE("c", "rfcomm:1", "peers = HC-05\nadapter = hci0")
+				ROUTE("d", "rfcomm:1", "adapter = hci0") ROUTE(
+					"e", "rfcomm:1", "adapter = hci1")
+					ROUTE("f", "l2cap", "peers = HC-05"),
+		expected);
+}
+END_TEST
+
+/* Channels that other routes name are not for "auto"; an entrance is one. */
+START_TEST(channels_are_reserved)
+{
+	struct config *config = parse_good(
+		ROUTE("a", "rfcomm:3", "peers = HC-05")
+			ROUTE("b", "rfcomm:3", "") ROUTE("c", "rfcomm", "")
+				ROUTE("d", "rfcomm:7", "adapter = hci0"));
+
+	ck_assert_uint_eq(config->routes[0].reserved_channels, 1u << 7);
+	ck_assert_uint_eq(config->routes[1].reserved_channels, 1u << 7);
+	ck_assert_uint_eq(config->routes[2].reserved_channels,
+			  1u << 3 | 1u << 7);
+	ck_assert_uint_eq(config->routes[3].reserved_channels, 1u << 3);
+	config_free(config);
+}
+END_TEST
+
+/* 31 routes on 30 channels: two share one. */
+START_TEST(shared_channels_count_once)
+{
+	char *data = many_routes(30, "rfcomm:");
+	char *more = malloc(strlen(data) + 256);
+	struct config *config;
+
+	strcpy(more, ROUTE("first", "rfcomm:30", "peers = HC-05"));
+	strcat(more, data);
+	config = parse_good(more);
+	ck_assert_uint_eq(config->route_count, 31);
+	ck_assert_uint_eq(config->routes[30].entrance, 0);
+	config_free(config);
+	free(more);
+	free(data);
+}
+END_TEST
+
+START_TEST(peers_are_inherited_and_own_their_memory)
+{
+	struct config *config = parse_good(
+		"[defaults]\npeers = HC-05, 00:11:*\nwhen-busy = share\n" ROUTE(
+			"a", "rfcomm:1", "") ROUTE("b", "rfcomm:2",
+						   "peers = HC-06")
+			ROUTE("c", "rfcomm:3", "peers = any")
+				ROUTE("d", "tcp:1", "when-busy = replace"));
+
+	ck_assert_uint_eq(config->routes[0].peers.count, 2);
+	ck_assert_str_eq(config->routes[0].peers.items[0].name, "HC-05");
+	ck_assert_uint_eq(config->routes[1].peers.count, 1);
+	ck_assert_str_eq(config->routes[1].peers.items[0].name, "HC-06");
+	ck_assert_uint_eq(config->routes[2].peers.count, 0);
+	ck_assert_uint_eq(config->routes[3].peers.count, 0);
+	ck_assert_int_eq(config->routes[0].when_busy, WHEN_BUSY_SHARE);
+	ck_assert_int_eq(config->routes[0].share_write, SHARE_WRITE_ALL);
+	ck_assert_int_eq(config->routes[3].when_busy, WHEN_BUSY_REPLACE);
+	config_free(config);
+}
+END_TEST
+
+/* ---- size and time ------------------------------------------------------------- */
+
+static double seconds_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 START_TEST(a_thousand_routes)
@@ -631,6 +739,11 @@ static TCase *contents_tests(void)
 	tcase_add_test(test, shipped_examples);
 	tcase_add_test(test, defaults_are_as_documented);
 	tcase_add_test(test, values_are_understood);
+	tcase_add_test(test, entrances_are_found);
+	tcase_add_test(test, entrances_of_psms_and_adapters);
+	tcase_add_test(test, channels_are_reserved);
+	tcase_add_test(test, shared_channels_count_once);
+	tcase_add_test(test, peers_are_inherited_and_own_their_memory);
 	tcase_add_test(test, a_thousand_routes);
 	tcase_add_test(test, too_many_routes);
 	tcase_add_test(test, too_many_errors);
