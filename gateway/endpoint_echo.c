@@ -12,21 +12,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "answer.h"
 #include "error.h"
-#include "loop.h"
 
 struct echo_target {
 	struct target target;
 	struct loop *loop;
-};
-
-struct echo_dial {
-	struct dial dial;
-	struct loop *loop;
-	struct loop_task task;
-	struct stream *stream;
-	dial_done_cb done;
-	void *arg;
 };
 
 static ssize_t echo_read(struct stream *stream, void *buffer, size_t bytes)
@@ -84,45 +75,14 @@ static struct stream *echo_stream_new(void)
 	return stream;
 }
 
-static void echo_answer(void *arg)
-{
-	struct echo_dial *dial = arg;
-
-	dial->done(dial->stream, 0, NULL, dial->arg);
-	free(dial);
-}
-
-static void echo_dial_cancel(struct dial *base)
-{
-	struct echo_dial *dial = (struct echo_dial *)base;
-
-	loop_cancel(dial->loop, &dial->task);
-	echo_close(dial->stream, STREAM_CLOSE_ABORT);
-	free(dial);
-}
-
 static struct dial *echo_dial(struct target *base, dial_done_cb done, void *arg)
 {
-	static const struct dial_ops ops = {.cancel = echo_dial_cancel};
 	struct echo_target *target = (struct echo_target *)base;
-	struct echo_dial *dial = calloc(1, sizeof(*dial));
-
-	if (!dial)
-		return NULL;
 	/* At once: acceptors count on a client's descriptors being taken. */
-	dial->stream = echo_stream_new();
-	if (!dial->stream) {
-		free(dial);
-		return NULL;
-	}
-	dial->dial.ops = &ops;
-	dial->loop = target->loop;
-	dial->task.run = echo_answer;
-	dial->task.arg = dial;
-	dial->done = done;
-	dial->arg = arg;
-	loop_defer(dial->loop, &dial->task);
-	return &dial->dial;
+	struct stream *stream = echo_stream_new();
+
+	return stream ? answer_new(target->loop, stream, 0, NULL, done, arg)
+		      : NULL;
 }
 
 static void echo_target_close(struct target *target)

@@ -533,25 +533,13 @@ static void pty_listener_close(struct listener *base)
 	free(listener);
 }
 
-static int copy_access(struct address_access *to,
-		       const struct address_access *from)
-{
-	to->mode = from->mode;
-	if (from->owner)
-		to->owner = strdup(from->owner);
-	if (from->group)
-		to->group = strdup(from->group);
-	return (from->owner && !to->owner) || (from->group && !to->group)
-		       ? -ENOMEM
-		       : 0;
-}
-
 static int listener_prepare(struct pty_listener *listener,
 			    const struct endpoint_pty *pty, struct error *error)
 {
 	listener->timer = evtimer_new(listener->loop->base, listener_timeout,
 				      listener);
-	if (!listener->timer || copy_access(&listener->access, &pty->access))
+	if (!listener->timer ||
+	    address_access_copy(&listener->access, &pty->access))
 		return error_set(error, -ENOMEM, "out of memory");
 	listener->path = pty_path_acquire(pty->path, error);
 	if (!listener->path)

@@ -263,6 +263,8 @@ int gateway_run(const struct config *config)
 
 	/* A client that left shows as EPIPE where it is written to. */
 	signal(SIGPIPE, SIG_IGN);
+	/* A file that may grow no more as EFBIG. */
+	signal(SIGXFSZ, SIG_IGN);
 	if (code)
 		log_error("cannot start: %s", strerror(-code));
 	else

@@ -266,7 +266,6 @@ START_TEST(test_last_words_of_the_other_side)
 	static uint8_t words[LAST_WORDS_BYTES];
 	struct program program;
 	struct stream *stream;
-	size_t left;
 
 	fill(words, sizeof(words), 6);
 	open_listener();
@@ -276,10 +275,9 @@ START_TEST(test_last_words_of_the_other_side)
 	ck_assert_int_eq(stream_finish(stream, false), 0);
 	ck_assert_int_eq(stream_write(stream, words, sizeof(words)),
 			 sizeof(words));
-	left = stream_finish(stream, false);
-	ck_assert_uint_gt(left, 0);
+	ck_assert_uint_gt(stream_finish(stream, false), 0);
 	count_wakes(100);
-	ck_assert_uint_eq(stream_finish(stream, false), left);
+	ck_assert_uint_gt(stream_finish(stream, false), 0);
 	order(&program);
 	finish_and_hang_up(stream);
 	ck_assert_int_eq(finish(&program), 0);
@@ -376,7 +374,8 @@ END_TEST
 START_TEST(test_the_next_call_comes_at_once)
 {
 	struct program first, second;
-	struct stream *stream;
+	/* Static: valgrind looks for leaks in the second program too. */
+	static struct stream *stream;
 
 	open_listener();
 	first = start_program(open_and_wait);
