@@ -95,6 +95,7 @@ static void admission_timeout(evutil_socket_t fd, short what, void *arg)
 	error_set(&error, -ETIMEDOUT,
 		  "%s did not answer within %s (connect-timeout)",
 		  admission->target->name, limit);
+	dial_explain(admission->dial, &error);
 	admission_end(admission, NULL, &error);
 }
 

@@ -38,13 +38,16 @@ static void dialled(struct stream *stream, int code, const struct error *error,
 static void timed_out(evutil_socket_t fd, short what, void *arg)
 {
 	struct connect *self = arg;
+	struct error error;
 	char limit[24];
 
+	address_duration_format(self->timeout_ms, limit);
+	error_set(&error, -ETIMEDOUT, "%s did not answer within %s (--timeout)",
+		  self->target->name, limit);
+	dial_explain(self->dial, &error);
 	dial_cancel(self->dial);
 	self->dial = NULL;
-	address_duration_format(self->timeout_ms, limit);
-	log_error("%s did not answer within %s (--timeout)", self->target->name,
-		  limit);
+	log_error("%s", error.text);
 	netcat_end(&self->netcat, COMMAND_STATUS_FAILED);
 }
 

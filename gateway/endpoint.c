@@ -6,6 +6,7 @@
 
 #include "address_endpoint.h"
 #include "error.h"
+#include "text.h"
 
 static const struct endpoint_ops *endpoint_ops(enum endpoint_kind kind)
 {
@@ -81,6 +82,15 @@ void dial_cancel(struct dial *dial)
 {
 	if (dial)
 		dial->ops->cancel(dial);
+}
+
+void dial_explain(const struct dial *dial, struct error *error)
+{
+	struct error delay;
+
+	if (dial->ops->describe && dial->ops->describe(dial, &delay))
+		text_append(error->text, sizeof(error->text), ": %s",
+			    delay.text);
 }
 
 int stream_admit(struct stream *stream)

@@ -231,6 +231,11 @@ struct target {
 
 struct dial_ops {
 	void (*cancel)(struct dial *dial);
+	/*
+	 * Why it has not ended yet, for whoever gives up on it: what failed
+	 * last, or what it waits for. False: nothing to say. NULL: never.
+	 */
+	bool (*describe)(const struct dial *dial, struct error *error);
 };
 
 struct dial {
@@ -251,6 +256,8 @@ void target_close(struct target *target);
 struct dial *target_dial(struct target *target, dial_done_cb done, void *arg);
 /* NULL is legal. */
 void dial_cancel(struct dial *dial);
+/* Put what the dial has to say of its delay behind the text of @error. */
+void dial_explain(const struct dial *dial, struct error *error);
 
 /* ---- the kinds, one file each ------------------------------------------ */
 

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -16,10 +17,12 @@
 
 #include "address_endpoint.h"
 #include "bdaddr.h"
+#include "bt_socket.h"
 #include "controller.h"
 #include "error.h"
 #include "holder.h"
 #include "link_setup.h"
+#include "remote.h"
 #include "socket.h"
 
 #define CHANNEL_MIN 1
@@ -134,11 +137,7 @@ static void fill_address(struct sockaddr_rc *out,
 
 static int rfcomm_socket(void)
 {
-	int fd = socket(AF_BLUETOOTH,
-			SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
-			BTPROTO_RFCOMM);
-
-	return fd < 0 ? -errno : fd;
+	return bt_socket_open(SOCK_STREAM, BTPROTO_RFCOMM);
 }
 
 static bool can_bind(const struct address_bluetooth *adapter, uint8_t channel)
@@ -211,18 +210,12 @@ static int choose_channel(int fd, const struct address_bluetooth *adapter,
 
 static int start_listening(int fd, enum security_level level)
 {
-	static const uint8_t levels[] = {
-		[SECURITY_LEVEL_LOW] = BT_SECURITY_LOW,
-		[SECURITY_LEVEL_MEDIUM] = BT_SECURITY_MEDIUM,
-		[SECURITY_LEVEL_HIGH] = BT_SECURITY_HIGH,
-		[SECURITY_LEVEL_FIPS] = BT_SECURITY_FIPS,
-	};
-	const struct bt_security security = {.level = levels[level]};
 	const int on = 1;
+	int code = bt_socket_set_security(fd, level);
 
-	if (setsockopt(fd, SOL_BLUETOOTH, BT_SECURITY, &security,
-		       sizeof(security)) < 0 ||
-	    setsockopt(fd, SOL_BLUETOOTH, BT_DEFER_SETUP, &on, sizeof(on)) <
+	if (code)
+		return code;
+	if (setsockopt(fd, SOL_BLUETOOTH, BT_DEFER_SETUP, &on, sizeof(on)) <
 		    0 ||
 	    listen(fd, BACKLOG) < 0)
 		return -errno;
@@ -233,6 +226,8 @@ static int listen_error(int code, uint8_t channel, struct error *error)
 {
 	char holder[HOLDER_TEXT_BYTES];
 
+	if (bt_socket_is_missing(code, error))
+		return code;
 	switch (-code) {
 	case EADDRINUSE:
 		if (!channel)
@@ -243,14 +238,6 @@ static int listen_error(int code, uint8_t channel, struct error *error)
 				 "RFCOMM channel %u is held by %s; choose "
 				 "another, or 'rfcomm:auto'",
 				 channel, holder);
-	case EAFNOSUPPORT:
-	case EPROTONOSUPPORT:
-		return error_set(
-			error, code,
-			"Bluetooth sockets are not to be had here: in a "
-			"container, give it the host's network "
-			"(--network host); else load RFCOMM with "
-			"'modprobe rfcomm' (CONFIG_BT_RFCOMM)");
 	default:
 		return error_set(error, code,
 				 "cannot listen on RFCOMM channel %u: %s",
@@ -303,6 +290,87 @@ close_fd:
 	return code;
 }
 
+/* ---- connecting ----------------------------------------------------------- */
+
+static int rfcomm_open_link(const struct remote *remote,
+			    const struct address_bluetooth *adapter,
+			    const struct address_bluetooth *device,
+			    uint16_t channel, struct sockaddr_storage *to,
+			    socklen_t *to_bytes)
+{
+	struct sockaddr_rc address;
+	int fd = rfcomm_socket();
+	int code;
+
+	if (fd < 0)
+		return fd;
+	fill_address(&address, adapter, 0);
+	code = bind(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno
+								      : 0;
+	if (code == 0)
+		code = bt_socket_set_security(fd, remote->security);
+	if (code) {
+		close(fd);
+		return code;
+	}
+	fill_address((struct sockaddr_rc *)to, device, (uint8_t)channel);
+	*to_bytes = sizeof(address);
+	return fd;
+}
+
+static struct stream *rfcomm_stream(const struct remote *remote, int fd,
+				    const char *peer)
+{
+	return socket_stream_new(&rfcomm_stream_ops, fd, peer);
+}
+
+static void rfcomm_target_close(struct target *target)
+{
+	remote_clear((struct remote *)target);
+	free(target);
+}
+
+static int rfcomm_open_target(struct loop *loop,
+			      const struct address_endpoint *address,
+			      const struct endpoint_settings *settings,
+			      struct target **out, struct error *error)
+{
+	static const struct target_ops ops = {
+		.dial = remote_dial,
+		.close = rfcomm_target_close,
+	};
+	static const struct remote_ops remote_ops = {
+		.protocol = SDP_FOUND_PROTOCOL_RFCOMM,
+		.port_word = "channel",
+		.open = rfcomm_open_link,
+		.stream = rfcomm_stream,
+	};
+	const struct endpoint_rfcomm *rfcomm = &address->rfcomm;
+	struct remote *remote;
+	int fd = rfcomm_socket();
+	int code;
+
+	if (fd < 0 && bt_socket_is_missing(fd, error))
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	remote = calloc(1, sizeof(*remote));
+	if (!remote)
+		return error_set(error, -ENOMEM, "out of memory");
+	code = remote_init(remote, &remote_ops, loop, address, &rfcomm->device,
+			   rfcomm->channel, &rfcomm->service, settings, error);
+	if (code) {
+		rfcomm_target_close(&remote->target);
+		return code;
+	}
+	remote->target.ops = &ops;
+	/* A device's channel is one thing: a second link to it is EBUSY. */
+	remote->target.sessions_max = 1;
+	*out = &remote->target;
+	return 0;
+}
+
 const struct endpoint_ops endpoint_rfcomm_ops = {
 	.listen = rfcomm_listen,
+	.open_target = rfcomm_open_target,
 };

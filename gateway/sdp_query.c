@@ -14,6 +14,8 @@
 #include <bluetooth/sdp.h>
 #include <event2/event.h>
 
+#include "bdaddr.h"
+#include "bt_socket.h"
 #include "error.h"
 #include "loop.h"
 #include "sdp_transaction.h"
@@ -176,6 +178,8 @@ static void query_start(struct sdp_query *query, int fd)
 
 static int connect_error(int code, struct error *error)
 {
+	if (bt_socket_is_missing(code, error))
+		return code;
 	switch (-code) {
 	case EHOSTDOWN:
 	case ETIMEDOUT:
@@ -200,14 +204,6 @@ static int connect_error(int code, struct error *error)
 				 "the device refuses this machine's key; "
 				 "remove the pairing at both ends, and pair "
 				 "again");
-	case EAFNOSUPPORT:
-	case EPROTONOSUPPORT:
-		return error_set(
-			error, code,
-			"Bluetooth sockets are not to be had here: in a "
-			"container, give it the host's network "
-			"(--network host); else load Bluetooth with "
-			"'modprobe bluetooth'");
 	default:
 		return error_set(error, code,
 				 "cannot ask the device for its services: %s",
@@ -235,9 +231,7 @@ static struct sockaddr_l2 to_sockaddr(const struct address_bluetooth *address,
 		.l2_bdaddr_type = BDADDR_BREDR,
 	};
 
-	for (size_t i = 0; i < sizeof(address->octets); i++)
-		out.l2_bdaddr.b[sizeof(address->octets) - 1 - i] =
-			address->octets[i];
+	bdaddr_from_address(address, &out.l2_bdaddr);
 	return out;
 }
 

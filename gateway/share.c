@@ -617,10 +617,22 @@ static void share_dial_cancel(struct dial *base)
 	share_let_go(share, STREAM_CLOSE_ORDERLY);
 }
 
+static bool share_dial_describe(const struct dial *base, struct error *error)
+{
+	const struct share *share = ((const struct share_dial *)base)->share;
+
+	if (!share->dial || !share->dial->ops->describe)
+		return false;
+	return share->dial->ops->describe(share->dial, error);
+}
+
 static struct dial *share_dial(struct target *base, dial_done_cb done,
 			       void *arg)
 {
-	static const struct dial_ops ops = {.cancel = share_dial_cancel};
+	static const struct dial_ops ops = {
+		.cancel = share_dial_cancel,
+		.describe = share_dial_describe,
+	};
 	struct share *share = (struct share *)base;
 	struct share_dial *dial = calloc(1, sizeof(*dial));
 	int code;
