@@ -121,6 +121,13 @@ static const struct command commands[] = {
 	 "bluetoothd, and\n"
 	 "changes nothing.\n",
 	 command_scan},
+	{"services", "DEVICE",
+	 BIT(OPTION_ADAPTER) | BIT(OPTION_TIMEOUT) | BIT(OPTION_JSON),
+	 "print what a device offers, as endpoints for a route",
+	 "Asks DEVICE, an address or a name, which services it has, and\n"
+	 "prints each with the line that reaches it from a route. Gives up\n"
+	 "after --timeout, 15s, or 35s where it has to find a name first.\n",
+	 command_services},
 	{"connect", "ENDPOINT",
 	 OPTIONS_NETCAT | BIT(OPTION_TIMEOUT) | BIT(OPTION_LINGER),
 	 "netcat: join this terminal to ENDPOINT",

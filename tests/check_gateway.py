@@ -1818,6 +1818,31 @@ class CommandLine(GatewayTest):
                 self.assertEqual((status, out), (2, ""))
                 self.assertNotEqual(err, "")
 
+    def test_services_usage(self):
+        address = "00:11:22:33:44:55"
+        for arguments, pattern in (
+                ([], "DEVICE is missing"),
+                ([address, address], "what is"),
+                (["00:11:22"], "is not a Bluetooth address"),
+                ([""], "."),
+                (["-t", "5", address], "timeout: '5' has no unit"),
+                (["-t", "0s", address], "timeout: no time"),
+                (["-i", "usb0", address], "is not an adapter"),
+                (["-u", "spp", address], "takes no option")):
+            with self.subTest(arguments):
+                status, out, err = self.btgate("services", *arguments)
+                self.assertEqual((status, out), (2, ""), err)
+                self.assertRegex(err, pattern)
+
+    def test_services_without_bluetooth(self):
+        with contextlib.suppress(OSError):
+            socket.socket(31, socket.SOCK_SEQPACKET).close()
+            self.skipTest("here it would call a device")
+        status, out, err = self.btgate("services", "00:11:22:33:44:55")
+        self.assertEqual((status, out), (1, ""))
+        self.assertRegex(err, "Bluetooth sockets are not to be had here")
+        self.assertEqual(err.count("\n"), 1, err)
+
     def test_help_and_version(self):
         for arguments in (["--help"], ["-h"], ["run", "--help"],
                           ["--help", "check"], ["check", "-h"], ["--version"],
