@@ -98,7 +98,8 @@ static void print_busy(const struct config_route *route, FILE *stream)
 			config_share_write_words[route->share_write]);
 }
 
-static void print_route(const struct config_route *route, FILE *stream)
+static void print_route(const struct config_route *route, bool is_service,
+			FILE *stream)
 {
 	bool is_listen = address_endpoint_is_bluetooth(&route->listen);
 	bool is_either = is_listen ||
@@ -113,7 +114,9 @@ static void print_route(const struct config_route *route, FILE *stream)
 	fprintf(stream, "connect = %s\n", text);
 	if (is_listen) {
 		address_uuid_format(&route->service_uuid, uuid);
-		print_quoted("service-name", route->service_name, stream);
+		if (is_service)
+			print_quoted("service-name", route->service_name,
+				     stream);
 		fprintf(stream, "service-uuid = %s\n", uuid);
 		print_peers(&route->peers, stream);
 	}
@@ -142,7 +145,8 @@ int config_print(const struct config *config, FILE *stream)
 	fprintf(stream, "discoverable = %s\n",
 		config->gateway.is_discoverable ? "yes" : "no");
 	for (size_t i = 0; i < config->route_count; i++)
-		print_route(&config->routes[i], stream);
+		print_route(&config->routes[i], config->routes[i].entrance == i,
+			    stream);
 	if (fflush(stream) != 0 || ferror(stream))
 		return errno ? -errno : -EIO;
 	return 0;

@@ -50,7 +50,7 @@ struct config_route {
 	unsigned int line; /* of the section's header */
 	struct address_endpoint listen;
 	struct address_endpoint connect;
-	char *service_name; /* default: the route's name */
+	char *service_name; /* the route's name; only the entrance's is shown */
 	struct address_uuid service_uuid; /* Serial Port, 0x1101 */
 	struct address_adapter adapter; /* the gateway's */
 	enum security_level security; /* medium */
@@ -66,8 +66,7 @@ struct config_route {
 	unsigned int max_sessions; /* 0: no limit of the route's own */
 	enum when_busy when_busy; /* refuse */
 	enum share_write share_write; /* all */
-	unsigned int
-		connect_timeout_ms; /* config_check.c has default, bounds */
+	unsigned int connect_timeout_ms; /* 10 s; config_check.c */
 	unsigned int linger_ms; /* 2 s: session.h */
 	unsigned int drain_timeout_ms; /* 5 s: session.h */
 };

@@ -37,6 +37,12 @@ static bool is_left_nobody(const struct config_drafts *drafts, size_t index,
 	return peers->count;
 }
 
+static const char *number_word(const struct config_draft *draft)
+{
+	return draft->route.listen.kind == ENDPOINT_KIND_RFCOMM ? "channel"
+								: "PSM";
+}
+
 static bool is_fixed(const struct address_endpoint *listen)
 {
 	return listen->kind == ENDPOINT_KIND_RFCOMM ? listen->rfcomm.channel
@@ -102,8 +108,15 @@ static void check_agreement(struct config_drafts *drafts,
 	enum config_key key = find_difference(&first->route, &draft->route);
 	char text[ADDRESS_ENDPOINT_TEXT_BYTES];
 	char title[CONFIG_TITLE_BYTES];
-	unsigned int line;
+	unsigned int line = draft->lines[CONFIG_KEY_SERVICE_NAME];
 
+	config_draft_title(first, title, sizeof(title));
+	if (line)
+		config_note(&drafts->findings, line,
+			    "'service-name' has no effect here: phones see one "
+			    "service, by the name of %s on line %u; leave it "
+			    "out, or give this one another %s",
+			    title, first->line, number_word(draft));
 	if (key == CONFIG_KEY_COUNT)
 		return;
 	line = config_draft_line_of(drafts, draft, key);
@@ -113,9 +126,7 @@ static void check_agreement(struct config_drafts *drafts,
 		    line ? line : draft->lines[CONFIG_KEY_LISTEN],
 		    "'%s' must be as in %s on line %u, which listens on %s, "
 		    "too",
-		    config_draft_key_name(key),
-		    config_draft_title(first, title, sizeof(title)),
-		    first->line, text);
+		    config_draft_key_name(key), title, first->line, text);
 }
 
 /* The first of those that share with route @index and take every device. */
@@ -167,7 +178,6 @@ static bool check_reachable(struct config_drafts *drafts, size_t index)
 {
 	const struct config_draft *draft = drafts->routes[index];
 	const struct config_draft *greedy = find_greedy(drafts, index);
-	bool is_rfcomm = draft->route.listen.kind == ENDPOINT_KIND_RFCOMM;
 	char text[ADDRESS_ENDPOINT_TEXT_BYTES];
 	char title[CONFIG_TITLE_BYTES];
 
@@ -179,7 +189,7 @@ static bool check_reachable(struct config_drafts *drafts, size_t index)
 			    "too, and takes every device; give it 'peers', or "
 			    "this one another %s",
 			    config_draft_title(greedy, title, sizeof(title)),
-			    greedy->line, text, is_rfcomm ? "channel" : "PSM");
+			    greedy->line, text, number_word(draft));
 		return false;
 	}
 	if (!is_left_nobody(drafts, index, draft->route.entrance)) {
@@ -191,7 +201,7 @@ static bool check_reachable(struct config_drafts *drafts, size_t index)
 		    "nobody gets to %s: all of its 'peers' are taken by routes "
 		    "above it that listen on the same %s",
 		    config_draft_title(draft, title, sizeof(title)),
-		    is_rfcomm ? "channel" : "PSM");
+		    number_word(draft));
 	return false;
 }
 
