@@ -2,7 +2,6 @@
 #include "sdp_parse.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -339,4 +338,22 @@ int sdp_parse_records(const uint8_t *data, size_t bytes,
 	}
 	*out = list;
 	return 0;
+}
+
+bool sdp_service_has_class(const struct sdp_service_found *service,
+			   const struct address_uuid *uuid)
+{
+	for (size_t i = 0; i < service->class_count; i++) {
+		if (address_uuid_is_equal(&service->classes[i], uuid))
+			return true;
+	}
+	return false;
+}
+
+uint16_t sdp_service_port(const struct sdp_service_found *service,
+			  enum sdp_found_protocol protocol)
+{
+	if (service->protocol == protocol)
+		return service->port;
+	return protocol == SDP_FOUND_PROTOCOL_L2CAP ? service->goep_psm : 0;
 }

@@ -9,6 +9,7 @@
 #ifndef BTGATE_SDP_PARSE_H
 #define BTGATE_SDP_PARSE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -56,5 +57,12 @@ struct sdp_service_found {
 int sdp_parse_records(const uint8_t *data, size_t bytes,
 		      struct sdp_service_found **out, size_t *count,
 		      struct error *error);
+
+/* Whether it is of this service class: a search finds UUIDs anywhere. */
+bool sdp_service_has_class(const struct sdp_service_found *service,
+			   const struct address_uuid *uuid);
+/* Its channel or PSM, that of OBEX included; 0: not reached by @protocol. */
+uint16_t sdp_service_port(const struct sdp_service_found *service,
+			  enum sdp_found_protocol protocol);
 
 #endif

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "service_list.h"
 
-#include <stdbool.h>
-
 #include "address_endpoint.h"
 #include "json.h"
 #include "text.h"
@@ -65,31 +63,23 @@ static const char *class_name(const struct address_uuid *uuid)
 	return NULL;
 }
 
-static bool has_class(const struct sdp_service_found *service,
-		      const struct address_uuid *uuid)
+/* Its first class, if a look for that finds it by @protocol, and no other. */
+static const struct address_uuid *find_class(
+	const struct sdp_service_found *service,
+	enum sdp_found_protocol protocol, const struct sdp_service_found *list,
+	size_t count)
 {
-	for (size_t i = 0; i < service->class_count; i++) {
-		if (address_uuid_is_equal(&service->classes[i], uuid))
-			return true;
-	}
-	return false;
-}
-
-/* Whether @service is the one that is found by its first class. */
-static bool is_found_by_class(const struct sdp_service_found *service,
-			      const struct sdp_service_found *list,
-			      size_t count)
-{
+	const struct address_uuid *class = &service->classes[0];
 	size_t found = 0;
 
 	if (!service->class_count)
-		return false;
+		return NULL;
 	for (size_t i = 0; i < count; i++) {
-		if (list[i].protocol == service->protocol &&
-		    has_class(&list[i], &service->classes[0]))
+		if (sdp_service_port(&list[i], protocol) &&
+		    sdp_service_has_class(&list[i], class))
 			found++;
 	}
-	return found == 1;
+	return found == 1 ? class : NULL;
 }
 
 static void add_endpoint(const struct address_endpoint *endpoint,
@@ -99,9 +89,9 @@ static void add_endpoint(const struct address_endpoint *endpoint,
 				out->texts[out->count++]);
 }
 
-/* @service is NULL: by channel. */
-static void add_rfcomm(const struct address_bluetooth *device, uint8_t channel,
-		       const struct address_uuid *service,
+/* @class is NULL: by channel. */
+static void add_rfcomm(const struct address_bluetooth *device, uint16_t channel,
+		       const struct address_uuid *class,
 		       struct service_endpoints *out)
 {
 	struct address_endpoint endpoint = {
@@ -109,16 +99,16 @@ static void add_rfcomm(const struct address_bluetooth *device, uint8_t channel,
 		.rfcomm = {.device = {.address = *device}},
 	};
 
-	if (service)
-		endpoint.rfcomm.service = *service;
+	if (class)
+		endpoint.rfcomm.service = *class;
 	else
-		endpoint.rfcomm.channel = channel;
+		endpoint.rfcomm.channel = (uint8_t)channel;
 	add_endpoint(&endpoint, out);
 }
 
-/* @service is NULL: by PSM. */
+/* @class is NULL: by PSM. */
 static void add_l2cap(const struct address_bluetooth *device, uint16_t psm,
-		      const struct address_uuid *service,
+		      const struct address_uuid *class,
 		      struct service_endpoints *out)
 {
 	struct address_endpoint endpoint = {
@@ -126,8 +116,8 @@ static void add_l2cap(const struct address_bluetooth *device, uint16_t psm,
 		.l2cap = {.device = {.address = *device}},
 	};
 
-	if (service)
-		endpoint.l2cap.service = *service;
+	if (class)
+		endpoint.l2cap.service = *class;
 	else
 		endpoint.l2cap.psm = psm;
 	add_endpoint(&endpoint, out);
@@ -138,24 +128,20 @@ static void make_endpoints(const struct address_bluetooth *device,
 			   const struct sdp_service_found *list, size_t count,
 			   struct service_endpoints *out)
 {
-	const struct address_uuid *class = is_found_by_class(service, list,
-							     count)
-						   ? &service->classes[0]
-						   : NULL;
+	uint16_t channel = sdp_service_port(service, SDP_FOUND_PROTOCOL_RFCOMM);
+	uint16_t psm = sdp_service_port(service, SDP_FOUND_PROTOCOL_L2CAP);
 
 	out->count = 0;
-	switch (service->protocol) {
-	case SDP_FOUND_PROTOCOL_OTHER:
-		break;
-	case SDP_FOUND_PROTOCOL_RFCOMM:
-		add_rfcomm(device, (uint8_t)service->port, class, out);
-		if (service->goep_psm)
-			add_l2cap(device, service->goep_psm, NULL, out);
-		break;
-	case SDP_FOUND_PROTOCOL_L2CAP:
-		add_l2cap(device, service->port, class, out);
-		break;
-	}
+	if (channel)
+		add_rfcomm(device, channel,
+			   find_class(service, SDP_FOUND_PROTOCOL_RFCOMM, list,
+				      count),
+			   out);
+	if (psm)
+		add_l2cap(device, psm,
+			  find_class(service, SDP_FOUND_PROTOCOL_L2CAP, list,
+				     count),
+			  out);
 }
 
 /* ---- for people ------------------------------------------------------------ */

@@ -74,7 +74,7 @@ START_TEST(test_text)
 		      "    0x1105 OBEX Object Push\n"
 		      "    RFCOMM channel 12, or L2CAP PSM 0x1005\n"
 		      "    connect = rfcomm:00:11:22:33:44:55/uuid:1105\n"
-		      "    connect = l2cap:00:11:22:33:44:55/0x1005\n"
+		      "    connect = l2cap:00:11:22:33:44:55/uuid:1105\n"
 		      "\n"
 		      "(no name)\n"
 		      "    0x1124 Keyboard, Mouse\n"
@@ -101,13 +101,16 @@ END_TEST
 /* Where a class would find another service, only the number tells them apart. */
 START_TEST(test_same_class)
 {
-	const struct sdp_service_found list[] = {
+	struct sdp_service_found list[] = {
 		make("a", RFCOMM, 1, "spp"),
 		make("b", RFCOMM, 2, "1203 spp"),
 		make("c", L2CAP, 0x1001, "spp"),
+		make("d", RFCOMM, 3, "1105"),
+		make("e", L2CAP, 0x1003, "1105"),
 	};
 
-	assert_prints(list, 3, service_list_print,
+	list[3].goep_psm = 0x1005;
+	assert_prints(list, 5, service_list_print,
 		      "a\n"
 		      "    0x1101 Serial Port\n"
 		      "    RFCOMM channel 1\n"
@@ -122,7 +125,18 @@ START_TEST(test_same_class)
 		      "c\n"
 		      "    0x1101 Serial Port\n"
 		      "    L2CAP PSM 0x1001\n"
-		      "    connect = l2cap:00:11:22:33:44:55/spp\n");
+		      "    connect = l2cap:00:11:22:33:44:55/spp\n"
+		      "\n"
+		      "d\n"
+		      "    0x1105 OBEX Object Push\n"
+		      "    RFCOMM channel 3, or L2CAP PSM 0x1005\n"
+		      "    connect = rfcomm:00:11:22:33:44:55/uuid:1105\n"
+		      "    connect = l2cap:00:11:22:33:44:55/0x1005\n"
+		      "\n"
+		      "e\n"
+		      "    0x1105 OBEX Object Push\n"
+		      "    L2CAP PSM 0x1003\n"
+		      "    connect = l2cap:00:11:22:33:44:55/0x1003\n");
 }
 END_TEST
 
@@ -141,7 +155,7 @@ START_TEST(test_json)
 		"{\"name\": \"Push \\\"it\\\"\", \"uuids\": [\"0x1105\"], "
 		"\"protocol\": \"rfcomm\", \"channel\": 12, \"psm\": 4101, "
 		"\"endpoints\": [\"rfcomm:00:11:22:33:44:55/uuid:1105\", "
-		"\"l2cap:00:11:22:33:44:55/0x1005\"]},\n"
+		"\"l2cap:00:11:22:33:44:55/uuid:1105\"]},\n"
 		"{\"name\": null, \"uuids\": [\"0x1124\"], "
 		"\"protocol\": \"l2cap\", \"psm\": 17, "
 		"\"endpoints\": [\"l2cap:00:11:22:33:44:55/uuid:1124\"]},\n"
