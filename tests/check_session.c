@@ -275,13 +275,15 @@ static size_t fill(int fd)
 	return total;
 }
 
-static size_t read_all(int fd)
+/* Until nothing more comes, but not before there were @bytes_min. */
+static size_t read_all(int fd, size_t bytes_min)
 {
 	static uint8_t buffer[65536];
+	uint64_t deadline = loop_now_ms() + DEADLINE_MS;
 	size_t total = 0;
 	int idle = 0;
 
-	while (idle < 5) {
+	while (idle < 5 || (total < bytes_min && loop_now_ms() < deadline)) {
 		ssize_t n = recv(fd, buffer, sizeof(buffer), 0);
 
 		total += n > 0 ? (size_t)n : 0;
@@ -385,7 +387,7 @@ START_TEST(megabytes_over_tcp_with_stalls)
 
 		transfer(client_fd, target_fd, 8 * MEGABYTE, 4 * MEGABYTE);
 		swallowed = fill(client_fd);
-		ck_assert_uint_eq(read_all(target_fd), swallowed);
+		ck_assert_uint_eq(read_all(target_fd, swallowed), swallowed);
 		transfer(target_fd, client_fd, 8 * MEGABYTE, 70000);
 	}
 	fill(client_fd);
@@ -419,7 +421,7 @@ START_TEST(a_target_that_never_reads_stops_the_client)
 	put(target_fd, "still here");
 	expect(client_fd, "still here");
 	/* And nothing was lost. */
-	ck_assert_uint_eq(read_all(target_fd), swallowed);
+	ck_assert_uint_eq(read_all(target_fd, swallowed), swallowed);
 }
 END_TEST
 
@@ -430,8 +432,8 @@ START_TEST(both_ways_stalled_then_released)
 	start(&whole_ops, &whole_ops);
 	up = fill(client_fd);
 	down = fill(target_fd);
-	ck_assert_uint_eq(read_all(target_fd), up);
-	ck_assert_uint_eq(read_all(client_fd), down);
+	ck_assert_uint_eq(read_all(target_fd, up), up);
+	ck_assert_uint_eq(read_all(client_fd, down), down);
 }
 END_TEST
 
@@ -477,7 +479,7 @@ START_TEST(what_came_before_a_reset_is_delivered)
 	reset_client();
 	settle();
 	ck_assert(!session_has_client(session));
-	delivered = read_all(target_fd);
+	delivered = read_all(target_fd, 0);
 	ck_assert_uint_gt(delivered, 0);
 	expect_closed(target_fd);
 	hang_up(&target_fd);
@@ -508,7 +510,7 @@ START_TEST(a_link_that_ends_while_stalled_is_delivered)
 	swallowed = fill(client_fd);
 	hang_up(&client_fd);
 	settle();
-	ck_assert_uint_eq(read_all(target_fd), swallowed);
+	ck_assert_uint_eq(read_all(target_fd, swallowed), swallowed);
 	hang_up(&target_fd);
 	await_end();
 	ck_assert_str_eq(reason, "client closed");
@@ -660,7 +662,7 @@ START_TEST(stop_while_stalled_waits_for_the_reader)
 	session_stop(session);
 	settle();
 	ck_assert(!is_ended);
-	ck_assert_uint_eq(read_all(target_fd), swallowed);
+	ck_assert_uint_eq(read_all(target_fd, swallowed), swallowed);
 	await_end();
 	ck_assert_uint_eq(counters.lost_bytes, 0);
 }
@@ -951,7 +953,7 @@ START_TEST(the_end_of_input_is_not_that_of_output)
 	put(target_fd, "answer");
 	ck_assert_uint_eq(output_all(), 6);
 	ck_assert(!is_ended);
-	ck_assert_uint_eq(read_all(target_fd), sent);
+	ck_assert_uint_eq(read_all(target_fd, sent), sent);
 	hang_up(&target_fd);
 	await_end();
 	ck_assert_uint_eq(counters.up_bytes, sent);
