@@ -7,13 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <event2/event.h>
+
 #include "command_netcat.h"
 #include "error.h"
 #include "log.h"
+#include "loop.h"
 #include "publish.h"
 #include "sdp.h"
 
 #define SERVICE_NAME "btgate"
+/* More than command_netcat.c's LINGER_MS. */
+#define PATIENCE_MS 3000
 
 struct listen {
 	struct netcat netcat;
@@ -21,6 +26,8 @@ struct listen {
 	struct publisher *publisher;
 	struct publication *publication;
 	struct sdp_service service;
+	struct stream *held; /* waits for the one who is there to leave */
+	struct event *patience; /* how long */
 };
 
 static void refuse(struct listen *self, struct stream *client,
@@ -31,24 +38,59 @@ static void refuse(struct listen *self, struct stream *client,
 	stream_close(client, STREAM_CLOSE_ABORT);
 }
 
-/* The first one wins; the others are refused as long as it is there. */
+static void take(struct listen *self, struct stream *client)
+{
+	int code = stream_admit(client);
+
+	if (code)
+		refuse(self, client, strerror(-code));
+	else if (netcat_join(&self->netcat, client))
+		netcat_end(&self->netcat, COMMAND_STATUS_FAILED);
+}
+
+static void stop_holding(struct listen *self)
+{
+	self->held = NULL;
+	event_del(self->patience);
+}
+
+static void patience_is_over(evutil_socket_t fd, short what, void *arg)
+{
+	struct listen *self = arg;
+	struct stream *client = self->held;
+
+	stop_holding(self);
+	refuse(self, client, "another client is connected");
+}
+
+/* The one who was there has left. */
+static void take_held(void *arg)
+{
+	struct listen *self = arg;
+	struct stream *client = self->held;
+
+	if (!client)
+		return;
+	stop_holding(self);
+	take(self, client);
+}
+
+/*
+ * The first one wins; the others are refused as long as it is there. The next
+ * one may be faster here than the goodbye of the one before it.
+ */
 static void client_came(struct stream *client, void *arg)
 {
 	struct listen *self = arg;
-	struct netcat *netcat = &self->netcat;
-	int code;
 
-	if (netcat->session) {
+	if (!self->netcat.session && !self->held) {
+		take(self, client);
+	} else if (self->netcat.is_kept_going && !self->held &&
+		   loop_start_timer(self->patience, PATIENCE_MS) == 0) {
+		self->held = client;
+	} else {
 		refuse(self, client, "another client is connected");
-		return;
 	}
-	code = stream_admit(client);
-	if (code) {
-		refuse(self, client, strerror(-code));
-		return;
-	}
-	if (netcat_join(netcat, client))
-		netcat_end(netcat, COMMAND_STATUS_FAILED);
 }
 
 /* ---- being found ------------------------------------------------------------ */
@@ -123,6 +165,10 @@ static int start(struct listen *self, struct error *error)
 	char place[STREAM_PEER_BYTES];
 	int code;
 
+	self->patience = evtimer_new(netcat->loop->base, patience_is_over,
+				     self);
+	if (!self->patience)
+		return error_set(error, -ENOMEM, "out of memory");
 	code = listener_open(netcat->loop, &netcat->endpoint, &netcat->settings,
 			     client_came, self, &self->listener, error);
 	if (code)
@@ -150,6 +196,7 @@ int command_listen(const struct command_options *options)
 	}
 	status = netcat_open(&self.netcat, options, ENDPOINT_ROLE_LISTEN);
 	self.netcat.is_kept_going = options->is_kept_listening;
+	self.netcat.next = (struct loop_task){.run = take_held, .arg = &self};
 	if (!status && start(&self, &error)) {
 		log_error("%s", error.text);
 		status = COMMAND_STATUS_FAILED;
@@ -158,8 +205,11 @@ int command_listen(const struct command_options *options)
 		self.netcat.status = status;
 	else
 		netcat_run(&self.netcat);
+	stream_close(self.held, STREAM_CLOSE_ABORT);
 	publication_free(self.publication);
 	publisher_free(self.publisher);
 	listener_close(self.listener);
+	if (self.patience)
+		event_free(self.patience);
 	return netcat_close(&self.netcat);
 }

@@ -69,6 +69,8 @@ static void session_has_ended(struct session *session, void *arg)
 	if (!netcat->is_kept_going || netcat->is_leaving ||
 	    terminal_failure(netcat->terminal))
 		end(netcat);
+	else if (netcat->next.run)
+		loop_defer(netcat->loop, &netcat->next);
 }
 
 int netcat_join(struct netcat *netcat, struct stream *remote)
@@ -84,6 +86,9 @@ int netcat_join(struct netcat *netcat, struct stream *remote)
 			terminal_has_escape(netcat->terminal)
 				? "; Ctrl-] and then q leaves"
 				: "");
+	/* Nor is one waited for who has nothing to say. */
+	if (terminal_is_input_over(netcat->terminal))
+		netcat->session_settings.client_linger_ms = 0;
 	if (local)
 		netcat->session = session_new(netcat->loop, local, remote,
 					      &netcat->session_settings,

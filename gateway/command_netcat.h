@@ -14,12 +14,12 @@
 
 #include "address_endpoint.h"
 #include "endpoint.h"
+#include "loop.h"
 #include "session.h"
 
 struct bluez;
 struct command_options;
 struct event;
-struct loop;
 struct terminal;
 
 #define NETCAT_SIGNALS 3
@@ -42,6 +42,7 @@ struct netcat {
 	int signal; /* the one that is to end us; 0: none */
 	bool is_leaving;
 	bool is_kept_going; /* a session's end is not the end */
+	struct loop_task next; /* queued then; set by the command, if at all */
 	int status;
 };
 

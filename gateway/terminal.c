@@ -402,6 +402,11 @@ bool terminal_has_no_input(const struct terminal *terminal)
 	return terminal->input.is_null;
 }
 
+bool terminal_is_input_over(const struct terminal *terminal)
+{
+	return terminal->is_input_over;
+}
+
 void terminal_end_input(struct terminal *terminal)
 {
 	terminal->is_input_over = true;

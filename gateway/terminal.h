@@ -45,6 +45,8 @@ bool terminal_is_interactive(const struct terminal *terminal);
 bool terminal_has_escape(const struct terminal *terminal);
 /* Standard input is /dev/null, or was closed: there was never any. */
 bool terminal_has_no_input(const struct terminal *terminal);
+/* The end of input was read, or terminal_end_input called. */
+bool terminal_is_input_over(const struct terminal *terminal);
 
 /*
  * The stream, one at a time; several, one after the other, go on reading where
