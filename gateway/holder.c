@@ -17,8 +17,9 @@
 #define INODES_MAX 256
 #define NAMED_MAX 3
 
-/* The sockets that may be the one, by inode (proc(5): /proc/net). */
+/* What the holder has open: one of these sockets, or this device. */
 struct suspects {
+	const char *device; /* NULL: a socket, by inode (proc(5): /proc/net) */
 	unsigned long inodes[INODES_MAX];
 	size_t count;
 	int channel; /* RFCOMM channel to tell them apart; or -1 */
@@ -159,6 +160,11 @@ static void search_process(struct findings *findings, pid_t pid,
 		if (length < 0)
 			continue;
 		link[length] = '\0';
+		if (suspects->device) {
+			if (strcmp(link, suspects->device) == 0)
+				find(findings, pid, false);
+			continue;
+		}
 		if (sscanf(link, "socket:[%lu]", &inode) != 1 ||
 		    !is_suspect(suspects, inode))
 			continue;
@@ -172,7 +178,8 @@ static void search_process(struct findings *findings, pid_t pid,
 	closedir(fds);
 }
 
-static void describe(const struct suspects *suspects,
+/* Whether there is any. */
+static bool describe(const struct suspects *suspects,
 		     char text[HOLDER_TEXT_BYTES])
 {
 	struct findings findings = {0};
@@ -181,18 +188,23 @@ static void describe(const struct suspects *suspects,
 	DIR *processes = opendir("/proc");
 
 	while (processes && !findings.is_certain &&
-	       (entry = readdir(processes)))
-		if (isdigit((unsigned char)entry->d_name[0]))
-			search_process(&findings, (pid_t)atoi(entry->d_name),
-				       suspects);
+	       (entry = readdir(processes))) {
+		pid_t pid = (pid_t)atoi(entry->d_name);
+
+		/* Of a device we have it open ourselves. */
+		if (isdigit((unsigned char)entry->d_name[0]) &&
+		    !(suspects->device && pid == getpid()))
+			search_process(&findings, pid, suspects);
+	}
 	if (processes)
 		closedir(processes);
 	if (findings.count == 0) {
 		snprintf(text, HOLDER_TEXT_BYTES, "another program%s",
 			 geteuid() ? " (run as root to see which)" : "");
-		return;
+		return false;
 	}
-	if (findings.count > 1)
+	/* Of a device all of them may have it. */
+	if (findings.count > 1 && !suspects->device)
 		used = (size_t)snprintf(text, HOLDER_TEXT_BYTES, "one of: ");
 	for (size_t i = 0; i < findings.count; i++) {
 		char one[HOLDER_TEXT_BYTES];
@@ -202,6 +214,7 @@ static void describe(const struct suspects *suspects,
 			 i ? ", " : "", one);
 		used = strlen(text);
 	}
+	return true;
 }
 
 void holder_of_tcp_port(uint16_t port, char text[HOLDER_TEXT_BYTES])
@@ -227,6 +240,19 @@ void holder_of_rfcomm_channel(uint8_t channel, char text[HOLDER_TEXT_BYTES])
 
 	suspect_rfcomm(&suspects);
 	describe(&suspects, text);
+}
+
+bool holder_of_device(const char *path, char text[HOLDER_TEXT_BYTES])
+{
+	char *real = realpath(path, NULL);
+	struct suspects suspects = {
+		.device = real ? real : path,
+		.channel = -1,
+	};
+	bool is_found = describe(&suspects, text);
+
+	free(real);
+	return is_found;
 }
 
 void holder_of_pid(pid_t pid, char text[HOLDER_TEXT_BYTES])

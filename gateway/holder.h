@@ -7,6 +7,7 @@
 #ifndef BTGATE_HOLDER_H
 #define BTGATE_HOLDER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -25,6 +26,11 @@ void holder_of_unix_path(const char *path, char text[HOLDER_TEXT_BYTES]);
  * "one of: bluetoothd (pid 1), rfcomm (pid 2)".
  */
 void holder_of_rfcomm_channel(uint8_t channel, char text[HOLDER_TEXT_BYTES]);
+/*
+ * Whether another process has the device at @path open: as for the others, who
+ * they are, as far as can be seen.
+ */
+bool holder_of_device(const char *path, char text[HOLDER_TEXT_BYTES]);
 /* "socat (pid 123)", or "pid 123" of a process that cannot be looked at. */
 void holder_of_pid(pid_t pid, char text[HOLDER_TEXT_BYTES]);
 
