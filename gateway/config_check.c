@@ -15,7 +15,7 @@
 /* A phone that waits in deferred setup is given up by the kernel after 25 s. */
 #define BLUETOOTH_CONNECT_TIMEOUT_MS_MAX 24000
 #define CONNECT_TIMEOUT_MS 10000
-/* A device is searched by its name (10 s), paged (5.12 s), and asked by SDP. */
+/* A device is searched by its name (20 s), paged (5.12 s), and asked by SDP. */
 #define DEVICE_CONNECT_TIMEOUT_MS 30000
 
 static bool dials_bluetooth(const struct config_draft *draft)
