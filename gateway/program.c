@@ -119,11 +119,26 @@ static void child_ended(evutil_socket_t number, short what, void *arg)
 	}
 }
 
+/* False if it may not be killed: sudo(8) makes it another user's. */
+static bool kill_group(const struct program *program)
+{
+	char quoted[TEXT_QUOTED_BYTES];
+
+	kill(-program->pid, SIGKILL);
+	if (program->has_exited || kill(program->pid, SIGKILL) == 0 ||
+	    errno != EPERM)
+		return true;
+	log_warning("exec: '%s' (pid %d) runs as another user and cannot be "
+		    "killed; it is left to itself",
+		    text_printable(program->command, quoted), program->pid);
+	return false;
+}
+
 static void program_kill(evutil_socket_t fd, short what, void *arg)
 {
 	struct program *program = arg;
 
-	kill(-program->pid, SIGKILL);
+	kill_group(program);
 	if (program->is_released && program->has_exited)
 		program_reap(program);
 }
@@ -170,8 +185,7 @@ void programs_clear(struct programs *programs)
 	struct program *program;
 
 	while ((program = TAILQ_FIRST(&programs->list))) {
-		kill(-program->pid, SIGKILL);
-		program_look(program, 0);
+		program_look(program, kill_group(program) ? 0 : WNOHANG);
 		program_reap(program);
 	}
 	if (programs->child_ended)

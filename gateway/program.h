@@ -28,7 +28,8 @@ struct programs {
 int programs_init(struct programs *programs, struct loop *loop);
 /*
  * Kill what is left, with all of its process group, and reap it: waits, but
- * only for the kernel to carry out SIGKILL.
+ * only for the kernel to carry out SIGKILL. What runs as another user by now
+ * may not be killed, and is left.
  */
 void programs_clear(struct programs *programs);
 

@@ -917,6 +917,28 @@ START_TEST(test_exec_gateway_stops)
 }
 END_TEST
 
+/* As with sudo: it is not ours to kill. Needs root. */
+START_TEST(test_exec_of_another_user)
+{
+	struct stream *stream;
+	pid_t pid;
+
+	ck_assert_int_eq(chown(directory, NOBODY, NOBODY), 0);
+	run_pipe("trap '' HUP; echo $$; while :; do sleep 1000; done");
+	stream = dial(target);
+	pid = read_pid(stream);
+	ck_assert_int_eq(setresuid(NOBODY, NOBODY, 0), 0);
+	hang_up(stream);
+	target_close(target);
+	ck_assert_int_eq(setresuid(0, 0, 0), 0);
+	ck_assert(!is_gone(pid));
+	assert_logged("runs as another user and cannot be killed");
+	ck_assert_int_eq(kill(-pid, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	prctl(PR_SET_DUMPABLE, 1);
+}
+END_TEST
+
 /* In order: it gets time to read what was sent, and to end. */
 static void check_reads_all(void)
 {
@@ -1237,10 +1259,13 @@ static TCase *exec_case(void)
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	add_exec_tests(tcase);
 	add_end_tests(tcase);
-	if (geteuid() == 0)
+	if (geteuid() == 0) {
 		tcase_add_test(tcase, test_exec_vhangup);
-	else
-		puts("skipped, needs root: test_exec_vhangup");
+		tcase_add_test(tcase, test_exec_of_another_user);
+	} else {
+		puts("skipped, needs root: test_exec_vhangup, "
+		     "test_exec_of_another_user");
+	}
 	/* A process that has become an ordinary user stays one. */
 	if (geteuid() == 0 && is_forking())
 		tcase_add_test(tcase, test_exec_cannot_be_started);
