@@ -328,13 +328,15 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	if (adapter->now.is_powered)
 		advance(adapter);
 	else
-		log_warning("adapter %s is powered off and %s: 'bluetoothctl "
-			    "power on', or if rfkill blocks it 'rfkill unblock "
-			    "bluetooth'",
-			    adapter->name,
-			    adapter->list->settings->is_reachable
-				    ? "no phone can reach it"
-				    : "reaches no device");
+		(adapter->list->settings->is_reachable ? log_warning
+						       : log_info)(
+			"adapter %s is powered off and %s: 'bluetoothctl "
+			"power on', or if rfkill blocks it 'rfkill unblock "
+			"bluetooth'",
+			adapter->name,
+			adapter->list->settings->is_reachable
+				? "no phone can reach it"
+				: "reaches no device");
 }
 
 /* ---- what bluetoothd tells --------------------------------------------- */
@@ -465,20 +467,27 @@ static void on_absent(evutil_socket_t fd, short what, void *arg)
 {
 	struct adapter_list *list = arg;
 	char wanted[ADDRESS_ADAPTER_TEXT_BYTES];
+	struct error text;
 
 	list->is_absence_logged = true;
 	address_adapter_format(&list->settings->adapter, wanted);
 	if (list->settings->adapter.choice == ADAPTER_CHOICE_ANY)
-		log_warning("there is no Bluetooth adapter; it is used as "
-			    "soon as one is plugged in");
+		error_set(&text, 0,
+			  "there is no Bluetooth adapter; it is used as soon "
+			  "as one is plugged in");
 	else if (TAILQ_EMPTY(&list->adapters))
-		log_warning("the adapter %s is not there, nor any other; it "
-			    "is used as soon as it is plugged in",
-			    wanted);
+		error_set(&text, 0,
+			  "the adapter %s is not there, nor any other; it is "
+			  "used as soon as it is plugged in",
+			  wanted);
 	else
-		log_warning("the adapter %s is not there, only others; "
-			    "'bluetoothctl list' shows them",
-			    wanted);
+		error_set(&text, 0,
+			  "the adapter %s is not there, only others; "
+			  "'bluetoothctl list' shows them",
+			  wanted);
+	/* Who only dials is told by each dial that fails, too. */
+	(list->settings->is_reachable ? log_warning : log_info)("%s",
+								text.text);
 }
 
 /* A power change, or the first sight of the adapter. */
