@@ -87,6 +87,10 @@ $(BUILD)/tests/%: tests/%.c $(LIBRARY) Makefile | $(BUILD)/tests
 		$(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIBRARY) \
 		$(shell $(PKG_CONFIG) --libs check) $(LIBS)
 
+# Its memory runs out on demand.
+$(BUILD)/tests/check_session_faults: \
+	ALL_LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+
 $(BUILD)/tests build-fuzz:
 	$(Q)mkdir -p $@
 

@@ -100,7 +100,12 @@ int stream_admit(struct stream *stream)
 
 ssize_t stream_read(struct stream *stream, void *buffer, size_t bytes)
 {
-	return stream->ops->read(stream, buffer, bytes);
+	ssize_t n;
+
+	do {
+		n = stream->ops->read(stream, buffer, bytes);
+	} while (n == -EINTR);
+	return n;
 }
 
 bool stream_can_peek(const struct stream *stream)
@@ -110,7 +115,12 @@ bool stream_can_peek(const struct stream *stream)
 
 ssize_t stream_peek(struct stream *stream, void *buffer, size_t bytes)
 {
-	return stream->ops->peek(stream, buffer, bytes);
+	ssize_t n;
+
+	do {
+		n = stream->ops->peek(stream, buffer, bytes);
+	} while (n == -EINTR);
+	return n;
 }
 
 void stream_skip(struct stream *stream, size_t bytes)
@@ -120,7 +130,12 @@ void stream_skip(struct stream *stream, size_t bytes)
 
 ssize_t stream_write(struct stream *stream, const void *buffer, size_t bytes)
 {
-	return stream->ops->write(stream, buffer, bytes);
+	ssize_t n;
+
+	do {
+		n = stream->ops->write(stream, buffer, bytes);
+	} while (n == -EINTR);
+	return n;
 }
 
 bool stream_keeps_records(const struct stream *stream)
@@ -130,7 +145,12 @@ bool stream_keeps_records(const struct stream *stream)
 
 int stream_write_record(struct stream *stream, const void *buffer, size_t bytes)
 {
-	return stream->ops->write_record(stream, buffer, bytes);
+	int code;
+
+	do {
+		code = stream->ops->write_record(stream, buffer, bytes);
+	} while (code == -EINTR);
+	return code;
 }
 
 bool stream_has_half_close(const struct stream *stream)

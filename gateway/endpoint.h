@@ -78,8 +78,10 @@ struct stream_ops {
 	/* Drop @bytes that were peeked at. */
 	void (*skip)(struct stream *stream, size_t bytes);
 	/*
-	 * Bytes taken (may be fewer), -EAGAIN when full, -EPIPE when the other
-	 * side has closed in good order, else how it broke.
+	 * Bytes taken, -EAGAIN when full, -EPIPE when the other side has closed
+	 * in good order, else how it broke. Fewer are taken only by one that is
+	 * full now: a kind whose link carries little at a time cuts them, and
+	 * goes on.
 	 */
 	ssize_t (*write)(struct stream *stream, const void *buffer,
 			 size_t bytes);
@@ -141,6 +143,7 @@ struct stream {
 };
 
 int stream_admit(struct stream *stream);
+/* These go on after a signal (-EINTR). */
 ssize_t stream_read(struct stream *stream, void *buffer, size_t bytes);
 bool stream_can_peek(const struct stream *stream);
 ssize_t stream_peek(struct stream *stream, void *buffer, size_t bytes);

@@ -86,8 +86,18 @@ static ssize_t record_read(struct stream *stream, void *buffer, size_t bytes)
 static ssize_t record_write(struct stream *stream, const void *buffer,
 			    size_t bytes)
 {
-	return socket_write(stream, buffer,
-			    bytes < CUT_BYTES ? bytes : CUT_BYTES);
+	const uint8_t *data = buffer;
+	size_t total = 0;
+	ssize_t put = 0;
+
+	while (total < bytes && put >= 0) {
+		size_t piece = bytes - total;
+
+		put = socket_write(stream, data + total,
+				   piece < CUT_BYTES ? piece : CUT_BYTES);
+		total += put > 0 ? (size_t)put : 0;
+	}
+	return total ? (ssize_t)total : put;
 }
 
 /* The kernel takes what fits into the send buffer, less 32 bytes (unix(7)). */

@@ -22,11 +22,15 @@
  * peek: what is not taken then stays in the kernel.
  */
 #define READ_BYTES_MIN (32 * 1024)
+/* As many single writes, at most, keep the other sessions waiting. */
+#define READ_BYTES_PACKING 4096
 /*
  * How much more to take from a side that must end and never falls silent; more
  * if more was there already.
  */
 #define ENDING_BYTES_MIN (1024 * 1024)
+/* When to try again where a write takes nothing although it should. */
+#define WRITE_RETRY_MS 10
 /*
  * How often to read in one turn from a link without flow control. Elsewhere it
  * is once, which is fair to the others; here the kernel drops what waits too
@@ -519,14 +523,9 @@ static ssize_t side_write_piece(struct side *side, const uint8_t *data,
 static int side_write(struct side *side, const uint8_t *data, size_t bytes,
 		      size_t *put)
 {
-	ssize_t n;
+	ssize_t n = side_write_piece(side, data, bytes);
 
-	*put = 0;
-	/* What cuts bytes into records takes one of them at a time. */
-	do {
-		n = side_write_piece(side, data + *put, bytes - *put);
-		*put += n > 0 ? (size_t)n : 0;
-	} while (n > 0 && *put < bytes && stream_keeps_records(side->stream));
+	*put = n > 0 ? (size_t)n : 0;
 	side_count(side, *put);
 	if (*put == bytes)
 		return 0;
@@ -572,9 +571,9 @@ static void side_keep_waiting(struct side *from, const uint8_t *data,
 static uint32_t side_read_bytes_min(const struct side *side)
 {
 	/* A record must fit. */
-	return stream_keeps_records(side->stream)
-		       ? (uint32_t)side->session->loop->buffer_bytes
-		       : READ_BYTES_MIN;
+	if (stream_keeps_records(side->stream))
+		return (uint32_t)side->session->loop->buffer_bytes;
+	return side->packing ? READ_BYTES_PACKING : READ_BYTES_MIN;
 }
 
 static void side_grow_reads(struct side *side, size_t bytes)
@@ -911,9 +910,25 @@ static void side_hung_up(evutil_socket_t fd, short what, void *arg)
 	session_advance(session);
 }
 
+/*
+ * It is writable and takes nothing, because the kernel is short of memory
+ * (ENOBUFS): asked again at once, it would say so for ever.
+ */
+static void side_pause_writing(struct side *side)
+{
+	struct session *session = side->session;
+
+	event_del(side->writable);
+	event_assign(side->writable, session->loop->base, -1, 0, side_writable,
+		     side);
+	if (loop_start_timer(side->writable, WRITE_RETRY_MS))
+		session_out_of_memory(session);
+}
+
 static void side_writable(evutil_socket_t fd, short what, void *arg)
 {
 	struct side *side = arg;
+	const uint32_t before = side->waiting.bytes;
 	const uint8_t *data;
 	size_t bytes, put;
 	int code = 0;
@@ -923,9 +938,16 @@ static void side_writable(evutil_socket_t fd, short what, void *arg)
 		code = side_write(side, data, bytes, &put);
 		backlog_take(&side->waiting, put);
 	}
-	if (code == -EAGAIN)
+	if (code == -EAGAIN && side->waiting.bytes == before) {
+		side_pause_writing(side);
 		return;
-	if (code)
+	}
+	/* Back from a pause. */
+	if (fd < 0)
+		side->is_writing = false;
+	else if (code == -EAGAIN)
+		return;
+	if (code && code != -EAGAIN)
 		side_write_failed(side, code, bytes - put);
 	session_advance(side->session);
 }

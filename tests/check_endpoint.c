@@ -1703,10 +1703,20 @@ START_TEST(unix_records_are_written_whole)
 	ssize_t n;
 
 	/* Bytes are cut to what programs read at once. */
-	ck_assert_int_eq(stream_write(stream, record, 10000), 4096);
+	ck_assert_int_eq(stream_write(stream, record, 10000), 10000);
 	ck_assert_int_eq(stream_write(stream, record, 10), 10);
 	ck_assert_int_eq(recv(fd, record, 10000, MSG_TRUNC), 4096);
+	ck_assert_int_eq(recv(fd, record, 10000, MSG_TRUNC), 4096);
+	ck_assert_int_eq(recv(fd, record, 10000, MSG_TRUNC), 10000 - 8192);
 	ck_assert_int_eq(recv(fd, record, 10000, MSG_TRUNC), 10);
+	/* As many as there is room for, and no error for the rest. */
+	n = stream_write(stream, record, 16 * 1024 * 1024);
+	ck_assert_int_gt(n, 0);
+	ck_assert_int_lt(n, 16 * 1024 * 1024);
+	ck_assert_int_eq(stream_write(stream, record, 1), -EAGAIN);
+	while (n > 0)
+		n -= recv(fd, record, 10000, MSG_TRUNC);
+	ck_assert_int_eq(n, 0);
 	/* Records are not: all of it or nothing. */
 	longest = option_of(stream->write_fd, SOL_SOCKET, SO_SNDBUF) - 32;
 	ck_assert_int_eq(stream_write_record(stream, record,

@@ -51,8 +51,17 @@ static ssize_t link_write(struct stream *stream, const void *buffer,
 			  size_t bytes)
 {
 	const size_t mtu = ((struct link *)stream)->mtu;
+	const uint8_t *data = buffer;
+	size_t total = 0;
+	ssize_t put = 0;
 
-	return socket_write(stream, buffer, bytes < mtu ? bytes : mtu);
+	while (total < bytes && put >= 0) {
+		size_t piece = bytes - total < mtu ? bytes - total : mtu;
+
+		put = socket_write(stream, data + total, piece);
+		total += put > 0 ? (size_t)put : 0;
+	}
+	return total ? (ssize_t)total : put;
 }
 
 static int link_write_record(struct stream *stream, const void *buffer,
