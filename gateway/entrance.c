@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include <event2/event.h>
+
 #include "address_peer.h"
 #include "bluez.h"
 #include "config.h"
@@ -20,8 +22,15 @@
 
 /* Devices that were turned away and whose next attempt is no news. */
 #define TURNED_AWAY_MAX 64
+/*
+ * A phone that pairs on its way in is here before bluetoothd has said so (0.1 s
+ * later in an emulated machine, BlueZ 5.66): how long to wait for its name.
+ */
+#define NAME_WAIT_MS 1000
+#define NAME_POLL_MS 50
 
 TAILQ_HEAD(door_list, door);
+TAILQ_HEAD(nameless_list, nameless);
 
 struct door {
 	TAILQ_ENTRY(door) link;
@@ -30,6 +39,15 @@ struct door {
 	bool is_open;
 	listener_client_cb client_cb;
 	void *arg;
+};
+
+/* A client for whom it matters what its name is. */
+struct nameless {
+	TAILQ_ENTRY(nameless) link;
+	struct entrance *entrance;
+	struct stream *client;
+	struct event *timer;
+	unsigned int waited_ms;
 };
 
 struct turned_away {
@@ -46,6 +64,7 @@ struct entrance {
 	unsigned int open_count;
 	struct listener *listener; /* NULL: no door is open */
 	struct publication *publication;
+	struct nameless_list nameless;
 	/* A ring: the latest ones. */
 	struct turned_away turned_away[TURNED_AWAY_MAX];
 	unsigned int turned_away_count; /* all that there were */
@@ -79,15 +98,23 @@ static struct door *entrance_find_door(const struct entrance *entrance,
 	return NULL;
 }
 
-static bool entrance_knows_names(const struct entrance *entrance)
+/* Whether a name could have made a difference: for a door before @found. */
+static bool entrance_asks_name(const struct entrance *entrance,
+			       const struct door *found)
 {
 	const struct door *door;
 
-	for (door = TAILQ_FIRST(&entrance->doors); door;
+	for (door = TAILQ_FIRST(&entrance->doors); door && door != found;
 	     door = TAILQ_NEXT(door, link))
 		if (address_peers_has_names(&door->route->peers))
 			return true;
 	return false;
+}
+
+static bool entrance_can_tell_names(const struct entrance *entrance)
+{
+	return entrance->bluez &&
+	       bluez_state(entrance->bluez) == BLUEZ_STATE_READY;
 }
 
 static struct turned_away *entrance_find_turned_away(
@@ -134,15 +161,12 @@ static void entrance_forget(struct entrance *entrance,
 static void entrance_format_name(const struct entrance *entrance,
 				 const char *name, char *text, size_t bytes)
 {
-	bool is_ready = entrance->bluez &&
-			bluez_state(entrance->bluez) == BLUEZ_STATE_READY;
-
 	text[0] = '\0';
-	if (!entrance_knows_names(entrance))
+	if (!entrance_asks_name(entrance, NULL))
 		return;
 	if (name)
 		snprintf(text, bytes, "; its name is \"%s\"", name);
-	else if (is_ready)
+	else if (entrance_can_tell_names(entrance))
 		snprintf(text, bytes,
 			 "; it is not paired, and goes by its "
 			 "address alone");
@@ -174,9 +198,8 @@ static void entrance_turn_away(struct entrance *entrance, struct stream *client,
 	stream_close(client, STREAM_CLOSE_ABORT);
 }
 
-static void entrance_client(struct stream *client, void *arg)
+static void entrance_take(struct entrance *entrance, struct stream *client)
 {
-	struct entrance *entrance = arg;
 	const char *name = entrance_peer_name(entrance, client);
 	struct door *door = entrance_find_door(entrance, client, name);
 
@@ -187,6 +210,71 @@ static void entrance_client(struct stream *client, void *arg)
 	if (client->has_peer_address)
 		entrance_forget(entrance, client);
 	door->client_cb(client, door->arg);
+}
+
+/* ---- phones that have just paired -------------------------------------------- */
+
+static bool entrance_wants_name(const struct entrance *entrance,
+				const struct stream *client)
+{
+	return client->has_peer_address && entrance_can_tell_names(entrance) &&
+	       !entrance_peer_name(entrance, client) &&
+	       entrance_asks_name(entrance,
+				  entrance_find_door(entrance, client, NULL));
+}
+
+/* Gives its client back. */
+static struct stream *nameless_free(struct nameless *nameless)
+{
+	struct stream *client = nameless->client;
+
+	TAILQ_REMOVE(&nameless->entrance->nameless, nameless, link);
+	if (nameless->timer)
+		event_free(nameless->timer);
+	free(nameless);
+	return client;
+}
+
+static void nameless_timeout(evutil_socket_t fd, short what, void *arg)
+{
+	struct nameless *nameless = arg;
+	struct entrance *entrance = nameless->entrance;
+
+	nameless->waited_ms += NAME_POLL_MS;
+	if (nameless->waited_ms < NAME_WAIT_MS &&
+	    entrance_wants_name(entrance, nameless->client) &&
+	    loop_start_timer(nameless->timer, NAME_POLL_MS) == 0)
+		return;
+	entrance_take(entrance, nameless_free(nameless));
+}
+
+/* 0, or -ENOMEM with the client left to the caller. */
+static int entrance_await_name(struct entrance *entrance, struct stream *client)
+{
+	struct nameless *nameless = calloc(1, sizeof(*nameless));
+
+	if (!nameless)
+		return -ENOMEM;
+	nameless->entrance = entrance;
+	nameless->client = client;
+	TAILQ_INSERT_TAIL(&entrance->nameless, nameless, link);
+	nameless->timer = evtimer_new(entrance->loop->base, nameless_timeout,
+				      nameless);
+	if (nameless->timer &&
+	    loop_start_timer(nameless->timer, NAME_POLL_MS) == 0)
+		return 0;
+	nameless_free(nameless);
+	return -ENOMEM;
+}
+
+static void entrance_client(struct stream *client, void *arg)
+{
+	struct entrance *entrance = arg;
+
+	if (entrance_wants_name(entrance, client) &&
+	    entrance_await_name(entrance, client) == 0)
+		return;
+	entrance_take(entrance, client);
 }
 
 /* ---- the service record --------------------------------------------------------- */
@@ -258,6 +346,10 @@ static int entrance_open(struct entrance *entrance, struct error *error)
 
 static void entrance_close(struct entrance *entrance)
 {
+	struct nameless *nameless;
+
+	while ((nameless = TAILQ_FIRST(&entrance->nameless)))
+		stream_close(nameless_free(nameless), STREAM_CLOSE_ABORT);
 	publication_free(entrance->publication);
 	listener_close(entrance->listener);
 	entrance->publication = NULL;
@@ -335,6 +427,7 @@ struct entrance *entrance_new(struct loop *loop,
 	entrance->bluez = bluez;
 	entrance->publisher = publisher;
 	TAILQ_INIT(&entrance->doors);
+	TAILQ_INIT(&entrance->nameless);
 	return entrance;
 }
 

@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <event2/event.h>
+
 #include "bluez.h"
 #include "config.h"
 #include "endpoint.h"
@@ -24,6 +26,7 @@
 #include "socket.h"
 
 #define DOORS 3
+#define DEADLINE_MS 20000
 
 /* ---- fakes ------------------------------------------------------------------ */
 
@@ -224,7 +227,29 @@ static void come(const char *address)
 	stream->has_peer_address = address != NULL;
 	if (address)
 		stream->peer_address = address_of(address);
+	is_aborted = false;
 	fake.client_cb(stream, fake.arg);
+}
+
+static bool is_decided(void)
+{
+	unsigned int count = is_aborted;
+
+	for (int i = 0; i < DOORS; i++)
+		count += taken[i];
+	return count > 0;
+}
+
+/* It has to wait until its name is known, or will not be. */
+static void await_decision(void)
+{
+	uint64_t deadline = loop_now_ms() + DEADLINE_MS;
+
+	ck_assert(!is_decided());
+	while (!is_decided()) {
+		ck_assert_msg(loop_now_ms() < deadline, "it waits for ever");
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	}
 }
 
 static void expect_taken(int by)
@@ -371,6 +396,7 @@ START_TEST(names_of_paired_devices)
 	expect_taken(0);
 	/* A name is as good as its pairing. */
 	come("00:AA:01:01:00:02");
+	await_decision();
 	expect_taken(1);
 	paired_name = "Printer";
 	paired_address = address_of("00:BB:01:01:00:01");
@@ -413,6 +439,7 @@ START_TEST(why_no_name_is_known)
 	add_route(0, "HC-05");
 	open_door(0);
 	come("00:AA:01:01:00:01");
+	await_decision();
 	expect_refused();
 	ck_assert(log_has("; it is not paired, and goes by its address alone"));
 	bluez = BLUEZ_STATE_NO_DAEMON;
@@ -420,6 +447,40 @@ START_TEST(why_no_name_is_known)
 	expect_refused();
 	ck_assert(log_has("; names of devices are not known: bluetoothd is not "
 			  "running"));
+}
+END_TEST
+
+START_TEST(one_that_has_just_paired_is_waited_for)
+{
+	open_three("HC-05", "Printer", "any");
+	come("00:AA:01:01:00:01");
+	paired_name = "Printer";
+	paired_address = address_of("00:AA:01:01:00:01");
+	await_decision();
+	expect_taken(1);
+}
+END_TEST
+
+START_TEST(nobody_waits_for_a_name_that_changes_nothing)
+{
+	open_three("00:AA:*", "HC-05", "any");
+	come("00:AA:01:01:00:01");
+	expect_taken(0);
+	/* Nor where it will not be known. */
+	bluez = BLUEZ_STATE_NO_DAEMON;
+	come("00:BB:01:01:00:01");
+	expect_taken(2);
+}
+END_TEST
+
+START_TEST(who_waits_when_it_is_closed_is_refused)
+{
+	add_route(0, "HC-05");
+	open_door(0);
+	come("00:AA:01:01:00:01");
+	ck_assert(!is_decided());
+	door_close(doors[0]);
+	expect_refused();
 }
 END_TEST
 
@@ -472,6 +533,7 @@ START_TEST(after_it_was_taken_a_refusal_is_news)
 	add_route(0, "HC-05");
 	open_door(0);
 	come("00:AA:01:01:00:01");
+	await_decision();
 	expect_refused();
 	paired_name = "HC-05";
 	paired_address = address_of("00:AA:01:01:00:01");
@@ -479,6 +541,7 @@ START_TEST(after_it_was_taken_a_refusal_is_news)
 	expect_taken(0);
 	paired_name = NULL;
 	come("00:AA:01:01:00:01");
+	await_decision();
 	expect_refused();
 	ck_assert_uint_eq(log_count("refused 00:AA:01:01:00:01: it is"), 2);
 }
@@ -539,6 +602,9 @@ int main(void)
 	tcase_add_test(tests, nobody_s_peer_is_refused);
 	tcase_add_test(tests, peers_of_a_single_route);
 	tcase_add_test(tests, why_no_name_is_known);
+	tcase_add_test(tests, one_that_has_just_paired_is_waited_for);
+	tcase_add_test(tests, nobody_waits_for_a_name_that_changes_nothing);
+	tcase_add_test(tests, who_waits_when_it_is_closed_is_refused);
 	tcase_add_test(tests, a_closed_door_is_no_reason_to_take_the_next);
 	tcase_add_test(tests, each_device_is_mentioned_once);
 	tcase_add_test(tests, after_it_was_taken_a_refusal_is_news);
