@@ -23,6 +23,13 @@ struct entry {
 	char *name;
 	char *alias;
 	bool is_random;
+	/*
+	 * Bonded is told at once, Paired only when bluetoothd has asked for the
+	 * device's services, seconds later (5.66). Older versions know
+	 * Paired alone.
+	 */
+	bool is_paired;
+	bool is_bonded;
 	uint8_t flags; /* of its advertisements; 0: not told */
 	uint64_t serial; /* of the last time that it told something */
 	struct device device;
@@ -189,7 +196,9 @@ static int read_property(sd_bus_message *message, const char *name, void *arg)
 	if (strcmp(name, "RSSI") == 0)
 		return sd_bus_message_read(message, "v", "n", &device->rssi);
 	if (strcmp(name, "Paired") == 0)
-		return read_flag(message, &device->is_paired);
+		return read_flag(message, &entry->is_paired);
+	if (strcmp(name, "Bonded") == 0)
+		return read_flag(message, &entry->is_bonded);
 	if (strcmp(name, "Trusted") == 0)
 		return read_flag(message, &device->is_trusted);
 	if (strcmp(name, "Connected") == 0)
@@ -235,6 +244,7 @@ static void entry_finish(struct entry *entry)
 	device->name = entry->name;
 	device->alias = entry->alias && !is_only_address(entry) ? entry->alias
 								: NULL;
+	device->is_paired = entry->is_paired || entry->is_bonded;
 	device->is_le_only = !device->class &&
 			     (entry->is_random || entry->flags & FLAG_NO_BREDR);
 }

@@ -911,6 +911,11 @@ START_TEST(test_paired_name)
 		turn();
 	address_bluetooth_parse("10:00:00:00:00:02", &address, NULL);
 	ck_assert_ptr_null(bluez_paired_name(bluez, &address));
+	mock_tell(&mock, "bond 0 2");
+	mock_tell(&mock, "rest");
+	while (!bluez_paired_name(bluez, &address))
+		turn();
+	ck_assert_str_eq(bluez_paired_name(bluez, &address), "other");
 	address_bluetooth_parse("10:00:00:00:00:03", &address, NULL);
 	ck_assert_ptr_null(bluez_paired_name(bluez, &address));
 	address_bluetooth_parse("10:00:00:00:00:09", &address, NULL);
