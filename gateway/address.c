@@ -16,22 +16,11 @@
 
 /* ---- Bluetooth addresses --------------------------------------------- */
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 static bool parse_hex(const char *text, uint8_t *octets, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
-		int high = hex_value(text[2 * i]);
-		int low = high < 0 ? -1 : hex_value(text[2 * i + 1]);
+		int high = text_hex_value(text[2 * i]);
+		int low = high < 0 ? -1 : text_hex_value(text[2 * i + 1]);
 
 		if (low < 0)
 			return false;

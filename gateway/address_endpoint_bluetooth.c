@@ -97,21 +97,31 @@ static int parse_service(const char *text, struct address_uuid *out,
 }
 
 /* In a form that is no number: "spp", "uuid:1203", or 36 characters. */
-static void append_service(const struct address_uuid *uuid, char *text,
-			   size_t bytes)
+static void format_service(const struct address_uuid *uuid,
+			   char text[ADDRESS_UUID_TEXT_BYTES])
 {
 	int value = address_uuid_short(uuid);
-	char full[ADDRESS_UUID_TEXT_BYTES];
 
-	if (value == 0x1101) {
-		text_append(text, bytes, "/spp");
-	} else if (value >= 0) {
-		text_append(text, bytes, "/" UUID_PREFIX "%04x",
-			    (unsigned int)value);
-	} else {
-		address_uuid_format(uuid, full);
-		text_append(text, bytes, "/%s", full);
-	}
+	if (value == 0x1101)
+		strcpy(text, "spp");
+	else if (value >= 0)
+		snprintf(text, ADDRESS_UUID_TEXT_BYTES, UUID_PREFIX "%04x",
+			 (unsigned int)value);
+	else
+		address_uuid_format(uuid, text);
+}
+
+/* "DEVICE/NUMBER", or "DEVICE/SERVICE" where there is no number. */
+static void format_dialled(const struct address_device *device,
+			   const char *number, const struct address_uuid *uuid,
+			   char *text, size_t bytes)
+{
+	char name[ADDRESS_DEVICE_TEXT_BYTES];
+	char service[ADDRESS_UUID_TEXT_BYTES];
+
+	address_device_format(device, name);
+	format_service(uuid, service);
+	snprintf(text, bytes, "%s/%s", name, number ? number : service);
 }
 
 /* ---- rfcomm ---------------------------------------------------------- */
@@ -164,20 +174,14 @@ static void format_rfcomm(const struct address_endpoint *endpoint,
 			  enum endpoint_role role, char *text, size_t bytes)
 {
 	const struct endpoint_rfcomm *rfcomm = &endpoint->rfcomm;
-	char device[ADDRESS_DEVICE_TEXT_BYTES] = "";
+	char number[8];
 
-	if (role == ENDPOINT_ROLE_CONNECT) {
-		address_device_format(&rfcomm->device, device);
-		text_append(text, bytes, "%s", device);
-		if (rfcomm->channel)
-			text_append(text, bytes, "/%u", rfcomm->channel);
-		else
-			append_service(&rfcomm->service, text, bytes);
-	} else if (rfcomm->channel) {
-		snprintf(text, bytes, "%u", rfcomm->channel);
-	} else {
-		snprintf(text, bytes, "auto");
-	}
+	snprintf(number, sizeof(number), "%u", rfcomm->channel);
+	if (role == ENDPOINT_ROLE_CONNECT)
+		format_dialled(&rfcomm->device, rfcomm->channel ? number : NULL,
+			       &rfcomm->service, text, bytes);
+	else
+		snprintf(text, bytes, "%s", rfcomm->channel ? number : "auto");
 }
 
 static void clear_rfcomm(struct address_endpoint *endpoint)
@@ -319,20 +323,14 @@ static void format_l2cap(const struct address_endpoint *endpoint,
 			 enum endpoint_role role, char *text, size_t bytes)
 {
 	const struct endpoint_l2cap *l2cap = &endpoint->l2cap;
-	char device[ADDRESS_DEVICE_TEXT_BYTES] = "";
+	char number[8];
 
-	if (role == ENDPOINT_ROLE_CONNECT) {
-		address_device_format(&l2cap->device, device);
-		text_append(text, bytes, "%s", device);
-		if (l2cap->psm)
-			text_append(text, bytes, "/0x%04x", l2cap->psm);
-		else
-			append_service(&l2cap->service, text, bytes);
-	} else if (l2cap->psm) {
-		snprintf(text, bytes, "0x%04x", l2cap->psm);
-	} else {
-		snprintf(text, bytes, "auto");
-	}
+	snprintf(number, sizeof(number), "0x%04x", l2cap->psm);
+	if (role == ENDPOINT_ROLE_CONNECT)
+		format_dialled(&l2cap->device, l2cap->psm ? number : NULL,
+			       &l2cap->service, text, bytes);
+	else
+		snprintf(text, bytes, "%s", l2cap->psm ? number : "auto");
 }
 
 static void clear_l2cap(struct address_endpoint *endpoint)

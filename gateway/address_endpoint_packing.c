@@ -24,16 +24,6 @@ static const struct {
 
 #define ESCAPE_COUNT (sizeof(escapes) / sizeof(escapes[0]))
 
-static int hex_digit(char c)
-{
-	static const char digits[] = "0123456789abcdef";
-	char lower = text_lower(c);
-
-	return lower && strchr(digits, lower)
-		       ? (int)(strchr(digits, lower) - digits)
-		       : -1;
-}
-
 /* What follows a backslash; how many characters of it, or 0. */
 static size_t parse_escape(const char *text, uint8_t *out)
 {
@@ -43,9 +33,10 @@ static size_t parse_escape(const char *text, uint8_t *out)
 		*out = escapes[i].byte;
 		return 1;
 	}
-	if (*text == 'x' && hex_digit(text[1]) >= 0 &&
-	    hex_digit(text[2]) >= 0) {
-		*out = (uint8_t)(hex_digit(text[1]) << 4 | hex_digit(text[2]));
+	if (*text == 'x' && text_hex_value(text[1]) >= 0 &&
+	    text_hex_value(text[2]) >= 0) {
+		*out = (uint8_t)(text_hex_value(text[1]) << 4 |
+				 text_hex_value(text[2]));
 		return 3;
 	}
 	if (*text && strchr("\\\";, ", *text)) {

@@ -17,20 +17,12 @@ static void clear_peer(struct address_peer *peer)
 	free(peer->name);
 }
 
-static int hex_digit(char c)
-{
-	static const char digits[] = "0123456789abcdef";
-	const char *digit = c ? strchr(digits, text_lower(c)) : NULL;
-
-	return digit ? (int)(digit - digits) : -1;
-}
-
 /* "00:11:22:*" */
 static bool parse_prefix(const char *text, struct address_peer *peer)
 {
 	while (*text != '*') {
-		int high = hex_digit(text[0]);
-		int low = high < 0 ? -1 : hex_digit(text[1]);
+		int high = text_hex_value(text[0]);
+		int low = high < 0 ? -1 : text_hex_value(text[1]);
 
 		if (low < 0 || text[2] != ':' ||
 		    peer->prefix_octets == OCTETS - 1)

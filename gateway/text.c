@@ -84,6 +84,14 @@ static bool is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
+int text_hex_value(char c)
+{
+	if (is_digit(c))
+		return c - '0';
+	c = text_lower(c);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 bool text_is_name_char(char c)
 {
 	return is_digit(c) || (c >= 'a' && c <= 'z') ||

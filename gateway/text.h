@@ -32,6 +32,8 @@ const char *text_printable(const char *text, char out[TEXT_QUOTED_BYTES]);
 
 /* A-Z in lower case, whatever the locale. */
 char text_lower(char c);
+/* 0 to 15, or -1. */
+int text_hex_value(char c);
 /* A-Z a-z 0-9 . _ - */
 bool text_is_name_char(char c);
 
