@@ -456,27 +456,28 @@ static const struct stream_ops call_ops = {
 	.close = call_close,
 };
 
-/* The program at the port is a client from now on. */
-static void listener_hand_over(struct pty_listener *listener)
+/* The program at the port is a client from now on; last of all. */
+static void listener_hand_over(struct pty_listener *listener,
+			       struct pty_port *port)
 {
-	struct pty_port *port = listener->port;
 	struct pty_call *call = calloc(1, sizeof(*call));
 
 	if (!call) {
 		log_warning("%s: hung up on a program: out of memory",
 			    pty_path_text(listener->path));
-		listener_renew(listener);
+		if (port == listener->port)
+			listener_renew(listener);
 		pty_port_free(port);
 		return;
 	}
 	call->stream.ops = &call_ops;
 	call->stream.read_fd = call->stream.write_fd = pty_port_fd(port);
 	memcpy(call->stream.peer, listener->listener.name, STREAM_PEER_BYTES);
-	call->listener = listener;
 	call->port = port;
-	listener->call = call;
-	if (pty_port_is_over(port))
-		listener_renew(listener);
+	if (port == listener->port) {
+		call->listener = listener;
+		listener->call = call;
+	}
 	listener->client_cb(&call->stream, listener->arg);
 }
 
@@ -493,12 +494,13 @@ static void listener_look(void *arg)
 			loop_start_timer(listener->timer, SETTLE_MS);
 	} else if (listener->call) {
 		listener_renew(listener);
-	} else if (pty_port_has_unheard(port)) {
-		listener_hand_over(listener);
 	} else {
-		/* It only looked. */
+		/* It only looked, or has said all and gone; or another came. */
 		listener_renew(listener);
-		pty_port_free(port);
+		if (pty_port_revive(port) || pty_port_has_unheard(port))
+			listener_hand_over(listener, port);
+		else
+			pty_port_free(port);
 	}
 }
 
@@ -512,7 +514,7 @@ static void listener_timeout(evutil_socket_t fd, short what, void *arg)
 	}
 	pty_port_update(listener->port);
 	if (!listener->call && pty_port_is_open(listener->port))
-		listener_hand_over(listener);
+		listener_hand_over(listener, listener->port);
 }
 
 static void pty_listener_close(struct listener *base)

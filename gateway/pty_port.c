@@ -177,6 +177,21 @@ static void port_notified(evutil_socket_t fd, short what, void *arg)
 	pty_port_update(arg);
 }
 
+bool pty_port_revive(struct pty_port *port)
+{
+	if (pty_is_hung_up(port->pty.master_fd))
+		return false;
+	/* Without our own, its end is seen all the same, by the hang-up. */
+	if (event_add(port->notify_event, NULL) ||
+	    pty_hold_slave(&port->pty) < 0)
+		return true;
+	port->is_over = false;
+	port->is_open = true;
+	/* It may have gone just now. */
+	port_probe(port);
+	return true;
+}
+
 int pty_port_mend(struct pty_port *port)
 {
 	if (port->is_over ||

@@ -58,6 +58,11 @@ int pty_port_fd(const struct pty_port *port);
 
 bool pty_port_is_open(const struct pty_port *port);
 bool pty_port_is_over(const struct pty_port *port);
+/*
+ * Somebody may have opened a port that is over before its path led elsewhere:
+ * then it is open again, and this is true.
+ */
+bool pty_port_revive(struct pty_port *port);
 /* Bring both up to date with what has happened until now. */
 void pty_port_update(struct pty_port *port);
 /*
