@@ -308,9 +308,15 @@ static void side_break_off(struct side *side)
 	side_start_ending(side->other);
 }
 
-/* Nothing can be written to it any more; what it sent may still be there. */
+/*
+ * Nothing can be written to it any more; what it sent may still be there. Of
+ * the other one so much is read that it may end in order, for one that is
+ * closed with something unread is reset, and may lose what it was sent.
+ */
 static void side_die(struct side *side)
 {
+	if (!side->is_dead && side->other->state == SIDE_STATE_OPEN)
+		side->other->ending_bytes = ENDING_BYTES_MIN;
 	side->is_dead = true;
 	side_forget_waiting(side);
 	side_start_ending(side);
@@ -747,8 +753,29 @@ static bool session_is_through(const struct session *session)
 	const struct side *client = &session->client;
 	const struct side *target = &session->target;
 
+	/* Both gone: nobody is left to take anything. */
+	if (client->is_dead && target->is_dead)
+		return true;
 	return (side_is_through(client) && side_is_through(target)) ||
 	       side_ends_session(client) || side_ends_session(target);
+}
+
+/*
+ * Whether the target broke off, and the client has all that came of it: a
+ * client that goes on sending learns nothing from an end of stream.
+ */
+static bool session_is_broken(const struct session *session)
+{
+	const struct side *client = &session->client;
+	const struct side *target = &session->target;
+	int unsent = 0;
+
+	return session->has_end && session->end == SESSION_END_BROKEN &&
+	       session->end_side == target && target->is_dead &&
+	       side_is_through(target) && !session->is_ending &&
+	       !client->is_shut && stream_has_half_close(client->stream) &&
+	       ioctl(client->stream->write_fd, TIOCOUTQ, &unsent) == 0 &&
+	       unsent == 0;
 }
 
 /* Send what is short of a packet: nobody waits any longer. */
@@ -777,6 +804,10 @@ static void session_advance(struct session *session)
 
 	if (session->is_over || session->is_finishing)
 		return;
+	if (session_is_broken(session)) {
+		session_finish_with(session, STREAM_CLOSE_ABORT);
+		return;
+	}
 	side_pass_end(client);
 	side_pass_end(target);
 	if (session_try_finish(session))
@@ -822,7 +853,8 @@ static void side_received(struct side *side, size_t bytes, bool is_peek)
 				  is_peek ? READ_BYTES_MIN : bytes);
 	if (is_peek)
 		stream_skip(side->stream, bytes);
-	if (side->state != SIDE_STATE_ENDING)
+	if (side->state == SIDE_STATE_ENDED ||
+	    (side->state == SIDE_STATE_OPEN && !side->other->is_dead))
 		return;
 	if (bytes >= side->ending_bytes)
 		side_end(side);

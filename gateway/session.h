@@ -28,6 +28,9 @@
  *   not read at once) gets the same time before the streams are closed.
  * - A reset is noticed at once, also while the other side pushes back: what
  *   the kernel still holds of that side is delivered under the same bound.
+ * - When a side is gone, the other is read on without anybody to give it to,
+ *   so that it can end in order, but 1 MiB at most. Once a client with
+ *   half-close has all that came from a target that broke, it is reset.
  * - A gap in what one side sent (a record that cannot be carried or read, a
  *   link without flow control that is too fast) ends the session as a stop
  *   does: what came before the gap is delivered, nothing that comes after.

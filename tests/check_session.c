@@ -502,6 +502,66 @@ START_TEST(a_reset_while_stalled_is_noticed)
 }
 END_TEST
 
+/* Both gone, one while it was paused: nobody is left to wait for. */
+START_TEST(both_reset_while_stalled)
+{
+	const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+
+	start_with(tcp_end(&tcp_ops, &client_fd), tcp_end(&tcp_ops, &target_fd),
+		   2000, 60000);
+	fill(client_fd);
+	if (_i & 1)
+		fill(target_fd);
+	setsockopt(target_fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	if (_i & 2)
+		hang_up(&target_fd);
+	else
+		reset_client();
+	settle();
+	if (_i & 2)
+		reset_client();
+	else
+		hang_up(&target_fd);
+	await_end();
+}
+END_TEST
+
+/* What it says to nobody is not read for as long as it likes. */
+START_TEST(a_target_that_never_falls_silent_is_let_go_at_once)
+{
+	start_with(tcp_end(&tcp_ops, &client_fd),
+		   unix_end(&whole_ops, &target_fd), 2000, 60000);
+	reset_client();
+	for (int i = 0; i < 20 && !is_ended; i++)
+		fill(target_fd);
+	ck_assert(is_ended);
+	session = NULL;
+	ck_assert_uint_le(counters.lost_bytes, 2 * MEGABYTE);
+}
+END_TEST
+
+START_TEST(a_client_of_a_broken_target_is_told_at_once)
+{
+	char byte;
+
+	start_with(tcp_end(&tcp_ops, &client_fd), tcp_end(&tcp_ops, &target_fd),
+		   2000, 60000);
+	put(target_fd, "half");
+	expect(client_fd, "half");
+	{
+		const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+
+		setsockopt(target_fd, SOL_SOCKET, SO_LINGER, &reset,
+			   sizeof(reset));
+		hang_up(&target_fd);
+	}
+	await_end();
+	ck_assert_str_eq(reason, "target broke off: Connection reset by peer");
+	ck_assert_int_eq(recv(client_fd, &byte, 1, 0), -1);
+	ck_assert_int_eq(errno, ECONNRESET);
+}
+END_TEST
+
 START_TEST(a_link_that_ends_while_stalled_is_delivered)
 {
 	size_t swallowed;
@@ -1042,6 +1102,10 @@ int main(void)
 	tcase_add_test(tests, a_stalled_session_leaves_others_alone);
 	tcase_add_test(tests, what_came_before_a_reset_is_delivered);
 	tcase_add_test(tests, a_reset_while_stalled_is_noticed);
+	tcase_add_loop_test(tests, both_reset_while_stalled, 0, 4);
+	tcase_add_test(tests,
+		       a_target_that_never_falls_silent_is_let_go_at_once);
+	tcase_add_test(tests, a_client_of_a_broken_target_is_told_at_once);
 	tcase_add_test(tests, a_link_that_ends_while_stalled_is_delivered);
 	tcase_add_test(tests, a_drain_that_does_not_get_on_ends);
 	tcase_add_test(tests, half_close_up_and_a_late_answer);

@@ -508,6 +508,26 @@ START_TEST(either_end_goes_after_every_step)
 }
 END_TEST
 
+/* One soon after the other, with everything unread that there is. */
+START_TEST(both_ends_go_after_every_step)
+{
+	struct far *first = _i & 1 ? &client_far : &target_far;
+	struct far *second = _i & 1 ? &target_far : &client_far;
+
+	kind = &kinds[(size_t)_i / 2];
+	for (int when = 0; when < STEPS; when++) {
+		ck_assert(begin_life());
+		for (int i = 0; i < when; i++)
+			step(i);
+		far_close(first);
+		turn();
+		turn();
+		far_close(second);
+		end_life();
+	}
+}
+END_TEST
+
 /* Stopped, stopped and aborted, or replaced after every step. */
 START_TEST(it_is_stopped_after_every_step)
 {
@@ -594,6 +614,7 @@ int main(void)
 	tcase_add_loop_test(tests, every_call_fails_once, 0, KINDS * 9);
 	tcase_add_loop_test(tests, either_end_goes_after_every_step, 0,
 			    KINDS * 4);
+	tcase_add_loop_test(tests, both_ends_go_after_every_step, 0, KINDS * 2);
 	tcase_add_loop_test(tests, it_is_stopped_after_every_step, 0,
 			    KINDS * 3);
 	tcase_add_loop_test(tests, writes_never_go, 0, KINDS * 2);
