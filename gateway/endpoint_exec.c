@@ -140,12 +140,20 @@ static void exec_close(struct stream *base, enum stream_close how)
 	free(stream);
 }
 
+static const char *exec_end_reason(const struct stream *base)
+{
+	const struct exec_stream *stream = (const struct exec_stream *)base;
+
+	return program_failure(stream->program);
+}
+
 static ssize_t exec_read(struct stream *base, void *buffer, size_t bytes);
 
 static const struct stream_ops whole_ops = {
 	.read = exec_read,
 	.write = exec_write,
 	.finish = exec_finish,
+	.end_reason = exec_end_reason,
 	.close = exec_close,
 };
 
@@ -154,6 +162,7 @@ static const struct stream_ops half_close_ops = {
 	.write = exec_write,
 	.shutdown_write = exec_shutdown_write,
 	.finish = exec_finish,
+	.end_reason = exec_end_reason,
 	.close = exec_close,
 };
 

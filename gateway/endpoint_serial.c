@@ -32,6 +32,8 @@
 #define PAUSE_MS 1000
 /* How often to look for a device without having been told of anything. */
 #define LOOK_MS 10000
+/* How long events are gathered before it is looked for. */
+#define EVENT_MS 50
 
 /* ---- streams ------------------------------------------------------------------ */
 
@@ -129,14 +131,19 @@ static struct serial_stream *stream_new(struct serial_port *port,
 	return stream;
 }
 
-/* Others who were there before us cannot be kept out. */
+/*
+ * Others who were there before us cannot be kept out. Looked for once: it means
+ * to read all of /proc.
+ */
 static struct serial_port *open_port(const struct endpoint_serial *serial,
-				     struct error *error)
+				     bool *has_looked, struct error *error)
 {
 	struct serial_port *port = serial_port_new(serial, error);
 	char holder[HOLDER_TEXT_BYTES];
+	bool is_first = port && !*has_looked;
 
-	if (port && serial_port_is_shared(port, holder))
+	*has_looked = *has_looked || port;
+	if (is_first && serial_port_is_shared(port, holder))
 		log_warning("%s is open in %s too, which takes some of what "
 			    "arrives",
 			    serial->path, holder);
@@ -157,6 +164,7 @@ struct serial_target {
 	struct target target;
 	struct loop *loop;
 	struct endpoint_serial serial;
+	bool has_looked; /* who else has it open */
 };
 
 static struct dial *serial_dial(struct target *base, dial_done_cb done,
@@ -167,7 +175,8 @@ static struct dial *serial_dial(struct target *base, dial_done_cb done,
 	struct error error = {""};
 	int code = 0;
 	/* At once: acceptors count on a client's descriptors being taken. */
-	struct serial_port *port = open_port(&target->serial, &error);
+	struct serial_port *port = open_port(&target->serial,
+					     &target->has_looked, &error);
 
 	if (!port) {
 		code = -errno;
@@ -234,6 +243,8 @@ struct serial_listener {
 	struct event *readable; /* while PAUSED, if bytes end the pause */
 	struct backoff backoff;
 	uint64_t handed_ms; /* loop_now_ms of the last client */
+	bool has_looked; /* who else has it open */
+	bool is_soon; /* the timer was set by an event */
 	char last_error[ERROR_TEXT_BYTES]; /* said already */
 	struct loop_task begin;
 	listener_client_cb client_cb;
@@ -245,6 +256,7 @@ static void listener_set_state(struct serial_listener *listener,
 			       enum serial_state state)
 {
 	event_del(listener->timer);
+	listener->is_soon = false;
 	if (listener->readable)
 		event_free(listener->readable);
 	listener->readable = NULL;
@@ -255,7 +267,16 @@ static void listener_set_state(struct serial_listener *listener,
 	listener->state = state;
 }
 
-static void listener_try(void *arg);
+/* Soon, and not at each of many events. */
+static void path_changed(void *arg)
+{
+	struct serial_listener *listener = arg;
+
+	if (listener->is_soon)
+		return;
+	listener->is_soon = true;
+	loop_start_timer(listener->timer, EVENT_MS);
+}
 
 static void listener_set_absent(struct serial_listener *listener, int code,
 				const struct error *error)
@@ -270,7 +291,7 @@ static void listener_set_absent(struct serial_listener *listener, int code,
 	if (!listener->watch)
 		listener->watch = path_watch_new(listener->loop,
 						 listener->serial.path,
-						 listener_try, listener);
+						 path_changed, listener);
 	loop_start_timer(listener->timer,
 			 is_missing ? LOOK_MS
 				    : backoff_next_ms(&listener->backoff));
@@ -299,7 +320,8 @@ static void listener_hand_over(struct serial_listener *listener)
 static void listener_open_port(struct serial_listener *listener)
 {
 	struct error error = {""};
-	struct serial_port *port = open_port(&listener->serial, &error);
+	struct serial_port *port = open_port(&listener->serial,
+					     &listener->has_looked, &error);
 
 	if (!port) {
 		listener_set_absent(listener, -errno, &error);
@@ -312,11 +334,8 @@ static void listener_open_port(struct serial_listener *listener)
 	listener->port = port;
 }
 
-/* Also what the path's watch calls: it goes with the state. */
-static void listener_try(void *arg)
+static void listener_try(struct serial_listener *listener)
 {
-	struct serial_listener *listener = arg;
-
 	listener_open_port(listener);
 	if (listener->state == SERIAL_STATE_PAUSED) {
 		backoff_reset(&listener->backoff);
@@ -446,7 +465,8 @@ static int serial_listen(struct loop *loop,
 		code = error_set(error, -ENOMEM, "out of memory");
 		goto close_listener;
 	}
-	listener->port = open_port(&listener->serial, error);
+	listener->port = open_port(&listener->serial, &listener->has_looked,
+				   error);
 	if (!listener->port) {
 		code = -errno;
 		/* One that is not there may come; the rest is for the route. */

@@ -20,6 +20,7 @@
 #include "text.h"
 
 #define KILL_MS 2000
+#define FAILURE_BYTES 96
 
 struct program {
 	TAILQ_ENTRY(program) link;
@@ -31,6 +32,7 @@ struct program {
 	bool has_terminal;
 	bool has_exited; /* a zombie: its number is nobody else's yet */
 	bool is_hung_up;
+	char failure[FAILURE_BYTES]; /* "" for none */
 	bool is_released;
 };
 
@@ -46,16 +48,14 @@ static void program_free(struct program *program)
 
 /* ---- its end ------------------------------------------------------------- */
 
-static void log_status(const struct program *program, const siginfo_t *info)
+/* As the end of a sentence whose subject is the program. */
+static void format_status(const siginfo_t *info, char text[FAILURE_BYTES])
 {
-	char quoted[TEXT_QUOTED_BYTES];
 	const char *hint = "";
 
-	text_printable(program->command, quoted);
 	if (info->si_code != CLD_EXITED) {
-		log_info("exec: '%s' (pid %d) was killed by signal %d (%s)",
-			 quoted, program->pid, info->si_status,
-			 strsignal(info->si_status));
+		snprintf(text, FAILURE_BYTES, "was killed by signal %d (%s)",
+			 info->si_status, strsignal(info->si_status));
 		return;
 	}
 	/* POSIX, Shell Command Language, 2.8.2. */
@@ -63,8 +63,21 @@ static void log_status(const struct program *program, const siginfo_t *info)
 		hint = ": found, and cannot be executed";
 	else if (info->si_status == 127)
 		hint = ": command not found";
-	log_info("exec: '%s' (pid %d) exited with status %d%s", quoted,
-		 program->pid, info->si_status, hint);
+	snprintf(text, FAILURE_BYTES, "exited with status %d%s",
+		 info->si_status, hint);
+}
+
+static void note_status(struct program *program, const siginfo_t *info)
+{
+	bool has_failed = info->si_code != CLD_EXITED || info->si_status != 0;
+	char quoted[TEXT_QUOTED_BYTES], text[FAILURE_BYTES];
+
+	format_status(info, text);
+	log_info("exec: '%s' (pid %d) %s",
+		 text_printable(program->command, quoted), program->pid, text);
+	if (has_failed && !program->is_hung_up)
+		snprintf(program->failure, sizeof(program->failure),
+			 "the program %.80s", text);
 }
 
 /* Leaves it a zombie, so that its group can be killed without a mistake. */
@@ -83,7 +96,7 @@ static void program_look(struct program *program, int flags)
 	if (info.si_pid == 0)
 		return;
 	program->has_exited = true;
-	log_status(program, &info);
+	note_status(program, &info);
 }
 
 static void program_reap(struct program *program)
@@ -362,6 +375,11 @@ fail:
 bool program_has_exited(const struct program *program)
 {
 	return program->has_exited;
+}
+
+const char *program_failure(const struct program *program)
+{
+	return program->failure[0] ? program->failure : NULL;
 }
 
 int program_fd(const struct program *program)

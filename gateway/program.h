@@ -61,6 +61,11 @@ void program_hang_up(struct program *program);
 void program_release(struct program *program);
 
 bool program_has_exited(const struct program *program);
+/*
+ * "the program exited with status 3", or NULL: it has not, or all was well, or
+ * it was hung up before.
+ */
+const char *program_failure(const struct program *program);
 /* To watch: readable once it has exited. */
 int program_fd(const struct program *program);
 

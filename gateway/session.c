@@ -1130,6 +1130,8 @@ bool session_has_failed(const struct session *session)
 {
 	switch (session->end) {
 	case SESSION_END_CLOSED:
+		/* A program that ended with a status of its own. */
+		return session_end_phrase(session) != NULL;
 	case SESSION_END_STOPPED:
 	case SESSION_END_REPLACED:
 		return false;

@@ -67,13 +67,14 @@ static void assert_says(const struct error *error, const char *words)
 /* ---- a whole session -------------------------------------------------------------- */
 
 static struct session *session;
-static bool is_over;
+static bool is_over, has_failed;
 static char reason[SESSION_REASON_BYTES];
 static struct session_counters counters;
 
 static void session_over(struct session *ended, void *arg)
 {
 	is_over = true;
+	has_failed = session_has_failed(ended);
 	counters = *session_counters(ended);
 	session_format_reason(ended, reason);
 }
@@ -1053,6 +1054,40 @@ START_TEST(test_exec_session_ends_with_its_program)
 }
 END_TEST
 
+/* A status of its own is why the session ended, and it did not go well. */
+START_TEST(test_exec_session_of_a_failure)
+{
+	int fd;
+
+	run_pipe("exit 3");
+	fd = start_session(dial(target));
+	await(is_true, &is_over);
+	ck_assert_str_eq(reason, "the program exited with status 3");
+	ck_assert(has_failed);
+	close(fd);
+	loop_flush(loop);
+	target_close(target);
+
+	run_pty("kill -9 $$");
+	fd = start_session(dial(target));
+	await(is_true, &is_over);
+	ck_assert_str_eq(reason, "the program was killed by signal 9 (Killed)");
+	ck_assert(has_failed);
+	close(fd);
+	loop_flush(loop);
+	target_close(target);
+
+	run_pty("exit 0");
+	fd = start_session(dial(target));
+	await(is_true, &is_over);
+	ck_assert_str_eq(reason, "target closed");
+	ck_assert(!has_failed);
+	close(fd);
+	loop_flush(loop);
+	target_close(target);
+}
+END_TEST
+
 /* The program is there, and then gone, while its client takes nothing. */
 START_TEST(test_exec_stalled_client)
 {
@@ -1231,6 +1266,7 @@ static void add_exec_tests(TCase *tcase)
 	tcase_add_test(tcase, test_exec_reads_all_on_pipes);
 	tcase_add_test(tcase, test_exec_reads_nothing);
 	tcase_add_test(tcase, test_exec_session_ends_with_its_program);
+	tcase_add_test(tcase, test_exec_session_of_a_failure);
 	tcase_add_test(tcase, test_exec_stalled_client);
 	tcase_add_test(tcase, test_exec_session_is_stopped);
 	tcase_add_test(tcase, test_exec_cancel);
