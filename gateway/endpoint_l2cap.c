@@ -1,8 +1,675 @@
 /* SPDX-License-Identifier: MIT */
-/* l2cap: to come. */
+/*
+ * l2cap: the layer below RFCOMM, as a stream of bytes or of records. With
+ * retransmission (ERTM, the default) it slows down a sender and loses nothing;
+ * in basic and in streaming mode it does neither.
+ *
+ * net/bluetooth/l2cap_sock.c and l2cap_core.c, Linux 6.12:
+ * - A write longer than the outgoing MTU is EMSGSIZE in every mode, also on a
+ *   SOCK_STREAM socket.
+ * - An admitted client is still in BT_CONFIG for a while: MTU and mode are not
+ *   agreed on yet, and a write is ENOTCONN.
+ * - When a SOCK_SEQPACKET channel closes, the first recv says 0 although
+ *   records are queued, which the next ones bring. An empty record is 0, too.
+ * - What finds the receive queue full in a mode without flow control is
+ *   dropped, and counted in sk_drops.
+ * - close(2) of an ERTM channel waits up to 10 s for what is not acknowledged.
+ */
 #include "endpoint.h"
 
+#include <errno.h>
+#include <linux/sock_diag.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <bluetooth/bluetooth.h>
+#include <bluetooth/l2cap.h>
+
+#include "acl.h"
+#include "address_endpoint.h"
+#include "bdaddr.h"
+#include "bt_socket.h"
+#include "controller.h"
+#include "error.h"
+#include "link_setup.h"
+#include "log.h"
+#include "loop.h"
+#include "remote.h"
+#include "socket.h"
+
+#define BACKLOG 64
+/* For bursts in modes without flow control; the kernel has a limit of its own. */
+#define RECEIVE_BUFFER_BYTES (1024 * 1024)
+/* Empty records that one read passes over. */
+#define SKIPS_MAX 64
+
+/* ---- streams ---------------------------------------------------------- */
+
+/* What the text of an end says that its links must know. */
+struct l2cap_link {
+	struct loop *loop;
+	enum l2cap_mode mode; /* asked for */
+	uint16_t mtu; /* incoming; 0: the kernel's */
+	unsigned int flush_timeout_ms;
+	bool is_seqpacket;
+};
+
+struct l2cap_stream {
+	struct stream stream;
+	struct l2cap_link link;
+	bool is_agreed; /* MTU and mode are known */
+	uint16_t mtu; /* outgoing */
+	uint32_t drops; /* as of the last read */
+	bool has_lost; /* what comes next is not what was sent next */
+	bool is_deferred; /* waits to be admitted */
+	struct acl_flush *flush;
+};
+
+static struct l2cap_stream *of(struct stream *stream)
+{
+	return (struct l2cap_stream *)stream;
+}
+
+static void flush_done(int code, void *arg)
+{
+	struct l2cap_stream *self = arg;
+
+	if (code)
+		log_warning("%s: the controller did not take the flush "
+			    "timeout (%s); nothing is flushed on this link",
+			    self->stream.peer, strerror(-code));
+}
+
+static void start_flushing(struct l2cap_stream *self)
+{
+	const int fd = self->stream.read_fd;
+	const uint32_t flushable = BT_FLUSHABLE_ON;
+
+	if (setsockopt(fd, SOL_BLUETOOTH, BT_FLUSHABLE, &flushable,
+		       sizeof(flushable)) == 0)
+		self->flush = acl_flush_new(self->link.loop, fd,
+					    self->link.flush_timeout_ms,
+					    flush_done, self);
+	if (!self->flush)
+		flush_done(-errno, self);
+}
+
+/* What both sides agreed on, once they have. */
+static bool is_agreed(struct l2cap_stream *self)
+{
+	const int fd = self->stream.read_fd;
+	struct l2cap_conninfo info;
+	struct l2cap_options options;
+	socklen_t info_bytes = sizeof(info), bytes = sizeof(options);
+
+	if (self->is_agreed)
+		return true;
+	if (getsockopt(fd, SOL_L2CAP, L2CAP_CONNINFO, &info, &info_bytes) < 0 ||
+	    getsockopt(fd, SOL_L2CAP, L2CAP_OPTIONS, &options, &bytes) < 0)
+		return false;
+	self->is_agreed = true;
+	self->mtu = options.omtu;
+	if (options.mode == L2CAP_MODE_BASIC &&
+	    self->link.mode != L2CAP_LINK_MODE_BASIC) {
+		log_warning("%s: the device knows basic mode only: without "
+			    "flow control, a slow end ends the session",
+			    self->stream.peer);
+		self->stream.has_no_flow_control = true;
+	}
+	if (self->link.flush_timeout_ms)
+		start_flushing(self);
+	return true;
+}
+
+/* As for rfcomm: the first recv answers the device. */
+static int l2cap_admit(struct stream *stream)
+{
+	uint8_t byte;
+
+	if (stream_is_hung_up(stream))
+		return -ECONNRESET;
+	if (!of(stream)->is_deferred)
+		return 0;
+	if (recv(stream->read_fd, &byte, 1, 0) < 0 && errno != EAGAIN)
+		return -errno;
+	return 0;
+}
+
+/* What the kernel dropped was sent after all that it still has. */
+static void look_for_loss(struct l2cap_stream *self)
+{
+	uint32_t info[SK_MEMINFO_VARS] = {0};
+	socklen_t bytes = sizeof(info);
+
+	if (!self->stream.has_no_flow_control ||
+	    getsockopt(self->stream.read_fd, SOL_SOCKET, SO_MEMINFO, info,
+		       &bytes) < 0)
+		return;
+	if (info[SK_MEMINFO_DROPS] != self->drops)
+		self->has_lost = true;
+	self->drops = info[SK_MEMINFO_DROPS];
+}
+
+/* The end in good order is ECONNRESET on a stream, as it is on RFCOMM. */
+static ssize_t l2cap_read(struct stream *stream, void *buffer, size_t bytes)
+{
+	ssize_t got;
+
+	if (of(stream)->has_lost)
+		return -ENOBUFS;
+	is_agreed(of(stream));
+	got = socket_read(stream, buffer, bytes);
+	look_for_loss(of(stream));
+	return got == -ECONNRESET ? 0 : got;
+}
+
+static bool has_left(int fd)
+{
+	struct pollfd hang_up = {.fd = fd, .events = POLLRDHUP};
+
+	return poll(&hang_up, 1, 0) == 1 &&
+	       hang_up.revents & (POLLRDHUP | POLLHUP | POLLERR);
+}
+
+static ssize_t l2cap_read_record(struct stream *stream, void *buffer,
+				 size_t bytes)
+{
+	const int fd = stream->read_fd;
+	bool has_said_end = false;
+
+	if (of(stream)->has_lost)
+		return -ENOBUFS;
+	is_agreed(of(stream));
+	look_for_loss(of(stream));
+	for (int skips = 0; skips < SKIPS_MAX; skips++) {
+		/* MSG_TRUNC gives the length that it really has. */
+		ssize_t got = recv(fd, buffer, bytes, MSG_TRUNC);
+
+		if (got > 0)
+			return (size_t)got <= bytes ? got : -EMSGSIZE;
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0 && errno == EAGAIN && !has_said_end)
+			return -EAGAIN;
+		if (got < 0 && errno != ECONNRESET && errno != EAGAIN)
+			return -errno;
+		if (!has_left(fd))
+			continue; /* an empty record */
+		/* Once it says so, and once more when nothing is left. */
+		if (has_said_end)
+			return 0;
+		has_said_end = true;
+	}
+	return -EAGAIN;
+}
+
+/*
+ * Closed is ENOTCONN, and so is not agreed yet: then POLLOUT tells, because
+ * bt_sock_poll has none before that.
+ */
+static ssize_t write_failed(const struct stream *stream, ssize_t code)
+{
+	if (code == -ENOTCONN && !stream_is_hung_up(stream))
+		return -EAGAIN;
+	return code == -ECONNRESET || code == -ENOTCONN ? -EPIPE : code;
+}
+
+static ssize_t l2cap_write(struct stream *stream, const void *buffer,
+			   size_t bytes)
+{
+	struct l2cap_stream *self = of(stream);
+	size_t done = 0;
+
+	if (!is_agreed(self))
+		return write_failed(stream, -ENOTCONN);
+	while (done < bytes) {
+		size_t piece = bytes - done < self->mtu ? bytes - done
+							: self->mtu;
+		ssize_t put = socket_write(
+			stream, (const uint8_t *)buffer + done, piece);
+
+		if (put < 0)
+			return done ? (ssize_t)done : write_failed(stream, put);
+		done += (size_t)put;
+	}
+	return (ssize_t)done;
+}
+
+static int l2cap_write_record(struct stream *stream, const void *buffer,
+			      size_t bytes)
+{
+	ssize_t put;
+
+	if (!is_agreed(of(stream)))
+		return (int)write_failed(stream, -ENOTCONN);
+	put = socket_write(stream, buffer, bytes);
+	return put < 0 ? (int)write_failed(stream, put) : 0;
+}
+
+/* What is sent and not acknowledged: closing would wait for it. */
+static size_t l2cap_finish(struct stream *stream, bool is_stopping)
+{
+	int unsent_bytes = 0;
+
+	if (stream_is_hung_up(stream) ||
+	    ioctl(stream->write_fd, TIOCOUTQ, &unsent_bytes) < 0)
+		return 0;
+	return unsent_bytes > 0 ? (size_t)unsent_bytes : 0;
+}
+
+static void *close_in_thread(void *arg)
+{
+	close((int)(intptr_t)arg);
+	return NULL;
+}
+
+/* It may wait for acknowledgements: not in the loop's thread. */
+static void close_apart(int fd)
+{
+	sigset_t all, old;
+	pthread_attr_t attributes;
+	pthread_t thread;
+	int code = ENOMEM;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	if (pthread_attr_init(&attributes) == 0) {
+		pthread_attr_setdetachstate(&attributes,
+					    PTHREAD_CREATE_DETACHED);
+		code = pthread_create(&thread, &attributes, close_in_thread,
+				      (void *)(intptr_t)fd);
+		pthread_attr_destroy(&attributes);
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (code)
+		close(fd);
+}
+
+static void l2cap_close(struct stream *stream, enum stream_close how)
+{
+	const int fd = stream->read_fd;
+
+	acl_flush_free(of(stream)->flush);
+	if (l2cap_finish(stream, false))
+		close_apart(fd);
+	else
+		close(fd);
+	free(stream);
+}
+
+static const struct stream_ops stream_ops = {
+	.admit = l2cap_admit,
+	.read = l2cap_read,
+	.write = l2cap_write,
+	.finish = l2cap_finish,
+	.close = l2cap_close,
+};
+
+static const struct stream_ops record_stream_ops = {
+	.admit = l2cap_admit,
+	.read = l2cap_read_record,
+	.write = l2cap_write,
+	.write_record = l2cap_write_record,
+	.finish = l2cap_finish,
+	.close = l2cap_close,
+};
+
+static struct stream *l2cap_stream_new(const struct l2cap_link *link, int fd,
+				       const char *peer)
+{
+	struct l2cap_stream *self = calloc(1, sizeof(*self));
+
+	if (!self)
+		return NULL;
+	self->link = *link;
+	self->stream.ops = link->is_seqpacket ? &record_stream_ops
+					      : &stream_ops;
+	self->stream.has_no_flow_control = link->mode != L2CAP_LINK_MODE_ERTM;
+	self->stream.read_fd = fd;
+	self->stream.write_fd = fd;
+	snprintf(self->stream.peer, sizeof(self->stream.peer), "%s", peer);
+	return &self->stream;
+}
+
+/* ---- sockets ------------------------------------------------------------ */
+
+static struct l2cap_link link_of(struct loop *loop,
+				 const struct endpoint_l2cap *l2cap)
+{
+	return (struct l2cap_link){
+		.loop = loop,
+		.mode = l2cap->mode,
+		.mtu = l2cap->mtu,
+		.flush_timeout_ms = l2cap->flush_timeout_ms,
+		.is_seqpacket = l2cap->is_seqpacket,
+	};
+}
+
+/* Of either type a socket can be in every mode (l2cap_sock_setsockopt_old). */
+static int set_options(int fd, const struct l2cap_link *link)
+{
+	static const uint8_t modes[] = {
+		[L2CAP_LINK_MODE_ERTM] = L2CAP_MODE_ERTM,
+		[L2CAP_LINK_MODE_STREAMING] = L2CAP_MODE_STREAMING,
+		[L2CAP_LINK_MODE_BASIC] = L2CAP_MODE_BASIC,
+	};
+	const int buffer_bytes = RECEIVE_BUFFER_BYTES;
+	struct l2cap_options options;
+	socklen_t bytes = sizeof(options);
+
+	if (getsockopt(fd, SOL_L2CAP, L2CAP_OPTIONS, &options, &bytes) < 0)
+		return -errno;
+	options.mode = modes[link->mode];
+	if (link->mtu)
+		options.imtu = link->mtu;
+	/* Without end: until the link itself fails (Vol 3 part A, 5.4). */
+	if (link->mode == L2CAP_LINK_MODE_ERTM)
+		options.max_tx = 0;
+	if (setsockopt(fd, SOL_L2CAP, L2CAP_OPTIONS, &options,
+		       sizeof(options)) < 0)
+		return -errno;
+	if (link->mode != L2CAP_LINK_MODE_ERTM)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer_bytes,
+			   sizeof(buffer_bytes));
+	return 0;
+}
+
+static void fill_address(struct sockaddr_l2 *out,
+			 const struct address_bluetooth *address, uint16_t psm)
+{
+	memset(out, 0, sizeof(*out));
+	out->l2_family = AF_BLUETOOTH;
+	out->l2_psm = htobs(psm);
+	out->l2_bdaddr_type = BDADDR_BREDR;
+	bdaddr_from_address(address, &out->l2_bdaddr);
+}
+
+/* Bound to @adapter and @psm and set up; or -errno. */
+static int open_socket(const struct l2cap_link *link,
+		       const struct address_bluetooth *adapter, uint16_t psm,
+		       enum security_level security)
+{
+	struct sockaddr_l2 address;
+	int fd = bt_socket_open(link->is_seqpacket ? SOCK_SEQPACKET
+						   : SOCK_STREAM,
+				BTPROTO_L2CAP);
+	int code;
+
+	if (fd < 0)
+		return fd;
+	fill_address(&address, adapter, psm);
+	code = bind(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno
+								      : 0;
+	if (code == 0)
+		code = set_options(fd, link);
+	if (code == 0)
+		code = bt_socket_set_security(fd, security);
+	if (code == 0)
+		return fd;
+	close(fd);
+	return code;
+}
+
+static int check_flush(const struct endpoint_l2cap *l2cap, struct error *error)
+{
+	if (!l2cap->flush_timeout_ms || acl_may_flush())
+		return 0;
+	return error_set(error, -EPERM,
+			 "flush-timeout needs the capability CAP_NET_RAW, "
+			 "which btgate does not have; see CAPABILITIES in "
+			 "btgate(8), or leave it out");
+}
+
+/* ---- listening ----------------------------------------------------------- */
+
+struct l2cap_listener {
+	struct socket_listener base;
+	struct l2cap_link link;
+	struct link_setups setups;
+	bool is_deferred;
+	bool needs_encryption;
+};
+
+/*
+ * Answering a device admits it whether its authentication has ended or not
+ * (__l2cap_connect_rsp_defer), and nothing on the socket tells: the link does.
+ */
+static int l2cap_check_setup(int fd, void *arg)
+{
+	const struct l2cap_listener *listener = arg;
+	struct sockaddr_l2 local, remote;
+	socklen_t local_bytes = sizeof(local), remote_bytes = sizeof(remote);
+
+	if (getpeername(fd, (struct sockaddr *)&remote, &remote_bytes) < 0)
+		return errno == ENOTCONN ? -EAGAIN : -errno;
+	if (!listener->needs_encryption)
+		return 0;
+	if (getsockname(fd, (struct sockaddr *)&local, &local_bytes) < 0)
+		return -errno;
+	return acl_check_encrypted(&local.l2_bdaddr, &remote.l2_bdaddr);
+}
+
+static void l2cap_ready(int fd, void *arg)
+{
+	struct l2cap_listener *listener = arg;
+	struct sockaddr_l2 address = {0};
+	socklen_t bytes = sizeof(address);
+	struct address_bluetooth device;
+	char peer[STREAM_PEER_BYTES];
+	struct stream *stream;
+
+	if (getpeername(fd, (struct sockaddr *)&address, &bytes) < 0) {
+		close(fd); /* it has just gone */
+		return;
+	}
+	bdaddr_to_address(&address.l2_bdaddr, &device);
+	address_bluetooth_format(&device, peer);
+	stream = l2cap_stream_new(&listener->link, fd, peer);
+	if (stream) {
+		((struct l2cap_stream *)stream)->is_deferred =
+			listener->is_deferred;
+		stream->has_peer_address = true;
+		stream->peer_address = device;
+	}
+	socket_listener_give(&listener->base, stream, fd);
+}
+
+static void l2cap_accepted(int fd, void *arg)
+{
+	struct l2cap_listener *listener = arg;
+
+	link_setups_add(&listener->setups, fd);
+}
+
+static void l2cap_listener_close(struct listener *base)
+{
+	struct l2cap_listener *listener = (struct l2cap_listener *)base;
+
+	link_setups_clear(&listener->setups);
+	socket_listener_close(base);
+}
+
+static int listen_error(int code, uint16_t psm, struct error *error)
+{
+	if (bt_socket_is_missing(code, error))
+		return code;
+	switch (-code) {
+	case EADDRINUSE:
+		return error_set(error, code,
+				 "L2CAP PSM 0x%04x is held by another "
+				 "program; choose another, or 'l2cap:auto'",
+				 psm);
+	case EACCES:
+		return error_set(error, code,
+				 "not allowed to listen on L2CAP PSM 0x%04x: "
+				 "those below 0x1001 need the capability "
+				 "CAP_NET_BIND_SERVICE; choose a higher one, "
+				 "or 'l2cap:auto'",
+				 psm);
+	default:
+		return error_set(error, code,
+				 "cannot listen on L2CAP PSM 0x%04x: %s", psm,
+				 strerror(-code));
+	}
+}
+
+/* The PSM that it listens on, or -errno. */
+static int start_listening(int fd, bool is_deferred)
+{
+	const int on = is_deferred;
+	struct sockaddr_l2 address;
+	socklen_t bytes = sizeof(address);
+
+	if (setsockopt(fd, SOL_BLUETOOTH, BT_DEFER_SETUP, &on, sizeof(on)) <
+		    0 ||
+	    listen(fd, BACKLOG) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&address, &bytes) < 0)
+		return -errno;
+	return btohs(address.l2_psm);
+}
+
+static int l2cap_listen(struct loop *loop,
+			const struct address_endpoint *address,
+			const struct endpoint_settings *settings,
+			listener_client_cb client_cb, void *arg,
+			struct listener **out, struct error *error)
+{
+	static const struct listener_ops ops = {.close = l2cap_listener_close};
+	const struct socket_listen listen = {loop, client_cb, arg};
+	const struct endpoint_l2cap *l2cap = &address->l2cap;
+	const struct l2cap_link link = link_of(loop, l2cap);
+	/*
+	 * Above medium nothing tells us when the kernel is content with a
+	 * link, so it has to decide alone: such a device is connected before
+	 * its target is reached.
+	 */
+	const bool is_deferred = settings->security <= SECURITY_LEVEL_MEDIUM;
+	struct l2cap_listener *listener;
+	struct socket_listener *base;
+	struct address_bluetooth adapter;
+	char name[STREAM_PEER_BYTES];
+	int fd, psm, code;
+
+	code = check_flush(l2cap, error);
+	if (code == 0)
+		code = controller_choose(&settings->adapter, &adapter, error);
+	if (code)
+		return code;
+	fd = open_socket(&link, &adapter, l2cap->psm, settings->security);
+	if (fd < 0)
+		return listen_error(fd, l2cap->psm, error);
+	psm = start_listening(fd, is_deferred);
+	if (psm < 0) {
+		code = listen_error(psm, l2cap->psm, error);
+		goto close_fd;
+	}
+	snprintf(name, sizeof(name), "l2cap:0x%04x", (unsigned int)psm);
+	code = socket_listener_new(&listen, sizeof(*listener), fd, &ops, name,
+				   l2cap_accepted, &base, error);
+	if (code)
+		goto close_fd;
+	listener = (struct l2cap_listener *)base;
+	listener->link = link;
+	listener->is_deferred = is_deferred;
+	listener->needs_encryption = settings->security ==
+				     SECURITY_LEVEL_MEDIUM;
+	base->listener.protocol = SERVICE_PROTOCOL_L2CAP;
+	base->listener.port = (uint16_t)psm;
+	link_setups_init(&listener->setups, loop, base->listener.name,
+			 l2cap_check_setup, l2cap_ready, listener);
+	*out = &base->listener;
+	return 0;
+
+close_fd:
+	close(fd);
+	return code;
+}
+
+/* ---- connecting ----------------------------------------------------------- */
+
+struct l2cap_target {
+	struct remote remote;
+	struct l2cap_link link;
+};
+
+static int l2cap_open_link(const struct remote *remote,
+			   const struct address_bluetooth *adapter,
+			   const struct address_bluetooth *device, uint16_t psm,
+			   struct sockaddr_storage *to, socklen_t *to_bytes)
+{
+	const struct l2cap_target *target = (const struct l2cap_target *)remote;
+	int fd = open_socket(&target->link, adapter, 0, remote->security);
+
+	fill_address((struct sockaddr_l2 *)to, device, psm);
+	*to_bytes = sizeof(struct sockaddr_l2);
+	return fd;
+}
+
+static struct stream *l2cap_stream(const struct remote *remote, int fd,
+				   const char *peer)
+{
+	const struct l2cap_target *target = (const struct l2cap_target *)remote;
+
+	return l2cap_stream_new(&target->link, fd, peer);
+}
+
+static void l2cap_target_close(struct target *target)
+{
+	remote_clear((struct remote *)target);
+	free(target);
+}
+
+static int l2cap_open_target(struct loop *loop,
+			     const struct address_endpoint *address,
+			     const struct endpoint_settings *settings,
+			     struct target **out, struct error *error)
+{
+	static const struct target_ops ops = {
+		.dial = remote_dial,
+		.close = l2cap_target_close,
+	};
+	static const struct remote_ops remote_ops = {
+		.protocol = SDP_FOUND_PROTOCOL_L2CAP,
+		.port_word = "PSM",
+		.open = l2cap_open_link,
+		.stream = l2cap_stream,
+	};
+	const struct endpoint_l2cap *l2cap = &address->l2cap;
+	struct l2cap_target *self;
+	int fd = bt_socket_open(SOCK_SEQPACKET, BTPROTO_L2CAP);
+	int code;
+
+	if (fd < 0 && bt_socket_is_missing(fd, error))
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	code = check_flush(l2cap, error);
+	if (code)
+		return code;
+	self = calloc(1, sizeof(*self));
+	if (!self)
+		return error_set(error, -ENOMEM, "out of memory");
+	self->link = link_of(loop, l2cap);
+	code = remote_init(&self->remote, &remote_ops, loop, address,
+			   &l2cap->device, l2cap->psm, &l2cap->service,
+			   settings, error);
+	if (code) {
+		l2cap_target_close(&self->remote.target);
+		return code;
+	}
+	self->remote.target.ops = &ops;
+	*out = &self->remote.target;
+	return 0;
+}
+
 const struct endpoint_ops endpoint_l2cap_ops = {
-	.listen = NULL,
-	.open_target = NULL,
+	.listen = l2cap_listen,
+	.open_target = l2cap_open_target,
 };

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The link to a device (ACL) under an L2CAP channel, as the kernel and the
+ * controller have it: is it encrypted; its automatic flush timeout.
+ *
+ * Knows HCI; does not know channels, nor what is sent on them.
+ */
+#ifndef BTGATE_ACL_H
+#define BTGATE_ACL_H
+
+#include <bluetooth/bluetooth.h>
+#include <stdbool.h>
+
+struct acl_flush;
+struct loop;
+
+/*
+ * Whether the link from the adapter at @adapter to @device is encrypted:
+ * 0, -EAGAIN if it is not (yet), or -errno (HCIGETCONNINFO; needs no
+ * privilege).
+ */
+int acl_check_encrypted(const bdaddr_t *adapter, const bdaddr_t *device);
+
+/* Whether this process may set a flush timeout: CAP_NET_RAW, in force. */
+bool acl_may_flush(void);
+
+/*
+ * Set the automatic flush timeout of the link of a connected L2CAP socket @fd
+ * (Core spec, Vol 4 part E, 7.3.29): what the controller could not deliver
+ * for so long it drops. @done comes once, from the loop: 0, or -errno,
+ * -ETIMEDOUT without an answer, -EIO when the controller refused. NULL with
+ * errno set: EPERM without CAP_NET_RAW.
+ */
+struct acl_flush *acl_flush_new(struct loop *loop, int fd,
+				unsigned int timeout_ms,
+				void (*done)(int code, void *arg), void *arg);
+/* No callback comes any more. After the callback as before it; NULL is legal. */
+void acl_flush_free(struct acl_flush *flush);
+
+#endif

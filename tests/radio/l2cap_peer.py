@@ -1,0 +1,129 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Other ends for tests/radio/l2cap, on the kernel's own sockets.
+
+usage: l2cap_peer.py unix-records PATH | unix-silent PATH | unix-client PATH
+       l2cap_peer.py echo OWN PEER PSM MODE COUNT BYTES
+       l2cap_peer.py records OWN PEER PSM | flood OWN PEER PSM
+       l2cap_peer.py record-server OWN PSM | stream-server OWN PSM MODE
+"""
+
+import socket
+import struct
+import sys
+import time
+
+SOL_L2CAP = 6
+L2CAP_OPTIONS = 1
+OPTIONS = "HHHBBBxH"
+MODES = {"basic": 0, "ertm": 3, "streaming": 4}
+# One byte, the odd, what just fits the default MTU, and more.
+SIZES = [1, 2, 3, 48, 671, 672, 673, 1000, 1, 4000, 17]
+
+
+def l2cap(own, mode="ertm", mtu=8192, psm=0):
+    sock = socket.socket(socket.AF_BLUETOOTH, socket.SOCK_SEQPACKET,
+                         socket.BTPROTO_L2CAP)
+    sock.bind((own, psm))
+    size = struct.calcsize(OPTIONS)
+    omtu, _, flush, _, fcs, tries, window = struct.unpack(
+        OPTIONS, sock.getsockopt(SOL_L2CAP, L2CAP_OPTIONS, size))
+    sock.setsockopt(SOL_L2CAP, L2CAP_OPTIONS, struct.pack(
+        OPTIONS, omtu, mtu, flush, MODES[mode], fcs, tries, window))
+    sock.settimeout(60)
+    return sock
+
+
+def records():
+    return [bytes((size + i) & 255 for i in range(size)) for size in SIZES]
+
+
+def talk(sock):
+    """Each record is to come back as it was."""
+    for record in records():
+        sock.send(record)
+        back = sock.recv(65536)
+        assert back == record, (len(record), len(back))
+    for record in records():
+        sock.send(record)
+    for record in records():
+        back = sock.recv(65536)
+        assert back == record, (len(record), len(back))
+    sock.close()
+
+
+def echo_each(sock):
+    while True:
+        client = sock.accept()[0]
+        client.settimeout(60)
+        try:
+            while data := client.recv(65536):
+                client.send(data)
+        except OSError:
+            pass
+        client.close()
+
+
+def unix_server(path, kind):
+    sock = socket.socket(socket.AF_UNIX, kind)
+    sock.bind(path)
+    sock.listen(5)
+    return sock
+
+
+def main(what, *args):
+    if what == "unix-records":
+        echo_each(unix_server(args[0], socket.SOCK_SEQPACKET))
+    elif what == "unix-silent":
+        clients = []
+        sock = unix_server(args[0], socket.SOCK_STREAM)
+        while True:
+            clients.append(sock.accept()[0])
+    elif what == "unix-client":
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sock.settimeout(60)
+        sock.connect(args[0])
+        talk(sock)
+    elif what == "echo":
+        own, peer, psm, mode, count, size = args
+        sock = l2cap(own, mode, 672)
+        sock.connect((peer, int(psm, 0)))
+        data = bytes(i & 255 for i in range(int(size)))
+        for _ in range(int(count)):
+            sock.send(data)
+            back = b""
+            while len(back) < len(data):
+                back += sock.recv(65536)
+            assert back == data
+        sock.close()
+    elif what == "records":
+        own, peer, psm = args
+        sock = l2cap(own)
+        sock.connect((peer, int(psm, 0)))
+        talk(sock)
+    elif what == "flood":
+        own, peer, psm = args
+        sock = l2cap(own, "basic", 672)
+        sock.connect((peer, int(psm, 0)))
+        deadline = time.monotonic() + 60
+        try:
+            while time.monotonic() < deadline:
+                sock.send(bytes(600))
+        except OSError:
+            return # cut off, as it should be
+        raise SystemExit("nobody minded the flood")
+    elif what == "record-server":
+        own, psm = args
+        sock = l2cap(own, psm=int(psm, 0))
+        sock.listen(5)
+        echo_each(sock)
+    elif what == "stream-server":
+        own, psm, mode = args
+        sock = l2cap(own, mode, 672, int(psm, 0))
+        sock.listen(5)
+        echo_each(sock)
+    else:
+        raise SystemExit(__doc__)
+
+
+main(*sys.argv[1:])
