@@ -342,9 +342,10 @@ START_TEST(a_thing_that_cannot_be_slowed_down)
 	config.drain_timeout_ms = 50;
 	come(0);
 	expect_in(0);
+	/* It takes drain_timeout_ms; how much that is depends on the machine. */
 	while (!log_has("client-0 ended: client too slow: ")) {
 		said += fill(target.far_fd);
-		ck_assert_uint_lt(said, 16 * MEGABYTE);
+		ck_assert_uint_lt(said, 1024 * MEGABYTE);
 	}
 }
 END_TEST
