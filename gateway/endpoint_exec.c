@@ -25,6 +25,7 @@
 #include "answer.h"
 #include "error.h"
 #include "log.h"
+#include "loop.h"
 #include "program.h"
 #include "pty.h"
 
@@ -33,6 +34,11 @@
  * not from the program any more.
  */
 #define LAST_BYTES_MAX (2 * 1024 * 1024)
+/*
+ * For a program to deal with the last of what it has read, before it is hung
+ * up: "cat >file" has read it all a moment before it has written it.
+ */
+#define READ_OUT_MS 200
 
 struct exec_target {
 	struct target target;
@@ -49,6 +55,7 @@ struct exec_stream {
 	int output_fd;
 	bool is_silent; /* it has closed its output */
 	size_t last_bytes; /* read since it exited */
+	uint64_t read_out_ms; /* loop_now_ms when it had read all; 0: not yet */
 };
 
 /* ---- bytes ----------------------------------------------------------------- */
@@ -116,6 +123,16 @@ static void hang_up(struct exec_stream *stream)
 		program_hang_up(stream->program);
 }
 
+/* On pipes it is told, and ends by itself if it is one that does. */
+static void exec_has_read_all(struct exec_stream *stream)
+{
+	stream->read_out_ms = loop_now_ms();
+	if (stream->pty.master_fd >= 0 || stream->input_fd < 0)
+		return;
+	close(stream->input_fd);
+	stream->input_fd = stream->stream.write_fd = -1;
+}
+
 static size_t exec_finish(struct stream *base, bool is_stopping)
 {
 	struct exec_stream *stream = (struct exec_stream *)base;
@@ -125,7 +142,10 @@ static size_t exec_finish(struct stream *base, bool is_stopping)
 		return 1 + unread;
 	if (program_has_exited(stream->program))
 		return 0;
-	hang_up(stream);
+	if (!stream->read_out_ms)
+		exec_has_read_all(stream);
+	if (loop_now_ms() - stream->read_out_ms >= READ_OUT_MS)
+		hang_up(stream);
 	return 1;
 }
 
