@@ -57,12 +57,16 @@ struct remote_dial {
 static void copy_shown(char *out, size_t bytes, const char *text)
 {
 	char printable[TEXT_QUOTED_BYTES];
-	size_t used = 0, step;
+	size_t used = 0;
 
 	text_printable(text, printable);
-	while ((step = text_utf8_bytes(printable + used)) &&
-	       used + step < bytes)
+	while (printable[used]) {
+		size_t step = text_utf8_bytes(printable + used);
+
+		if (used + step >= bytes)
+			break;
 		used += step;
+	}
 	memcpy(out, printable, used);
 	out[used] = '\0';
 }
