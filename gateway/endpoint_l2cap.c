@@ -423,7 +423,7 @@ static int check_flush(const struct endpoint_l2cap *l2cap, struct error *error)
 		return 0;
 	return error_set(error, -EPERM,
 			 "flush-timeout needs the capability CAP_NET_RAW, "
-			 "which btgate does not have; see CAPABILITIES in "
+			 "which btgate does not have; see PERMISSIONS in "
 			 "btgate(8), or leave it out");
 }
 

@@ -80,6 +80,16 @@ static const char *entrance_peer_name(const struct entrance *entrance,
 	return bluez_paired_name(entrance->bluez, &client->peer_address);
 }
 
+static bool entrance_can_tell_names(const struct entrance *entrance)
+{
+	return entrance->bluez &&
+	       bluez_state(entrance->bluez) == BLUEZ_STATE_READY;
+}
+
+/*
+ * While names are not known, a device may be one that a route names: then no
+ * later route is to take it for another.
+ */
 static struct door *entrance_find_door(const struct entrance *entrance,
 				       const struct stream *client,
 				       const char *name)
@@ -94,6 +104,9 @@ static struct door *entrance_find_door(const struct entrance *entrance,
 		    (client->has_peer_address &&
 		     address_peers_has(peers, &client->peer_address, name)))
 			return door;
+		if (address_peers_has_names(peers) &&
+		    !entrance_can_tell_names(entrance))
+			return NULL;
 	}
 	return NULL;
 }
@@ -109,12 +122,6 @@ static bool entrance_asks_name(const struct entrance *entrance,
 		if (address_peers_has_names(&door->route->peers))
 			return true;
 	return false;
-}
-
-static bool entrance_can_tell_names(const struct entrance *entrance)
-{
-	return entrance->bluez &&
-	       bluez_state(entrance->bluez) == BLUEZ_STATE_READY;
 }
 
 static struct turned_away *entrance_find_turned_away(

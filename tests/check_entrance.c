@@ -466,9 +466,23 @@ START_TEST(nobody_waits_for_a_name_that_changes_nothing)
 	open_three("00:AA:*", "HC-05", "any");
 	come("00:AA:01:01:00:01");
 	expect_taken(0);
-	/* Nor where it will not be known. */
+}
+END_TEST
+
+/* It may be HC-05 itself: the last route is not to have it. */
+START_TEST(who_may_have_a_name_is_not_taken_for_another)
+{
+	open_three("00:AA:*", "HC-05", "any");
 	bluez = BLUEZ_STATE_NO_DAEMON;
+	come("00:AA:01:01:00:01");
+	expect_taken(0);
 	come("00:BB:01:01:00:01");
+	expect_refused();
+	ck_assert(log_has("; names of devices are not known: bluetoothd is not "
+			  "running"));
+	bluez = BLUEZ_STATE_READY;
+	come("00:BB:01:01:00:01");
+	await_decision();
 	expect_taken(2);
 }
 END_TEST
@@ -604,6 +618,7 @@ int main(void)
 	tcase_add_test(tests, why_no_name_is_known);
 	tcase_add_test(tests, one_that_has_just_paired_is_waited_for);
 	tcase_add_test(tests, nobody_waits_for_a_name_that_changes_nothing);
+	tcase_add_test(tests, who_may_have_a_name_is_not_taken_for_another);
 	tcase_add_test(tests, who_waits_when_it_is_closed_is_refused);
 	tcase_add_test(tests, a_closed_door_is_no_reason_to_take_the_next);
 	tcase_add_test(tests, each_device_is_mentioned_once);
