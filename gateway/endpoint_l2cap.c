@@ -25,7 +25,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -253,15 +252,20 @@ static int l2cap_write_record(struct stream *stream, const void *buffer,
 	return put < 0 ? (int)write_failed(stream, put) : 0;
 }
 
-/* What is sent and not acknowledged: closing would wait for it. */
+/*
+ * What is not sent, or with ERTM not acknowledged: closing would wait for it.
+ * TIOCOUTQ does not tell, it gives the room that is left (bt_sock_ioctl, 6.12).
+ */
 static size_t l2cap_finish(struct stream *stream, bool is_stopping)
 {
-	int unsent_bytes = 0;
+	uint32_t info[SK_MEMINFO_VARS] = {0};
+	socklen_t bytes = sizeof(info);
 
 	if (stream_is_hung_up(stream) ||
-	    ioctl(stream->write_fd, TIOCOUTQ, &unsent_bytes) < 0)
+	    getsockopt(stream->write_fd, SOL_SOCKET, SO_MEMINFO, info, &bytes) <
+		    0)
 		return 0;
-	return unsent_bytes > 0 ? (size_t)unsent_bytes : 0;
+	return info[SK_MEMINFO_WMEM_ALLOC];
 }
 
 static void *close_in_thread(void *arg)

@@ -195,8 +195,9 @@ static int connect_error(int code, struct error *error)
 		return error_set(error, code,
 				 "the device refuses to be asked for its "
 				 "services");
+	case ECONNRESET: /* a link that was just closing (6.12) */
 	case EBUSY:
-		return error_set(error, code,
+		return error_set(error, -EBUSY,
 				 "the link to the device is busy; try again");
 	case EACCES: /* bt_to_errno: authentication failure, key missing */
 	case EBADE:
