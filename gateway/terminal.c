@@ -22,6 +22,8 @@
 
 #define ESCAPE 0x1d /* Ctrl-], as in telnet */
 #define CTRL_Z 0x1a
+/* Nothing tells that a job in the background comes to the fore. */
+#define FOREGROUND_POLL_MS 300
 
 struct terminal {
 	struct loop *loop;
@@ -35,6 +37,7 @@ struct terminal {
 	bool is_escaping; /* the last key was the escape */
 	struct event *suspended; /* SIGTSTP */
 	struct event *continued; /* SIGCONT */
+	struct event *foreground; /* a timer */
 	struct event *output_gone;
 	struct error failure;
 	struct loop_task leave_task;
@@ -50,9 +53,17 @@ static void enter(struct terminal *terminal)
 						   ? TTY_MODE_RAW
 						   : TTY_MODE_KEYS);
 
-	if (code)
+	event_del(terminal->foreground);
+	if (code == -EAGAIN)
+		loop_start_timer(terminal->foreground, FOREGROUND_POLL_MS);
+	else if (code)
 		log_warning("cannot change the terminal's modes: %s",
 			    strerror(-code));
+}
+
+static void look_for_foreground(evutil_socket_t fd, short what, void *arg)
+{
+	enter(arg);
 }
 
 /* Stop as if nobody had caught it, with the terminal as the shell wants it. */
@@ -82,6 +93,8 @@ static void continue_signal(evutil_socket_t number, short what, void *arg)
 void terminal_restore(struct terminal *terminal)
 {
 	terminal->is_raw = false;
+	if (terminal->foreground)
+		event_del(terminal->foreground);
 	tty_leave();
 }
 
@@ -316,9 +329,11 @@ static int watch(struct terminal *terminal)
 	}
 	if (!terminal_has_escape(terminal))
 		return 0;
+	terminal->foreground = evtimer_new(base, look_for_foreground, terminal);
 	terminal->continued = evsignal_new(base, SIGCONT, continue_signal,
 					   terminal);
-	if (!terminal->continued || event_add(terminal->continued, NULL))
+	if (!terminal->foreground || !terminal->continued ||
+	    event_add(terminal->continued, NULL))
 		return -ENOMEM;
 	if (is_ignored(SIGTSTP))
 		return 0;
@@ -367,7 +382,7 @@ struct terminal *terminal_new(struct loop *loop, enum terminal_mode mode,
 
 void terminal_free(struct terminal *terminal)
 {
-	struct event *events[3];
+	struct event *events[4];
 
 	if (!terminal)
 		return;
@@ -375,8 +390,9 @@ void terminal_free(struct terminal *terminal)
 	loop_cancel(terminal->loop, &terminal->leave_task);
 	events[0] = terminal->suspended;
 	events[1] = terminal->continued;
-	events[2] = terminal->output_gone;
-	for (int i = 0; i < 3; i++)
+	events[2] = terminal->foreground;
+	events[3] = terminal->output_gone;
+	for (int i = 0; i < 4; i++)
 		if (events[i])
 			event_free(events[i]);
 	if (terminal->silent_fd >= 0)

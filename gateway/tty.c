@@ -76,7 +76,7 @@ int tty_enter(int fd, enum tty_mode mode)
 	struct termios modes;
 
 	if (!is_foreground(fd))
-		return 0;
+		return -EAGAIN;
 	if (!saved.is_changed) {
 		if (tcgetattr(fd, &saved.modes) < 0)
 			return -errno;

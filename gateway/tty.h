@@ -20,9 +20,8 @@ enum tty_mode {
 
 /*
  * Change the modes of the terminal @fd and remember what they were. Where they
- * are changed already, change them again. Does nothing for a process in the
- * background, which would be stopped for it (SIGTTOU): call again when it is
- * continued. 0 or -errno.
+ * are changed already, change them again. 0 or -errno; -EAGAIN for a process in
+ * the background, which would be stopped for it (SIGTTOU).
  */
 int tty_enter(int fd, enum tty_mode mode);
 /* Give back what was there, if it was changed. */

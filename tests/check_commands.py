@@ -128,6 +128,11 @@ class Terminal(PortEnd):
         self.output = self.output[found.end():]
         return found
 
+    def shows(self, pattern):
+        with contextlib.suppress(BlockingIOError):
+            self.output += os.read(self.fd, 65536)
+        return re.search(pattern, self.output)
+
     def close(self):
         super().close()
         if self.slave >= 0:
@@ -999,6 +1004,9 @@ class Jobs(CommandTest):
     def assert_goes_on(self):
         self.type("fg")
         self.await_that(self.terminal.is_raw)
+        self.assert_talks()
+
+    def assert_talks(self):
         self.terminal.send(b"back")
         self.assertEqual(self.end.recv_exactly(4), b"back")
         self.end.send(b"welcome")
@@ -1031,7 +1039,15 @@ class Jobs(CommandTest):
         self.end.send(b"from the background")
         self.terminal.await_output(b"from the background")
         self.assertFalse(self.terminal.is_raw())
-        self.assert_goes_on()
+        # It is stopped if it sees what is typed before the shell does.
+        self.type("fg")
+        self.terminal.await_output(b"connect tcp.*")
+        self.await_that(lambda: self.terminal.is_raw() or
+                        self.terminal.shows(b"Stopped"))
+        if not self.terminal.is_raw():
+            self.type("fg")
+            self.await_that(self.terminal.is_raw)
+        self.assert_talks()
 
 
 # ---- argv ----------------------------------------------------------------------------------------
