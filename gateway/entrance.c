@@ -26,7 +26,7 @@
  * A phone that pairs on its way in is here before bluetoothd knows of it (0.1 s
  * later in an emulated machine, BlueZ 5.66): how long to ask for its name.
  */
-#define NAME_WAIT_MS 1000
+#define NAME_WAIT_MS 3000
 #define NAME_POLL_MS 50
 
 TAILQ_HEAD(door_list, door);
