@@ -439,20 +439,6 @@ const char *bluez_paired_name(const struct bluez *bluez,
 	return paired.name;
 }
 
-void bluez_ask_device(struct bluez *bluez,
-		      const struct address_bluetooth *address)
-{
-	int code;
-
-	if (bluez->state != BLUEZ_STATE_READY)
-		return;
-	code = device_list_ask(bluez->devices, bluez->handle, address);
-	if (code < 0)
-		log_debug("bluez: a device cannot be asked about: %s",
-			  strerror(-code));
-	bus_watch(bluez->bus);
-}
-
 /* The one place where the state of one who searches changes. */
 static void seek_set_state(struct bluez_discovery *seek, enum seek_state state)
 {

@@ -108,13 +108,6 @@ void bluez_devices(const struct bluez *bluez, device_cb cb, void *arg);
 const char *bluez_paired_name(const struct bluez *bluez,
 			      const struct address_bluetooth *address);
 
-/*
- * Ask bluetoothd whether the device at @address is paired and what it is
- * called: of one that has just paired it tells by itself only seconds later.
- */
-void bluez_ask_device(struct bluez *bluez,
-		      const struct address_bluetooth *address);
-
 struct bluez_discovery;
 
 /* All run from the loop, and may free anything, the bluez included. */

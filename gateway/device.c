@@ -23,9 +23,15 @@ struct entry {
 	char *name;
 	char *alias;
 	bool is_random;
+	/*
+	 * Bonded is told at once, Paired only when bluetoothd has asked for the
+	 * device's services, seconds later (5.66). Older versions know
+	 * Paired alone.
+	 */
+	bool is_paired;
+	bool is_bonded;
 	uint8_t flags; /* of its advertisements; 0: not told */
 	uint64_t serial; /* of the last time that it told something */
-	sd_bus_slot *call; /* what it is asked */
 	struct device device;
 };
 
@@ -55,7 +61,6 @@ static void entry_free(struct device_list *list, struct entry *entry)
 {
 	TAILQ_REMOVE(&list->entries, entry, link);
 	list->count--;
-	sd_bus_slot_unref(entry->call);
 	free(entry->path);
 	free(entry->name);
 	free(entry->alias);
@@ -191,7 +196,9 @@ static int read_property(sd_bus_message *message, const char *name, void *arg)
 	if (strcmp(name, "RSSI") == 0)
 		return sd_bus_message_read(message, "v", "n", &device->rssi);
 	if (strcmp(name, "Paired") == 0)
-		return read_flag(message, &device->is_paired);
+		return read_flag(message, &entry->is_paired);
+	if (strcmp(name, "Bonded") == 0)
+		return read_flag(message, &entry->is_bonded);
 	if (strcmp(name, "Trusted") == 0)
 		return read_flag(message, &device->is_trusted);
 	if (strcmp(name, "Connected") == 0)
@@ -237,6 +244,7 @@ static void entry_finish(struct entry *entry)
 	device->name = entry->name;
 	device->alias = entry->alias && !is_only_address(entry) ? entry->alias
 								: NULL;
+	device->is_paired = entry->is_paired || entry->is_bonded;
 	device->is_le_only = !device->class &&
 			     (entry->is_random || entry->flags & FLAG_NO_BREDR);
 }
@@ -316,51 +324,6 @@ int device_list_take_changed(struct device_list *list,
 }
 
 /* ---- asking ------------------------------------------------------------------ */
-
-static int on_properties(sd_bus_message *answer, void *arg,
-			 sd_bus_error *unused)
-{
-	struct entry *entry = arg;
-
-	entry->call = sd_bus_slot_unref(entry->call);
-	/* Forgotten meanwhile, or not to be had: what is known stays. */
-	if (!sd_bus_message_is_method_error(answer, NULL)) {
-		bus_read_properties(answer, read_property, entry);
-		entry_finish(entry);
-	}
-	return 0;
-}
-
-static int entry_ask(struct entry *entry, sd_bus *handle)
-{
-	sd_bus_message *call = NULL;
-	int code;
-
-	if (entry->call)
-		return 0;
-	code = bus_new_call(handle, &call, entry->path,
-			    "org.freedesktop.DBus.Properties", "GetAll");
-	if (code >= 0)
-		code = sd_bus_message_append(call, "s", DEVICE_INTERFACE);
-	if (code >= 0)
-		code = sd_bus_call_async(handle, &entry->call, call,
-					 on_properties, entry, 0);
-	sd_bus_message_unref(call);
-	return code < 0 ? code : 0;
-}
-
-int device_list_ask(struct device_list *list, struct sd_bus *handle,
-		    const struct address_bluetooth *address)
-{
-	struct entry *entry;
-	int code = 0;
-
-	for (entry = TAILQ_FIRST(&list->entries); entry && code == 0;
-	     entry = TAILQ_NEXT(entry, link))
-		if (!memcmp(&entry->device.address, address, sizeof(*address)))
-			code = entry_ask(entry, handle);
-	return code;
-}
 
 void device_list_each(const struct device_list *list, device_cb cb, void *arg)
 {

@@ -16,7 +16,6 @@
 #include "address.h"
 
 struct device_list;
-struct sd_bus;
 struct sd_bus_message;
 
 /*
@@ -66,15 +65,6 @@ int device_list_take_removed(struct device_list *list,
 			     struct sd_bus_message *signal);
 int device_list_take_changed(struct device_list *list,
 			     struct sd_bus_message *signal);
-
-/*
- * Ask for all that can be known of the devices at @address: Paired is true for
- * who asks as soon as a device is, but told only once bluetoothd has looked
- * through its services, seconds later (5.66, device_set_paired). 0, or -errno
- * if it could not be sent. What the answer brings is no change.
- */
-int device_list_ask(struct device_list *list, struct sd_bus *handle,
-		    const struct address_bluetooth *address);
 
 /* All of them. @cb must leave the list alone. */
 void device_list_each(const struct device_list *list, device_cb cb, void *arg);

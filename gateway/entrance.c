@@ -23,8 +23,8 @@
 /* Devices that were turned away and whose next attempt is no news. */
 #define TURNED_AWAY_MAX 64
 /*
- * A phone that pairs on its way in is here before bluetoothd knows of it (0.1 s
- * later in an emulated machine, BlueZ 5.66): how long to ask for its name.
+ * A phone that pairs on its way in is here before bluetoothd has said so (0.1 s
+ * later in an emulated machine, BlueZ 5.66): how long to wait for its name.
  */
 #define NAME_WAIT_MS 3000
 #define NAME_POLL_MS 50
@@ -248,7 +248,6 @@ static void nameless_timeout(evutil_socket_t fd, short what, void *arg)
 	struct entrance *entrance = nameless->entrance;
 
 	nameless->waited_ms += NAME_POLL_MS;
-	bluez_ask_device(entrance->bluez, &nameless->client->peer_address);
 	if (nameless->waited_ms < NAME_WAIT_MS &&
 	    entrance_wants_name(entrance, nameless->client) &&
 	    loop_start_timer(nameless->timer, NAME_POLL_MS) == 0)
@@ -266,7 +265,6 @@ static int entrance_await_name(struct entrance *entrance, struct stream *client)
 	nameless->entrance = entrance;
 	nameless->client = client;
 	TAILQ_INSERT_TAIL(&entrance->nameless, nameless, link);
-	bluez_ask_device(entrance->bluez, &client->peer_address);
 	nameless->timer = evtimer_new(entrance->loop->base, nameless_timeout,
 				      nameless);
 	if (nameless->timer &&

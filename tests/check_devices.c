@@ -911,47 +911,15 @@ START_TEST(test_paired_name)
 		turn();
 	address_bluetooth_parse("10:00:00:00:00:02", &address, NULL);
 	ck_assert_ptr_null(bluez_paired_name(bluez, &address));
+	mock_tell(&mock, "bond 0 2");
+	mock_tell(&mock, "rest");
+	while (!bluez_paired_name(bluez, &address))
+		turn();
+	ck_assert_str_eq(bluez_paired_name(bluez, &address), "other");
 	address_bluetooth_parse("10:00:00:00:00:03", &address, NULL);
 	ck_assert_ptr_null(bluez_paired_name(bluez, &address));
 	address_bluetooth_parse("10:00:00:00:00:09", &address, NULL);
 	ck_assert_ptr_null(bluez_paired_name(bluez, &address));
-}
-END_TEST
-
-/* As bluetoothd does while it has yet to look through the services. */
-START_TEST(test_paired_and_not_told)
-{
-	struct address_bluetooth address, stranger;
-	unsigned int counts[2] = {0};
-
-	start_daemon();
-	mock_tell(&mock, "device 0 2 known other");
-	start(NULL);
-	address_bluetooth_parse("10:00:00:00:00:02", &address, NULL);
-	address_bluetooth_parse("10:00:00:00:00:09", &stranger, NULL);
-	bluez_ask_device(bluez, &address);
-	run_until_ready();
-	mock_tell(&mock, "pair 0 2");
-	mock_tell(&mock, "rest");
-	ck_assert_ptr_null(bluez_paired_name(bluez, &address));
-	/* One at a time, whatever is asked. */
-	for (int i = 0; i < 10; i++)
-		bluez_ask_device(bluez, &address);
-	bluez_ask_device(bluez, &stranger);
-	while (!bluez_paired_name(bluez, &address))
-		turn();
-	ck_assert_str_eq(bluez_paired_name(bluez, &address), "other");
-	/* Asked, and forgotten before the answer; freed with a question open. */
-	bluez_ask_device(bluez, &address);
-	mock_tell(&mock, "forget 0 2");
-	while (bluez_paired_name(bluez, &address))
-		turn();
-	mock_tell(&mock, "device 0 2 known other");
-	while (!counts[0]) {
-		turn();
-		bluez_devices(bluez, count_device, counts);
-	}
-	bluez_ask_device(bluez, &address);
 }
 END_TEST
 
@@ -991,7 +959,6 @@ int main(void)
 	tcase_add_loop_test(tcase, test_free_in_seen, 0, 2);
 	tcase_add_test(tcase, test_crowd);
 	tcase_add_test(tcase, test_paired_name);
-	tcase_add_test(tcase, test_paired_and_not_told);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

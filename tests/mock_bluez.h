@@ -58,6 +58,7 @@ struct mock_device {
 	uint32_t class;
 	int16_t rssi;
 	int paired;
+	int bonded;
 	sd_bus_slot *slot;
 };
 
@@ -269,6 +270,8 @@ static inline int mock_on_get_device(sd_bus *bus, const char *path,
 		return sd_bus_message_append(reply, "n", device->rssi);
 	if (strcmp(property, "Paired") == 0)
 		return sd_bus_message_append(reply, "b", device->paired);
+	if (strcmp(property, "Bonded") == 0)
+		return sd_bus_message_append(reply, "b", device->bonded);
 	return sd_bus_message_append(reply, "b", 0);
 }
 
@@ -295,6 +298,7 @@ static const sd_bus_vtable mock_device_vtable[] = {
 	MOCK_DEVICE_PROPERTY("Class", "u"),
 	MOCK_DEVICE_PROPERTY("RSSI", "n"),
 	MOCK_DEVICE_PROPERTY("Paired", "b"),
+	MOCK_DEVICE_PROPERTY("Bonded", "b"),
 	MOCK_DEVICE_PROPERTY("Trusted", "b"),
 	MOCK_DEVICE_PROPERTY("Connected", "b"),
 	SD_BUS_VTABLE_END,
@@ -450,9 +454,12 @@ static inline bool mock_obey_about_device(struct mock_daemon *daemon, int n,
 		sd_bus_emit_properties_changed(daemon->bus, device->path,
 					       "org.bluez.Device1", "Alias",
 					       NULL);
-	} else if (strncmp(command, "pair", 4) == 0) {
-		/* It tells only when it knows the services. */
-		device->paired = 1;
+	} else if (strncmp(command, "bond", 4) == 0) {
+		/* bluetoothd says that it is paired in its own good time. */
+		device->bonded = 1;
+		sd_bus_emit_properties_changed(daemon->bus, device->path,
+					       "org.bluez.Device1", "Bonded",
+					       NULL);
 	} else if (sscanf(command, "rssi %*d %*d %d", &value) == 1) {
 		device->rssi = (int16_t)value;
 		if (value)
