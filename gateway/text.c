@@ -46,6 +46,25 @@ static bool is_control(const char *text, size_t bytes)
 	return bytes == 1 && (first < ' ' || first == 0x7f);
 }
 
+/*
+ * Marks that turn the direction of what follows (UAX 9): with them one name can
+ * look like another, or like the rest of a line.
+ */
+static bool is_direction(const char *text, size_t bytes)
+{
+	const unsigned char *byte = (const unsigned char *)text;
+
+	if (bytes == 2)
+		return byte[0] == 0xd8 && byte[1] == 0x9c; /* U+061C */
+	if (bytes != 3 || byte[0] != 0xe2)
+		return false;
+	if (byte[1] == 0x80) /* U+200E, U+200F, U+202A to U+202E */
+		return byte[2] == 0x8e || byte[2] == 0x8f ||
+		       (byte[2] >= 0xaa && byte[2] <= 0xae);
+	/* U+2066 to U+2069 */
+	return byte[1] == 0x81 && byte[2] >= 0xa6 && byte[2] <= 0xa9;
+}
+
 const char *text_printable(const char *text, char out[TEXT_QUOTED_BYTES])
 {
 	size_t length = strlen(text);
@@ -61,7 +80,8 @@ const char *text_printable(const char *text, char out[TEXT_QUOTED_BYTES])
 		size_t bytes = text_utf8_bytes(text + i);
 
 		/* A sequence that was cut off is none either. */
-		if (!bytes || i + bytes > kept || is_control(text + i, bytes)) {
+		if (!bytes || i + bytes > kept || is_control(text + i, bytes) ||
+		    is_direction(text + i, bytes)) {
 			out[used++] = '?';
 			i += bytes && i + bytes <= kept ? bytes : 1;
 			continue;

@@ -26,7 +26,8 @@ size_t text_utf8_bytes(const char *text);
 
 /*
  * @text as it may stand in a message, whoever sent it: one line, not endless,
- * with '?' for what is not UTF-8 and for what a terminal obeys.
+ * with '?' for what is not UTF-8, for what a terminal obeys, and for marks that
+ * turn the direction of writing.
  */
 const char *text_printable(const char *text, char out[TEXT_QUOTED_BYTES]);
 

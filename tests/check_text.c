@@ -29,6 +29,12 @@ static const struct {
 	{"\xc2\x9b"
 	 "31m\xc2\xa0",
 	 "?31m\xc2\xa0", "\"\\u009b31m\xc2\xa0\""},
+	/* What turns the direction of the text behind it; and a near miss. */
+	{"a\xe2\x80\xae"
+	 "b\xe2\x81\xa6\xe2\x81\xa9\xe2\x80\x8e\xd8\x9c\xe2\x80\xaf",
+	 "a?b????\xe2\x80\xaf",
+	 "\"a\xe2\x80\xae"
+	 "b\xe2\x81\xa6\xe2\x81\xa9\xe2\x80\x8e\xd8\x9c\xe2\x80\xaf\""},
 	/* No UTF-8: Latin-1, overlong, a surrogate, cut off. */
 	{"\xfcx\x9b", "?x?", "\"\\ufffdx\\ufffd\""},
 	{"\xc0\xaf", "??", "\"\\ufffd\\ufffd\""},
