@@ -80,6 +80,7 @@ struct share_stream {
 	 */
 	int signal_fd;
 	bool is_signalled;
+	bool is_leaving; /* its session closes it, and waits for nothing */
 	char drop_reason[REASON_BYTES]; /* "" unless it was dropped */
 	uint64_t discarded_bytes;
 };
@@ -108,6 +109,17 @@ static struct share_stream *first_stream(const struct share *share)
 static struct share_stream *next_stream(const struct share_stream *stream)
 {
 	return TAILQ_NEXT(stream, link);
+}
+
+static bool stream_is_last(const struct share_stream *stream)
+{
+	const struct share_stream *other;
+
+	for (other = first_stream(stream->share); other;
+	     other = next_stream(other))
+		if (other != stream && !other->is_leaving)
+			return false;
+	return true;
 }
 
 static bool stream_is_dropped(const struct share_stream *stream)
@@ -356,16 +368,28 @@ static int share_start_dial(struct share *share)
 	return 0;
 }
 
+/*
+ * Before the stream itself is closed, or closes something to finish: RFCOMM
+ * says goodbye, and a pty's program is hung up, with the last descriptor.
+ */
+static void share_close_write_fd(struct share *share)
+{
+	struct share_stream *stream;
+
+	if (share->write_fd >= 0)
+		close(share->write_fd);
+	share->write_fd = -1;
+	for (stream = first_stream(share); stream; stream = next_stream(stream))
+		stream->stream.write_fd = -1;
+}
+
 static void share_close_stream(struct share *share, enum stream_close how)
 {
 	if (share->readable)
 		event_free(share->readable);
 	share->readable = NULL;
 	share->watch = SHARE_WATCH_NOTHING;
-	/* First: RFCOMM says goodbye when the last descriptor is closed. */
-	if (share->write_fd >= 0)
-		close(share->write_fd);
-	share->write_fd = -1;
+	share_close_write_fd(share);
 	stream_close(share->stream, how);
 	share->stream = NULL;
 	free(share->ring);
@@ -526,12 +550,15 @@ static size_t share_finish(struct stream *base, bool is_stopping)
 	struct share_stream *stream = (struct share_stream *)base;
 	struct share *share = stream->share;
 
-	if (first_stream(share) != stream || next_stream(stream))
+	stream->is_leaving = true;
+	if (!stream_is_last(stream))
 		return 0;
 	if (share->state == SHARE_STATE_OPEN && share_has_waiting_dial(share) &&
 	    !share->is_finishing)
 		return 0;
 	share->is_finishing = true;
+	/* Nobody writes any more: all who are left are closing theirs. */
+	share_close_write_fd(share);
 	return stream_finish(share->stream, is_stopping);
 }
 

@@ -376,9 +376,10 @@ class Serial(LocalTest):
 
 
 class Files(LocalTest):
-    def start_file(self, path):
+    def start_file(self, path, **keys):
         port = self.port()
-        return self.start(self.route(f"tcp:{port}", f"file:{path}")), port
+        return self.start(self.route(f"tcp:{port}", f"file:{path}",
+                                     **keys)), port
 
     def send_to(self, port, data):
         client = self.dial(port)
@@ -430,6 +431,20 @@ class Files(LocalTest):
         client.send(b"hello")
         gateway.await_line("ended: target broke off: File too large")
         self.assertEqual(self.content(path), b"hel")
+
+    def test_shared(self):
+        """Opened once; nothing comes from it, and all of it arrives."""
+        path = self.file()
+        gateway, port = self.start_file(path, when_busy="share")
+        clients = [self.dial(port) for _ in range(3)]
+        gateway.await_line("connected to file", 3)
+        for client in clients:
+            client.send(WORDS)
+        for client in clients:
+            client.end_writing()
+            self.assertEqual(client.recv_all(), b"")
+        gateway.await_line("ended: client closed; .*8000 bytes to target", 3)
+        self.assertEqual(len(self.content(path)), 3 * len(WORDS))
 
     def test_what_is_no_file(self):
         gateway, port = self.start_file(self.base)
@@ -544,6 +559,29 @@ class Programs(LocalTest):
         self.assertEqual(gateway.stop(), 0)
         self.assertEqual(self.content(path), b"bye\n")
         self.assertTrue(gateway.matches("exited with status 0"))
+
+    def test_shared_it_is_hung_up_with_the_last(self):
+        path = self.file()
+        gateway, port = self.start_program(
+            rf'"trap \"echo bye >{path}\; exit 0\" HUP\; stty -echo\; '
+            r'echo ready\; while :\; do read x\; echo \"<$x>\"\; done"',
+            when_busy="share")
+        clients = [self.dial(port)]
+        self.assertEqual(self.read_line(clients[0]), "ready")
+        clients.append(self.dial(port))
+        gateway.await_line("connected to exec:", 2)
+        clients[0].send(b"one\n")
+        for client in clients:
+            self.assertEqual(self.read_line(client), "<one>")
+        clients[0].close()
+        gateway.await_line("ended: client closed")
+        clients[1].send(b"two\n")
+        self.assertEqual(self.read_line(clients[1]), "<two>")
+        self.assertFalse(os.path.exists(path))
+        clients[1].close()
+        gateway.await_line("exited with status|was killed")
+        self.assertTrue(gateway.matches("exited with status 0"))
+        self.assertEqual(self.content(path), b"bye\n")
 
     def test_what_was_sent_is_read(self):
         path = self.file()

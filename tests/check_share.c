@@ -628,6 +628,65 @@ START_TEST(only_the_last_waits_for_it_to_finish)
 }
 END_TEST
 
+/* All leave at once: somebody is the last of them. */
+START_TEST(who_leave_together_wait_for_it_to_finish)
+{
+	static const struct stream_ops ops = {
+		.read = socket_read,
+		.write = socket_write,
+		.finish = slow_finish,
+		.close = socket_close,
+	};
+
+	target.stream_ops = &ops;
+	for (int i = 0; i < 3; i++) {
+		come(i);
+		expect_in(i);
+	}
+	clients_stop(clients);
+	await_log("session 1 with client-0 ended: stopped");
+	await_log("session 2 with client-1 ended: stopped");
+	await_log("session 3 with client-2 ended: stopped");
+	ck_assert_uint_eq(finish_count, 4);
+	settle();
+	ck_assert_uint_eq(target.open_count, 0);
+}
+END_TEST
+
+/* A pty's program is hung up when the last descriptor of its master closes. */
+static size_t closing_finish(struct stream *stream, bool is_stopping)
+{
+	char byte;
+
+	if (finish_count++ == 0) {
+		close(stream->read_fd);
+		stream->read_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+		ck_assert_int_ge(stream->read_fd, 0);
+	}
+	if (finish_count > 3)
+		return 0;
+	ck_assert_int_eq(recv(target.far_fd, &byte, 1, 0), 0);
+	return 1;
+}
+
+START_TEST(nothing_of_ours_holds_it_open_while_it_finishes)
+{
+	static const struct stream_ops ops = {
+		.read = socket_read,
+		.write = socket_write,
+		.finish = closing_finish,
+		.close = socket_close,
+	};
+
+	target.stream_ops = &ops;
+	come(0);
+	expect_in(0);
+	leave(0);
+	await_log("session 1 with client-0 ended: client closed");
+	ck_assert_uint_gt(finish_count, 3);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("share");
@@ -666,6 +725,8 @@ int main(void)
 	tcase_add_test(tests, a_write_that_fails_ends_all);
 	tcase_add_test(tests, its_own_reason_is_everybody_s);
 	tcase_add_test(tests, only_the_last_waits_for_it_to_finish);
+	tcase_add_test(tests, who_leave_together_wait_for_it_to_finish);
+	tcase_add_test(tests, nothing_of_ours_holds_it_open_while_it_finishes);
 	tcase_add_test(first, only_the_first_writes);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
