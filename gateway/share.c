@@ -624,9 +624,12 @@ static void share_answer(void *arg)
 	struct error error = dial->error;
 	int code = dial->code;
 
-	/* It ended meanwhile, and is dialled anew when it was let go. */
-	if (!code && (share->state != SHARE_STATE_OPEN || share->is_finishing))
+	/* It ended meanwhile, and is dialled anew when all have let it go. */
+	if (!code &&
+	    (share->state != SHARE_STATE_OPEN || share->is_finishing)) {
+		share_let_go(share, STREAM_CLOSE_ORDERLY);
 		return;
+	}
 	if (!code) {
 		stream = share_join(share, dial->stream);
 		dial->stream = NULL;

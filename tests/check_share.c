@@ -687,6 +687,54 @@ START_TEST(nothing_of_ours_holds_it_open_while_it_finishes)
 }
 END_TEST
 
+static void on_dialled(struct stream *stream, int code,
+		       const struct error *error, void *arg)
+{
+	ck_assert_ptr_nonnull(stream);
+	*(struct stream **)arg = stream;
+}
+
+/* Nobody is left whose going would have it dialled anew. */
+START_TEST(it_ends_just_when_only_a_dial_is_left)
+{
+	struct stream *first = NULL, *second = NULL;
+
+	ck_assert_ptr_nonnull(target_dial(served, on_dialled, &first));
+	settle();
+	ck_assert_ptr_nonnull(target_dial(served, on_dialled, &second));
+	stream_close(first, STREAM_CLOSE_ORDERLY);
+	ck_assert_uint_eq(target.open_count, 1);
+	hang_up();
+	settle();
+	ck_assert_ptr_nonnull(second);
+	ck_assert_uint_eq(target.dial_count, 2);
+	ck_assert_uint_eq(target.open_most, 1);
+	stream_close(second, STREAM_CLOSE_ORDERLY);
+	ck_assert_uint_eq(target.open_count, 0);
+}
+END_TEST
+
+START_TEST(it_ends_just_when_only_a_dial_is_left_and_is_gone)
+{
+	struct stream *first = NULL, *second = NULL;
+	struct dial *dial;
+
+	ck_assert_ptr_nonnull(target_dial(served, on_dialled, &first));
+	settle();
+	dial = target_dial(served, on_dialled, &second);
+	ck_assert_ptr_nonnull(dial);
+	stream_close(first, STREAM_CLOSE_ORDERLY);
+	hang_up();
+	target.is_silent = true;
+	settle();
+	ck_assert_ptr_null(second);
+	ck_assert_uint_eq(target.open_count, 0);
+	ck_assert_uint_eq(target.dial_count, 2);
+	dial_cancel(dial);
+	ck_assert(TAILQ_EMPTY(&target.dials));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("share");
@@ -727,6 +775,9 @@ int main(void)
 	tcase_add_test(tests, only_the_last_waits_for_it_to_finish);
 	tcase_add_test(tests, who_leave_together_wait_for_it_to_finish);
 	tcase_add_test(tests, nothing_of_ours_holds_it_open_while_it_finishes);
+	tcase_add_test(tests, it_ends_just_when_only_a_dial_is_left);
+	tcase_add_test(tests,
+		       it_ends_just_when_only_a_dial_is_left_and_is_gone);
 	tcase_add_test(first, only_the_first_writes);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
