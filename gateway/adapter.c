@@ -388,19 +388,17 @@ static struct adapter *find(struct adapter_list *list, const char *path)
 	return NULL;
 }
 
-static bool is_match(const struct adapter *adapter)
+static bool is_match(const struct adapter *adapter,
+		     const struct address_adapter *choice)
 {
-	const struct address_adapter *wanted =
-		&adapter->list->settings->adapter;
-
-	switch (wanted->choice) {
+	switch (choice->choice) {
 	case ADAPTER_CHOICE_ANY:
 		return true;
 	case ADAPTER_CHOICE_INDEX:
-		return wanted->index == adapter->index;
+		return choice->index == adapter->index;
 	case ADAPTER_CHOICE_ADDRESS:
-		return memcmp(&wanted->address, &adapter->now.address,
-			      sizeof(wanted->address)) == 0;
+		return memcmp(&choice->address, &adapter->now.address,
+			      sizeof(choice->address)) == 0;
 	}
 	return false;
 }
@@ -493,7 +491,9 @@ static void on_absent(evutil_socket_t fd, short what, void *arg)
 /* A power change, or the first sight of the adapter. */
 static void take_power(struct adapter *adapter)
 {
-	if (adapter->now.is_powered) {
+	if (!adapter->is_chosen) {
+		/* Its power matters only to those who wait for it. */
+	} else if (adapter->now.is_powered) {
 		adapter->settled_ms = loop_now_ms() + GRACE_MS;
 		begin(adapter);
 	} else {
@@ -519,9 +519,8 @@ static int add_adapter(sd_bus_message *message, const char *path, void *arg)
 		adapter_free(adapter);
 		return code;
 	}
-	adapter->is_chosen = is_match(adapter);
-	if (adapter->is_chosen)
-		take_power(adapter);
+	adapter->is_chosen = is_match(adapter, &list->settings->adapter);
+	take_power(adapter);
 	return 0;
 }
 
@@ -554,19 +553,16 @@ int adapter_list_take_removed(struct adapter_list *list,
 {
 	struct adapter *adapter;
 	const char *path;
-	bool is_chosen;
 	int code = bus_read_removed(signal, ADAPTER_INTERFACE, &path);
 
 	adapter = code > 0 ? find(list, path) : NULL;
 	if (!adapter)
 		return code;
-	is_chosen = adapter->is_chosen;
-	if (is_chosen)
+	if (adapter->is_chosen)
 		log_info("adapter %s: gone", adapter->name);
 	adapter_free(adapter);
 	check_presence(list);
-	if (is_chosen)
-		list->changed(list->arg);
+	list->changed(list->arg);
 	return 0;
 }
 
@@ -615,14 +611,15 @@ int adapter_list_take_changed(struct adapter_list *list,
 	if (code >= 0)
 		code = bus_read_properties(signal, read_property,
 					   &adapter->now);
-	if (code < 0 || !adapter->is_chosen)
+	if (code < 0)
 		return code;
 	if (adapter->now.is_powered != was_powered) {
-		log_info("adapter %s: powered %s", adapter->name,
-			 adapter->now.is_powered ? "on" : "off");
+		if (adapter->is_chosen)
+			log_info("adapter %s: powered %s", adapter->name,
+				 adapter->now.is_powered ? "on" : "off");
 		take_power(adapter);
-	} else if (adapter->now.is_powered && was_discoverable &&
-		   !adapter->now.is_discoverable &&
+	} else if (adapter->is_chosen && adapter->now.is_powered &&
+		   was_discoverable && !adapter->now.is_discoverable &&
 		   list->settings->is_reachable &&
 		   list->settings->is_discoverable) {
 		take_hidden(adapter);
@@ -641,53 +638,57 @@ unsigned int adapter_list_powered(const struct adapter_list *list)
 	return count;
 }
 
-size_t adapter_list_paths(const struct adapter_list *list, const char **paths,
-			  size_t count)
+size_t adapter_list_paths(const struct adapter_list *list,
+			  const struct address_adapter *choice,
+			  const char **paths, size_t count)
 {
 	const struct adapter *adapter;
 	size_t used = 0;
 
 	for (adapter = TAILQ_FIRST(&list->adapters); adapter && used < count;
 	     adapter = TAILQ_NEXT(adapter, link))
-		if (adapter->is_chosen && adapter->now.is_powered)
+		if (is_match(adapter, choice) && adapter->now.is_powered)
 			paths[used++] = adapter->path;
 	return used;
 }
 
-bool adapter_list_has(const struct adapter_list *list, const char *name)
+bool adapter_list_has(const struct adapter_list *list,
+		      const struct address_adapter *choice, const char *name)
 {
 	const struct adapter *adapter;
 
 	for (adapter = TAILQ_FIRST(&list->adapters); adapter;
 	     adapter = TAILQ_NEXT(adapter, link))
 		if (strcmp(adapter->name, name) == 0)
-			return adapter->is_chosen;
+			return is_match(adapter, choice);
 	return false;
 }
 
-int adapter_list_check(const struct adapter_list *list, struct error *error)
+int adapter_list_check(const struct adapter_list *list,
+		       const struct address_adapter *choice,
+		       struct error *error)
 {
-	const struct adapter *adapter, *chosen = NULL;
+	const struct adapter *adapter, *off = NULL;
 	char wanted[ADDRESS_ADAPTER_TEXT_BYTES];
 
 	for (adapter = TAILQ_FIRST(&list->adapters); adapter;
 	     adapter = TAILQ_NEXT(adapter, link)) {
-		if (!adapter->is_chosen)
+		if (!is_match(adapter, choice))
 			continue;
 		if (adapter->now.is_powered)
 			return 0;
-		chosen = adapter;
+		off = adapter;
 	}
-	if (chosen)
+	if (off)
 		return error_set(error, -ENETDOWN,
 				 "the adapter %s is powered off: 'bluetoothctl "
 				 "power on', or if rfkill blocks it 'rfkill "
 				 "unblock bluetooth'",
-				 chosen->name);
-	if (list->settings->adapter.choice == ADAPTER_CHOICE_ANY)
+				 off->name);
+	if (choice->choice == ADAPTER_CHOICE_ANY)
 		return error_set(error, -ENODEV,
 				 "there is no Bluetooth adapter; plug one in");
-	address_adapter_format(&list->settings->adapter, wanted);
+	address_adapter_format(choice, wanted);
 	return error_set(error, -ENODEV,
 			 "the adapter %s is not there; 'bluetoothctl list' "
 			 "shows those that are",

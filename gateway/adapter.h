@@ -34,7 +34,7 @@ struct bluez_settings {
 	bool is_discoverable;
 };
 
-/* An adapter came, went, or was powered on or off. */
+/* An adapter, of the settings or not, came, went, was powered on or off. */
 typedef void (*adapter_changed_cb)(void *arg);
 
 /*
@@ -66,14 +66,21 @@ int adapter_list_take_changed(struct adapter_list *list,
 /* Adapters that match the settings and are powered. */
 unsigned int adapter_list_powered(const struct adapter_list *list);
 /*
- * The object paths of up to @count of these, valid until the list changes.
- * Returns how many.
+ * What follows is about the adapters that are meant by @choice, whatever the
+ * settings say: those are for what is to be reachable.
+ *
+ * The object paths of up to @count that are powered, valid until the list
+ * changes. Returns how many.
  */
-size_t adapter_list_paths(const struct adapter_list *list, const char **paths,
-			  size_t count);
-/* Whether the adapter @name ("hci0") is there and matches the settings. */
-bool adapter_list_has(const struct adapter_list *list, const char *name);
+size_t adapter_list_paths(const struct adapter_list *list,
+			  const struct address_adapter *choice,
+			  const char **paths, size_t count);
+/* Whether the adapter @name ("hci0") is there and one of them. */
+bool adapter_list_has(const struct adapter_list *list,
+		      const struct address_adapter *choice, const char *name);
 /* 0 if one can be used; else -ENODEV or -ENETDOWN, and what to do about it. */
-int adapter_list_check(const struct adapter_list *list, struct error *error);
+int adapter_list_check(const struct adapter_list *list,
+		       const struct address_adapter *choice,
+		       struct error *error);
 
 #endif

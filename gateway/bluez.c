@@ -31,6 +31,9 @@
 #define GRACE_MS 5000
 
 static const char not_running[] = "bluetoothd is not running";
+static const struct address_adapter any_adapter = {
+	.choice = ADAPTER_CHOICE_ANY,
+};
 
 enum record_state {
 	RECORD_STATE_ASKED,
@@ -62,6 +65,7 @@ enum seek_state {
 struct bluez_discovery {
 	TAILQ_ENTRY(bluez_discovery) link;
 	struct bluez *bluez;
+	struct address_adapter choice;
 	enum seek_state state;
 	const struct bluez_discovery_ops *ops;
 	void *arg;
@@ -149,7 +153,7 @@ static void note_change(struct bluez *bluez)
 static void update_discovery(struct bluez *bluez)
 {
 	const char *paths[CONTROLLERS_MAX];
-	size_t count = adapter_list_paths(bluez->adapters, paths,
+	size_t count = adapter_list_paths(bluez->adapters, &any_adapter, paths,
 					  CONTROLLERS_MAX);
 
 	discovery_set_adapters(bluez->discovery, bluez->handle, paths, count);
@@ -397,6 +401,7 @@ void bluez_record_free(struct bluez_record *record)
 
 struct device_walk {
 	const struct bluez *bluez;
+	const struct address_adapter *choice;
 	device_cb cb;
 	void *arg;
 };
@@ -405,13 +410,21 @@ static void walk_device(const struct device *device, void *arg)
 {
 	const struct device_walk *walk = arg;
 
-	if (adapter_list_has(walk->bluez->adapters, device->adapter))
+	if (adapter_list_has(walk->bluez->adapters, walk->choice,
+			     device->adapter))
 		walk->cb(device, walk->arg);
 }
 
-void bluez_devices(const struct bluez *bluez, device_cb cb, void *arg)
+void bluez_devices(const struct bluez *bluez,
+		   const struct address_adapter *choice, device_cb cb,
+		   void *arg)
 {
-	struct device_walk walk = {.bluez = bluez, .cb = cb, .arg = arg};
+	struct device_walk walk = {
+		.bluez = bluez,
+		.choice = choice,
+		.cb = cb,
+		.arg = arg,
+	};
 
 	device_list_each(bluez->devices, walk_device, &walk);
 }
@@ -431,11 +444,12 @@ static void take_paired_name(const struct device *device, void *arg)
 }
 
 const char *bluez_paired_name(const struct bluez *bluez,
+			      const struct address_adapter *choice,
 			      const struct address_bluetooth *address)
 {
 	struct paired_name paired = {.address = address};
 
-	bluez_devices(bluez, take_paired_name, &paired);
+	bluez_devices(bluez, choice, take_paired_name, &paired);
 	return paired.name;
 }
 
@@ -450,15 +464,30 @@ static void seek_set_state(struct bluez_discovery *seek, enum seek_state state)
 		loop_defer(bluez->loop, &seek->task);
 }
 
-static bool is_wanted(const struct bluez *bluez)
+/* Whether somebody searches with the adapter @name. */
+static bool is_wanted(const struct bluez *bluez, const char *name)
 {
 	const struct bluez_discovery *seek;
 
 	for (seek = TAILQ_FIRST(&bluez->discoveries); seek;
 	     seek = TAILQ_NEXT(seek, link))
-		if (seek->state == SEEK_STATE_SEARCHING)
+		if (seek->state == SEEK_STATE_SEARCHING &&
+		    adapter_list_has(bluez->adapters, &seek->choice, name))
 			return true;
 	return false;
+}
+
+/* One that nobody asked for stays quiet: a search disturbs its links. */
+static void want_searches(struct bluez *bluez)
+{
+	const char *paths[CONTROLLERS_MAX];
+	size_t count = adapter_list_paths(bluez->adapters, &any_adapter, paths,
+					  CONTROLLERS_MAX);
+
+	for (size_t i = 0; i < count; i++)
+		discovery_set_wanted(bluez->discovery, paths[i],
+				     is_wanted(bluez,
+					       strrchr(paths[i], '/') + 1));
 }
 
 /* True if what is wrong is not likely to pass; else it is looked at again. */
@@ -474,20 +503,26 @@ static bool is_settled(struct bluez *bluez)
 }
 
 /* 0 while there is hope, or why nothing can be searched for. */
-static int check_search(struct bluez *bluez, struct error *error)
+static int check_search(const struct bluez_discovery *seek, struct error *error)
 {
+	struct bluez *bluez = seek->bluez;
+	const char *paths[CONTROLLERS_MAX];
+	size_t count = adapter_list_paths(bluez->adapters, &seek->choice, paths,
+					  CONTROLLERS_MAX);
+
 	if (bluez->state != BLUEZ_STATE_READY)
 		return *bluez->reason && is_settled(bluez)
 			       ? error_set(error, -ENOTCONN, "%.200s%s",
 					   bluez->reason, bluez_advice(bluez))
 			       : 0;
-	switch (discovery_state(bluez->discovery)) {
+	switch (discovery_state(bluez->discovery, paths, count)) {
 	case DISCOVERY_STATE_NO_ADAPTER:
 		return is_settled(bluez)
-			       ? adapter_list_check(bluez->adapters, error)
+			       ? adapter_list_check(bluez->adapters,
+						    &seek->choice, error)
 			       : 0;
 	case DISCOVERY_STATE_FAILED:
-		return discovery_explain(bluez->discovery, error);
+		return discovery_explain(bluez->discovery, paths, count, error);
 	case DISCOVERY_STATE_IDLE:
 	case DISCOVERY_STATE_STOPPING:
 	case DISCOVERY_STATE_STARTING:
@@ -497,33 +532,37 @@ static int check_search(struct bluez *bluez, struct error *error)
 	return 0;
 }
 
+/* Whether bluetoothd has yet to answer that it does not search any more. */
+static bool is_ending(const struct bluez_discovery *seek)
+{
+	const struct bluez *bluez = seek->bluez;
+	const char *paths[CONTROLLERS_MAX];
+	size_t count = adapter_list_paths(bluez->adapters, &seek->choice, paths,
+					  CONTROLLERS_MAX);
+
+	return discovery_state(bluez->discovery, paths, count) ==
+	       DISCOVERY_STATE_STOPPING;
+}
+
 /* Something changed for those who search: what, is looked up here. */
 static void run_seek(void *arg)
 {
 	struct bluez *bluez = arg;
 	struct bluez_discovery *seek;
-	struct error error = {""};
-	bool is_stopping;
-	int code;
 
 	event_del(bluez->grace_timer);
-	discovery_set_wanted(bluez->discovery, is_wanted(bluez));
-	code = is_wanted(bluez) ? check_search(bluez, &error) : 0;
-	is_stopping = discovery_state(bluez->discovery) ==
-		      DISCOVERY_STATE_STOPPING;
+	want_searches(bluez);
 	for (seek = TAILQ_FIRST(&bluez->discoveries); seek;
 	     seek = TAILQ_NEXT(seek, link)) {
-		if (seek->state == SEEK_STATE_STOPPING && !is_stopping)
+		if (seek->state == SEEK_STATE_STOPPING && !is_ending(seek))
 			seek_set_state(seek, SEEK_STATE_STOPPED);
 		if (seek->state != SEEK_STATE_SEARCHING)
 			continue;
-		if (code) {
-			seek->code = code;
-			seek->error = error;
+		seek->code = check_search(seek, &seek->error);
+		if (seek->code)
 			seek_set_state(seek, SEEK_STATE_FAILED);
-		} else if (seek->serial < device_list_serial(bluez->devices)) {
+		else if (seek->serial < device_list_serial(bluez->devices))
 			loop_defer(bluez->loop, &seek->task);
-		}
 	}
 }
 
@@ -546,7 +585,8 @@ static const struct device *next_seen(struct bluez_discovery *seek)
 
 	do
 		device = device_list_next(bluez->devices, &seek->serial);
-	while (device && !adapter_list_has(bluez->adapters, device->adapter));
+	while (device && !adapter_list_has(bluez->adapters, &seek->choice,
+					   device->adapter));
 	return device;
 }
 
@@ -576,13 +616,15 @@ static void run_tell(void *arg)
 }
 
 struct bluez_discovery *bluez_discovery_new(
-	struct bluez *bluez, const struct bluez_discovery_ops *ops, void *arg)
+	struct bluez *bluez, const struct address_adapter *choice,
+	const struct bluez_discovery_ops *ops, void *arg)
 {
 	struct bluez_discovery *seek = calloc(1, sizeof(*seek));
 
 	if (!seek)
 		return NULL;
 	seek->bluez = bluez;
+	seek->choice = *choice;
 	seek->ops = ops;
 	seek->arg = arg;
 	seek->task = (struct loop_task){.run = run_tell, .arg = seek};

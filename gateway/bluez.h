@@ -94,18 +94,23 @@ void bluez_record_free(struct bluez_record *record);
 /* ---- devices ------------------------------------------------------------ */
 
 /*
- * Every device that bluetoothd knows now by an adapter that matches the
- * settings: paired, or seen lately. One that several adapters know comes
- * several times. @cb runs from within the call, and must free nothing of the
- * bluez.
+ * In all that follows @choice says by which adapters, whatever the settings
+ * say: each adapter has devices and keys of its own.
+ *
+ * Every device that bluetoothd knows now: paired, or seen lately. One that
+ * several adapters know comes several times. @cb runs from within the call, and
+ * must free nothing of the bluez.
  */
-void bluez_devices(const struct bluez *bluez, device_cb cb, void *arg);
+void bluez_devices(const struct bluez *bluez,
+		   const struct address_adapter *choice, device_cb cb,
+		   void *arg);
 /*
  * What this machine calls the paired device at @address (its Alias, which is
  * the name that the device gave itself unless somebody set another). NULL: not
  * paired, or not known. Valid until the loop's next turn.
  */
 const char *bluez_paired_name(const struct bluez *bluez,
+			      const struct address_adapter *choice,
 			      const struct address_bluetooth *address);
 
 struct bluez_discovery;
@@ -116,7 +121,7 @@ struct bluez_discovery_ops {
 	device_cb seen;
 	/*
 	 * The search cannot be made: there is no bluetoothd (-ENOTCONN) or no
-	 * adapter (-ENODEV), it is powered off (-ENETDOWN), or bluetoothd
+	 * such adapter (-ENODEV), it is powered off (-ENETDOWN), or bluetoothd
 	 * refuses. While bluetoothd or an adapter has just gone or come, that
 	 * is waited for first. Nothing comes after it.
 	 */
@@ -134,7 +139,8 @@ struct bluez_discovery_ops {
  * set.
  */
 struct bluez_discovery *bluez_discovery_new(
-	struct bluez *bluez, const struct bluez_discovery_ops *ops, void *arg);
+	struct bluez *bluez, const struct address_adapter *choice,
+	const struct bluez_discovery_ops *ops, void *arg);
 /*
  * End it, and be told when no search of ours is in the way of a connection
  * any more, or others still want one.
@@ -164,8 +170,10 @@ struct bluez_lookup;
  * bluetoothd's first answer; the search is over when the callback comes. NULL
  * with errno set.
  */
-struct bluez_lookup *bluez_lookup_new(struct bluez *bluez, const char *name,
-				      bluez_lookup_cb done, void *arg);
+struct bluez_lookup *bluez_lookup_new(struct bluez *bluez,
+				      const struct address_adapter *choice,
+				      const char *name, bluez_lookup_cb done,
+				      void *arg);
 /* No callback comes. NULL is legal. */
 void bluez_lookup_cancel(struct bluez_lookup *lookup);
 

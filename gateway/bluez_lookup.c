@@ -61,6 +61,7 @@ enum lookup_state {
 struct bluez_lookup {
 	struct loop *loop;
 	struct bluez *bluez;
+	struct address_adapter choice;
 	char *name;
 	enum lookup_state state;
 	struct bluez_watcher watcher;
@@ -142,7 +143,7 @@ static void match_take(const struct device *device, void *arg)
 static void match_make(struct match *match, const struct bluez_lookup *lookup)
 {
 	*match = (struct match){.name = lookup->name};
-	bluez_devices(lookup->bluez, match_take, match);
+	bluez_devices(lookup->bluez, &lookup->choice, match_take, match);
 }
 
 static int explain_ambiguous(const struct match *match, struct error *error)
@@ -305,7 +306,8 @@ static void lookup_search(struct bluez_lookup *lookup)
 	};
 
 	lookup_set_state(lookup, LOOKUP_STATE_SEARCHING);
-	lookup->discovery = bluez_discovery_new(lookup->bluez, &ops, lookup);
+	lookup->discovery = bluez_discovery_new(lookup->bluez, &lookup->choice,
+						&ops, lookup);
 	if (!lookup->discovery)
 		lookup_fail(lookup, error_set(&lookup->error, -errno, "%s",
 					      strerror(errno)));
@@ -356,8 +358,10 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-struct bluez_lookup *bluez_lookup_new(struct bluez *bluez, const char *name,
-				      bluez_lookup_cb done, void *arg)
+struct bluez_lookup *bluez_lookup_new(struct bluez *bluez,
+				      const struct address_adapter *choice,
+				      const char *name, bluez_lookup_cb done,
+				      void *arg)
 {
 	struct bluez_lookup *lookup = calloc(1, sizeof(*lookup));
 
@@ -365,6 +369,7 @@ struct bluez_lookup *bluez_lookup_new(struct bluez *bluez, const char *name,
 		return NULL;
 	lookup->loop = bluez_loop(bluez);
 	lookup->bluez = bluez;
+	lookup->choice = *choice;
 	lookup->done = done;
 	lookup->arg = arg;
 	lookup->done_task = (struct loop_task){.run = run_done, .arg = lookup};

@@ -43,6 +43,7 @@ struct scan {
 	char latest[STATUS_NAME_BYTES + 1];
 	unsigned int timeout_ms;
 	uint64_t end_ms;
+	struct address_adapter adapter;
 	bool is_full;
 	int code; /* 0, or why it came to nothing */
 	struct error error;
@@ -143,7 +144,7 @@ static void on_bluez_changed(struct bluez *bluez, void *arg)
 	if (bluez_state(bluez) != BLUEZ_STATE_READY || scan->has_known)
 		return;
 	scan->has_known = true;
-	bluez_devices(bluez, take_device, scan);
+	bluez_devices(bluez, &scan->adapter, take_device, scan);
 }
 
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
@@ -214,11 +215,13 @@ static int scan_start(struct scan *scan, const struct bluez_settings *settings)
 	code = scan_start_events(scan);
 	if (code)
 		return code;
+	scan->adapter = settings->adapter;
 	scan->bluez = bluez_new(scan->loop, settings);
 	if (!scan->bluez)
 		return -errno;
 	bluez_watch(scan->bluez, &scan->watcher, on_bluez_changed, scan);
-	scan->discovery = bluez_discovery_new(scan->bluez, &ops, scan);
+	scan->discovery = bluez_discovery_new(scan->bluez, &scan->adapter, &ops,
+					      scan);
 	if (!scan->discovery)
 		return -errno;
 	if (scan->status_timer)

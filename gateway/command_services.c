@@ -200,7 +200,7 @@ static int services_start(struct services *services,
 	services->bluez = bluez_new(services->loop, settings);
 	if (!services->bluez)
 		return -errno;
-	services->lookup = bluez_lookup_new(services->bluez,
+	services->lookup = bluez_lookup_new(services->bluez, &settings->adapter,
 					    services->target.name,
 					    services_found, services);
 	return services->lookup ? 0 : -errno;

@@ -34,6 +34,7 @@ struct search {
 	TAILQ_ENTRY(search) link;
 	struct discovery *discovery;
 	char *path;
+	bool is_wanted;
 	enum search_state state;
 	sd_bus_slot *call;
 	struct event *timer;
@@ -49,7 +50,6 @@ struct discovery {
 	struct loop *loop;
 	struct bus *bus;
 	sd_bus *handle;
-	bool is_wanted;
 	struct search_queue searches;
 	discovery_changed_cb changed;
 	void *arg;
@@ -159,18 +159,16 @@ static void search_ask(struct search *search, enum search_state state,
 /* Take the next step to what is wanted, unless one is under way. */
 static void search_advance(struct search *search)
 {
-	bool is_wanted = search->discovery->is_wanted;
-
 	if (search->call)
 		return;
 	switch (search->state) {
 	case SEARCH_STATE_IDLE:
-		if (is_wanted)
+		if (search->is_wanted)
 			search_ask(search, SEARCH_STATE_FILTERING,
 				   "SetDiscoveryFilter");
 		break;
 	case SEARCH_STATE_FILTERING:
-		if (is_wanted)
+		if (search->is_wanted)
 			search_ask(search, SEARCH_STATE_STARTING,
 				   "StartDiscovery");
 		else
@@ -179,7 +177,7 @@ static void search_advance(struct search *search)
 	case SEARCH_STATE_RUNNING:
 	case SEARCH_STATE_PAUSING:
 		/* After a failure, too: it may run without our knowing. */
-		if (!is_wanted)
+		if (!search->is_wanted)
 			search_ask(search, SEARCH_STATE_STOPPING,
 				   "StopDiscovery");
 		break;
@@ -234,15 +232,15 @@ static bool is_among(const char *path, const char *const *paths, size_t count)
 	return false;
 }
 
-static bool has_search(const struct discovery *discovery, const char *path)
+static struct search *find(struct discovery *discovery, const char *path)
 {
-	const struct search *search;
+	struct search *search;
 
 	for (search = TAILQ_FIRST(&discovery->searches); search;
 	     search = TAILQ_NEXT(search, link))
 		if (strcmp(search->path, path) == 0)
-			return true;
-	return false;
+			return search;
+	return NULL;
 }
 
 void discovery_set_adapters(struct discovery *discovery, struct sd_bus *handle,
@@ -258,36 +256,30 @@ void discovery_set_adapters(struct discovery *discovery, struct sd_bus *handle,
 	}
 	discovery->handle = handle;
 	for (size_t i = 0; i < count; i++) {
-		if (has_search(discovery, paths[i]))
-			continue;
-		search = search_new(discovery, paths[i]);
-		if (search)
-			search_advance(search);
-		else
+		if (!find(discovery, paths[i]) &&
+		    !search_new(discovery, paths[i]))
 			log_warning("no memory to search with %s", paths[i]);
 	}
 	discovery->changed(discovery->arg);
 }
 
-void discovery_set_wanted(struct discovery *discovery, bool is_wanted)
+void discovery_set_wanted(struct discovery *discovery, const char *path,
+			  bool is_wanted)
 {
-	struct search *search;
+	struct search *search = find(discovery, path);
 
-	if (is_wanted == discovery->is_wanted)
+	if (!search || is_wanted == search->is_wanted)
 		return;
-	discovery->is_wanted = is_wanted;
-	for (search = TAILQ_FIRST(&discovery->searches); search;
-	     search = TAILQ_NEXT(search, link)) {
-		if (is_wanted)
-			search->failures = 0;
-		search_advance(search);
-	}
+	search->is_wanted = is_wanted;
+	if (is_wanted)
+		search->failures = 0;
+	search_advance(search);
 	discovery->changed(discovery->arg);
 }
 
 static enum discovery_state search_report(const struct search *search)
 {
-	bool is_wanted = search->discovery->is_wanted;
+	bool is_wanted = search->is_wanted;
 
 	switch (search->state) {
 	case SEARCH_STATE_IDLE:
@@ -310,16 +302,22 @@ static enum discovery_state search_report(const struct search *search)
 	return DISCOVERY_STATE_IDLE;
 }
 
-enum discovery_state discovery_state(const struct discovery *discovery)
+enum discovery_state discovery_state(const struct discovery *discovery,
+				     const char *const *paths, size_t count)
 {
-	const struct search *search = TAILQ_FIRST(&discovery->searches);
+	const struct search *search;
 	unsigned int counts[DISCOVERY_STATE_FAILED + 1] = {0};
+	bool has_any = false;
 
-	if (!search)
-		return discovery->is_wanted ? DISCOVERY_STATE_NO_ADAPTER
-					    : DISCOVERY_STATE_IDLE;
-	for (; search; search = TAILQ_NEXT(search, link))
+	for (search = TAILQ_FIRST(&discovery->searches); search;
+	     search = TAILQ_NEXT(search, link)) {
+		if (!is_among(search->path, paths, count))
+			continue;
+		has_any = true;
 		counts[search_report(search)]++;
+	}
+	if (!has_any)
+		return DISCOVERY_STATE_NO_ADAPTER;
 	if (counts[DISCOVERY_STATE_STOPPING])
 		return DISCOVERY_STATE_STOPPING;
 	if (counts[DISCOVERY_STATE_RUNNING])
@@ -330,13 +328,15 @@ enum discovery_state discovery_state(const struct discovery *discovery)
 					      : DISCOVERY_STATE_IDLE;
 }
 
-int discovery_explain(const struct discovery *discovery, struct error *error)
+int discovery_explain(const struct discovery *discovery,
+		      const char *const *paths, size_t count,
+		      struct error *error)
 {
 	const struct search *search;
 
 	for (search = TAILQ_FIRST(&discovery->searches); search;
 	     search = TAILQ_NEXT(search, link)) {
-		if (!search->failures)
+		if (!search->failures || !is_among(search->path, paths, count))
 			continue;
 		*error = search->error;
 		return search->code;

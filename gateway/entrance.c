@@ -77,7 +77,8 @@ static const char *entrance_peer_name(const struct entrance *entrance,
 {
 	if (!entrance->bluez || !client->has_peer_address)
 		return NULL;
-	return bluez_paired_name(entrance->bluez, &client->peer_address);
+	return bluez_paired_name(entrance->bluez, &entrance->first->adapter,
+				 &client->peer_address);
 }
 
 static bool entrance_can_tell_names(const struct entrance *entrance)

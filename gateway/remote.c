@@ -418,7 +418,8 @@ static void remote_found(struct remote_dial *dial,
 	dial->device = *device;
 	address_bluetooth_format(device, address);
 	if (!name && remote->bluez)
-		name = bluez_paired_name(remote->bluez, device);
+		name = bluez_paired_name(remote->bluez, &remote->adapter,
+					 device);
 	if (name) {
 		copy_shown(cut, sizeof(cut), name);
 		snprintf(dial->who, sizeof(dial->who), "%s (%s)", cut, address);
@@ -455,8 +456,9 @@ static int remote_find(struct remote_dial *dial)
 				 "devices are found by name with the help of "
 				 "bluetoothd, which is not to be had; give the "
 				 "device's address");
-	dial->lookup = bluez_lookup_new(remote->bluez, remote->device.name,
-					remote_looked_up, dial);
+	dial->lookup = bluez_lookup_new(remote->bluez, &remote->adapter,
+					remote->device.name, remote_looked_up,
+					dial);
 	if (!dial->lookup)
 		return error_set(&dial->error, -errno,
 				 "cannot look for the device: %s",

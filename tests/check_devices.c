@@ -19,6 +19,7 @@
 static struct loop *loop;
 static struct mock mock;
 static struct bluez *bluez;
+static struct address_adapter choice; /* whose devices are meant */
 
 static void setup(void)
 {
@@ -49,8 +50,14 @@ static void start(const char *adapter)
 		ck_assert_int_eq(address_adapter_parse(adapter,
 						       &settings.adapter, NULL),
 				 0);
+	choice = settings.adapter;
 	bluez = bluez_new(loop, &settings);
 	ck_assert_ptr_nonnull(bluez);
+}
+
+static void choose(const char *adapter)
+{
+	ck_assert_int_eq(address_adapter_parse(adapter, &choice, NULL), 0);
 }
 
 static void run_until_ready(void)
@@ -126,7 +133,7 @@ static void on_done(int code, const struct address_bluetooth *address,
 static void ask(struct asked *asked, const char *name)
 {
 	memset(asked, 0, sizeof(*asked));
-	asked->lookup = bluez_lookup_new(bluez, name, on_done, asked);
+	asked->lookup = bluez_lookup_new(bluez, &choice, name, on_done, asked);
 	ck_assert_ptr_nonnull(asked->lookup);
 	ck_assert_int_eq(asked->answers, 0);
 }
@@ -243,6 +250,71 @@ START_TEST(test_two_adapters)
 	assert_found(&asked, "20:00:00:00:00:01");
 	ask(&asked, "there");
 	assert_found(&asked, "10:00:00:00:01:02");
+}
+END_TEST
+
+/*
+ * Whatever is made reachable: who dials from an adapter means a device of that
+ * one, not the namesake that another is paired with, and searches with it, also
+ * when it comes only then.
+ */
+START_TEST(test_own_adapter)
+{
+	static const char *const settings[] = {NULL, "hci0", "hci1"};
+	struct asked asked;
+
+	start_daemon();
+	mock_tell(&mock, "adapter 1 1");
+	mock_tell(&mock, "device 0 1 paired HC-05");
+	mock_tell(&mock, "device 1 2 known HC-05");
+	start(settings[_i]);
+	choose("hci1");
+	ask(&asked, "HC-05");
+	assert_found(&asked, "10:00:00:00:01:02");
+	ck_assert(!has_report("start "));
+	ask(&asked, "printer");
+	mock_expect(&mock, "start /org/bluez/hci1");
+	mock_tell(&mock, "device 0 3 known printer");
+	mock_tell(&mock, "remove 1");
+	mock_tell(&mock, "adapter 1 0");
+	mock_tell(&mock, "power 1 1");
+	mock_expect(&mock, "start /org/bluez/hci1");
+	ck_assert_int_eq(asked.answers, 0);
+	mock_tell(&mock, "device 1 4 known printer");
+	assert_found(&asked, "10:00:00:00:01:04");
+	ck_assert(has_report("stop /org/bluez/hci1"));
+	ck_assert(!has_report("start /org/bluez/hci0"));
+	ck_assert(!has_report("set "));
+}
+END_TEST
+
+/* One search is another's neighbour: each goes on, ends and fails by itself. */
+START_TEST(test_adapters_apart)
+{
+	struct asked first, second, third;
+
+	start_daemon();
+	mock_tell(&mock, "adapter 1 1");
+	start("hci0");
+	run_until_ready();
+	ask(&first, "printer");
+	mock_expect(&mock, "start /org/bluez/hci0");
+	choose("hci1");
+	ask(&second, "printer");
+	mock_expect(&mock, "start /org/bluez/hci1");
+	choose("hci5");
+	ask(&third, "printer");
+	assert_failed(&third, -ENODEV,
+		      "cannot look for 'printer': the adapter hci5 is not "
+		      "there");
+	mock_tell(&mock, "device 1 2 known printer");
+	assert_found(&second, "10:00:00:00:01:02");
+	ck_assert(has_report("stop /org/bluez/hci1"));
+	ck_assert(!has_report("stop /org/bluez/hci0"));
+	ck_assert_int_eq(first.answers, 0);
+	mock_tell(&mock, "device 0 3 known printer");
+	assert_found(&first, "10:00:00:00:00:03");
+	ck_assert(has_report("stop /org/bluez/hci0"));
 }
 END_TEST
 
@@ -733,7 +805,7 @@ static const struct bluez_discovery_ops ops = {
 static void search(struct seen *seen)
 {
 	memset(seen, 0, sizeof(*seen));
-	seen->discovery = bluez_discovery_new(bluez, &ops, seen);
+	seen->discovery = bluez_discovery_new(bluez, &choice, &ops, seen);
 	ck_assert_ptr_nonnull(seen->discovery);
 }
 
@@ -883,7 +955,7 @@ START_TEST(test_crowd)
 		turn();
 	ask(&asked, "last");
 	assert_found(&asked, "10:00:00:00:00:03");
-	bluez_devices(bluez, count_device, counts);
+	bluez_devices(bluez, &choice, count_device, counts);
 	ck_assert_uint_eq(counts[0], 998);
 	ck_assert_uint_eq(counts[1], 2);
 	bluez_discovery_free(seen.discovery);
@@ -902,24 +974,34 @@ START_TEST(test_paired_name)
 	mock_tell(&mock, "device 0 3 paired");
 	start(NULL);
 	address_bluetooth_parse("10:00:00:00:00:01", &address, NULL);
-	ck_assert_ptr_null(bluez_paired_name(bluez, &address));
+	ck_assert_ptr_null(bluez_paired_name(bluez, &choice, &address));
 	run_until_ready();
-	ck_assert_str_eq(bluez_paired_name(bluez, &address), "phone");
+	ck_assert_str_eq(bluez_paired_name(bluez, &choice, &address), "phone");
 	mock_tell(&mock, "alias 0 1 Anna");
 	mock_tell(&mock, "rest");
-	while (strcmp(bluez_paired_name(bluez, &address), "Anna"))
+	while (strcmp(bluez_paired_name(bluez, &choice, &address), "Anna"))
 		turn();
 	address_bluetooth_parse("10:00:00:00:00:02", &address, NULL);
-	ck_assert_ptr_null(bluez_paired_name(bluez, &address));
+	ck_assert_ptr_null(bluez_paired_name(bluez, &choice, &address));
 	mock_tell(&mock, "bond 0 2");
 	mock_tell(&mock, "rest");
-	while (!bluez_paired_name(bluez, &address))
+	while (!bluez_paired_name(bluez, &choice, &address))
 		turn();
-	ck_assert_str_eq(bluez_paired_name(bluez, &address), "other");
+	ck_assert_str_eq(bluez_paired_name(bluez, &choice, &address), "other");
 	address_bluetooth_parse("10:00:00:00:00:03", &address, NULL);
-	ck_assert_ptr_null(bluez_paired_name(bluez, &address));
+	ck_assert_ptr_null(bluez_paired_name(bluez, &choice, &address));
 	address_bluetooth_parse("10:00:00:00:00:09", &address, NULL);
-	ck_assert_ptr_null(bluez_paired_name(bluez, &address));
+	ck_assert_ptr_null(bluez_paired_name(bluez, &choice, &address));
+	/* Each adapter has keys of its own. */
+	mock_tell(&mock, "adapter 1 1");
+	mock_tell(&mock, "device 1 1 paired theirs");
+	address_bluetooth_parse("10:00:00:00:01:01", &address, NULL);
+	while (!bluez_paired_name(bluez, &choice, &address))
+		turn();
+	choose("hci0");
+	ck_assert_ptr_null(bluez_paired_name(bluez, &choice, &address));
+	choose("hci1");
+	ck_assert_str_eq(bluez_paired_name(bluez, &choice, &address), "theirs");
 }
 END_TEST
 
@@ -935,6 +1017,8 @@ int main(void)
 	tcase_add_loop_test(tcase, test_known, 0, 7);
 	tcase_add_test(tcase, test_ambiguous);
 	tcase_add_loop_test(tcase, test_two_adapters, 0, 2);
+	tcase_add_loop_test(tcase, test_own_adapter, 0, 3);
+	tcase_add_test(tcase, test_adapters_apart);
 	tcase_add_test(tcase, test_other_adapter);
 	tcase_add_loop_test(tcase, test_search, 0, 2);
 	tcase_add_test(tcase, test_search_together);

@@ -85,6 +85,7 @@ static const char *paired_name;
 static struct address_bluetooth paired_address;
 
 const char *bluez_paired_name(const struct bluez *unused,
+			      const struct address_adapter *choice,
 			      const struct address_bluetooth *address)
 {
 	if (bluez != BLUEZ_STATE_READY || !paired_name ||

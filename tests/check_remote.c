@@ -103,6 +103,7 @@ static const char *paired_name;
 static int lookup_code;
 static bool lookup_is_silent;
 static struct bluez_lookup *lookup_pending;
+static const struct address_adapter *own_adapter; /* the route's */
 
 static void lookup_answer(void *arg)
 {
@@ -115,12 +116,16 @@ static void lookup_answer(void *arg)
 	copy.done(lookup_code, lookup_code ? NULL : &device, &error, copy.arg);
 }
 
-struct bluez_lookup *bluez_lookup_new(struct bluez *bluez, const char *name,
-				      bluez_lookup_cb done, void *arg)
+/* Of the route's own adapter, and not of those that are made reachable. */
+struct bluez_lookup *bluez_lookup_new(struct bluez *bluez,
+				      const struct address_adapter *choice,
+				      const char *name, bluez_lookup_cb done,
+				      void *arg)
 {
 	struct bluez_lookup *lookup = calloc(1, sizeof(*lookup));
 
 	ck_assert_ptr_nonnull(lookup);
+	ck_assert_ptr_eq(choice, own_adapter);
 	lookup->task.run = lookup_answer;
 	lookup->task.arg = lookup;
 	lookup->done = done;
@@ -141,8 +146,10 @@ void bluez_lookup_cancel(struct bluez_lookup *lookup)
 }
 
 const char *bluez_paired_name(const struct bluez *bluez,
+			      const struct address_adapter *choice,
 			      const struct address_bluetooth *address)
 {
+	ck_assert_ptr_eq(choice, own_adapter);
 	return paired_name;
 }
 
@@ -230,6 +237,7 @@ static void target_is(const char *text)
 				     &address.rfcomm.service, &settings, &why),
 			 0);
 	remote.target.ops = &target_ops;
+	own_adapter = &remote.adapter;
 	address_endpoint_clear(&address);
 }
 
