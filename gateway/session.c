@@ -87,6 +87,14 @@ struct side {
 	bool is_dead; /* nothing can be written to it any more */
 };
 
+/* Where it is in its life; it only goes on (session_enter). */
+enum session_phase {
+	SESSION_PHASE_RELAYING,
+	SESSION_PHASE_ENDING, /* both sides are to end: a stop, a gap */
+	SESSION_PHASE_FINISHING, /* all is written; see stream_finish */
+	SESSION_PHASE_OVER, /* to be closed and freed in the next turn */
+};
+
 enum session_timer {
 	SESSION_TIMER_NONE,
 	SESSION_TIMER_LINGER, /* for the answer to a half-closed client */
@@ -95,6 +103,7 @@ enum session_timer {
 };
 
 enum session_end {
+	SESSION_END_NONE, /* not yet known */
 	SESSION_END_CLOSED, /* one side */
 	SESSION_END_BROKEN, /* one side, with an errno */
 	SESSION_END_TOO_FAST, /* one side, with how much waited */
@@ -120,21 +129,35 @@ struct session {
 	struct event *timer; /* made when first needed */
 	enum session_timer timer_is;
 	struct loop_task finish;
-	enum session_end end;
+	enum session_phase phase;
+	enum session_end end; /* the first reason is the one that counts */
 	const struct side *end_side; /* where it is one's */
 	int end_detail; /* an errno or a number of bytes */
 	char replaced_by[STREAM_PEER_BYTES];
-	bool has_end; /* the first reason is the one that counts */
-	bool is_stopping; /* by session_stop */
-	bool is_ending; /* both sides are to end */
-	bool is_finishing; /* all is written; see stream_finish */
+	bool is_stopping; /* by session_stop, in whatever phase */
 	size_t finish_left; /* as the streams said last */
 	uint64_t finish_moved_ms; /* loop_now_ms when that last changed */
-	bool is_over;
 	enum stream_close close_how;
 	session_ended_cb ended;
 	void *arg;
 };
+
+/*
+ * The one setter of the phase. False if it is there already, or further: then
+ * what belongs to entering it is done.
+ */
+static bool session_enter(struct session *session, enum session_phase phase)
+{
+	if (session->phase >= phase)
+		return false;
+	session->phase = phase;
+	return true;
+}
+
+static bool session_is_over(const struct session *session)
+{
+	return session->phase == SESSION_PHASE_OVER;
+}
 
 /* ---- the one exit --------------------------------------------------------- */
 
@@ -203,9 +226,8 @@ static void session_finish(void *arg)
 
 static void session_finish_with(struct session *session, enum stream_close how)
 {
-	if (session->is_over)
+	if (!session_enter(session, SESSION_PHASE_OVER))
 		return;
-	session->is_over = true;
 	session->close_how = how;
 	side_free(&session->client);
 	side_free(&session->target);
@@ -237,9 +259,8 @@ static void session_finish_step(struct session *session)
 /* All was written; close when it has also gone out. */
 static void session_finish_in_order(struct session *session)
 {
-	if (session->is_finishing || session->is_over)
+	if (!session_enter(session, SESSION_PHASE_FINISHING))
 		return;
-	session->is_finishing = true;
 	session->finish_moved_ms = loop_now_ms();
 	side_free(&session->client);
 	side_free(&session->target);
@@ -251,9 +272,8 @@ static void session_finish_in_order(struct session *session)
 static void set_end(struct session *session, enum session_end end,
 		    const struct side *side, int detail)
 {
-	if (session->has_end)
+	if (session->end != SESSION_END_NONE)
 		return;
-	session->has_end = true;
 	session->end = end;
 	session->end_side = side;
 	session->end_detail = detail;
@@ -269,10 +289,9 @@ static void set_end_broken(struct side *side, int code)
 	struct session *session = side->session;
 
 	/* The other one has only half-closed: it was not the end of it. */
-	if (session->has_end && !side->other->is_dead &&
-	    session->end == SESSION_END_CLOSED &&
-	    session->end_side == side->other)
-		session->has_end = false;
+	if (session->end == SESSION_END_CLOSED &&
+	    session->end_side == side->other && !side->other->is_dead)
+		session->end = SESSION_END_NONE;
 	set_end(session, SESSION_END_BROKEN, side, code);
 }
 
@@ -304,7 +323,7 @@ static void side_break_off(struct side *side)
 {
 	side_forget_held(side);
 	side->state = SIDE_STATE_ENDED;
-	side->session->is_ending = true;
+	session_enter(side->session, SESSION_PHASE_ENDING);
 	side_start_ending(side->other);
 }
 
@@ -637,7 +656,8 @@ static void side_pack(struct side *side, const uint8_t *data, size_t bytes)
 	       0) {
 		side_pass(side, packet.data, packet.bytes, packet.bytes);
 		/* Over, or broken off: then the packing may be gone. */
-		if (side->session->is_over || side->state == SIDE_STATE_ENDED)
+		if (session_is_over(side->session) ||
+		    side->state == SIDE_STATE_ENDED)
 			break;
 	}
 	if (code)
@@ -706,7 +726,7 @@ static bool side_ends_session(const struct side *side)
 		return !stream_has_half_close(other->stream) ||
 		       other->is_dead || is_local;
 	/* Both were asked to end: each gets the other's last words. */
-	if (session->is_ending)
+	if (session->phase == SESSION_PHASE_ENDING)
 		return false;
 	/* A target that closes has said all; a client may want an answer. */
 	if (side == &session->target)
@@ -737,7 +757,8 @@ static bool side_is_draining(const struct side *side)
 
 static enum session_timer session_wanted_timer(const struct session *session)
 {
-	if (session->is_ending || side_is_draining(&session->client))
+	if (session->phase == SESSION_PHASE_ENDING ||
+	    side_is_draining(&session->client))
 		return SESSION_TIMER_DRAIN;
 	if (side_is_draining(&session->target))
 		return session->is_client_local ? SESSION_TIMER_NONE
@@ -770,10 +791,11 @@ static bool session_is_broken(const struct session *session)
 	const struct side *target = &session->target;
 	int unsent = 0;
 
-	return session->has_end && session->end == SESSION_END_BROKEN &&
+	return session->phase == SESSION_PHASE_RELAYING &&
+	       session->end == SESSION_END_BROKEN &&
 	       session->end_side == target && target->is_dead &&
-	       side_is_through(target) && !session->is_ending &&
-	       !client->is_shut && stream_has_half_close(client->stream) &&
+	       side_is_through(target) && !client->is_shut &&
+	       stream_has_half_close(client->stream) &&
 	       ioctl(client->stream->write_fd, TIOCOUTQ, &unsent) == 0 &&
 	       unsent == 0;
 }
@@ -792,7 +814,7 @@ static bool session_try_finish(struct session *session)
 		return false;
 	session_flush(session);
 	if (!session_is_through(session))
-		return session->is_over;
+		return session_is_over(session);
 	session_finish_in_order(session);
 	return true;
 }
@@ -802,7 +824,7 @@ static void session_advance(struct session *session)
 {
 	struct side *client = &session->client, *target = &session->target;
 
-	if (session->is_over || session->is_finishing)
+	if (session->phase >= SESSION_PHASE_FINISHING)
 		return;
 	if (session_is_broken(session)) {
 		session_finish_with(session, STREAM_CLOSE_ABORT);
@@ -827,7 +849,7 @@ static void session_timeout(evutil_socket_t fd, short what, void *arg)
 {
 	struct session *session = arg;
 
-	if (session->is_finishing) {
+	if (session->phase == SESSION_PHASE_FINISHING) {
 		session_finish_step(session);
 		return;
 	}
@@ -899,7 +921,7 @@ static bool side_read(struct side *side)
 	if (got > 0) {
 		side_received(side, (size_t)got, is_peek);
 		return side->state != SIDE_STATE_ENDED &&
-		       !side->session->is_over;
+		       !session_is_over(side->session);
 	}
 	if (got == 0)
 		side_closed(side);
@@ -1072,10 +1094,11 @@ struct session *session_new(struct loop *loop, struct stream *client,
 
 void session_stop(struct session *session)
 {
-	if (session->is_over || session->is_stopping)
+	if (session_is_over(session) || session->is_stopping)
 		return;
 	set_end(session, SESSION_END_STOPPED, NULL, 0);
-	session->is_stopping = session->is_ending = true;
+	session->is_stopping = true;
+	session_enter(session, SESSION_PHASE_ENDING);
 	side_start_ending(&session->client);
 	side_start_ending(&session->target);
 	session_advance(session);
@@ -1089,10 +1112,10 @@ void session_abort(struct session *session)
 
 void session_replace(struct session *session, const char *by)
 {
-	if (session->is_over)
+	if (session_is_over(session))
 		return;
 	/* Also where it drains: this is what ends it. */
-	session->has_end = false;
+	session->end = SESSION_END_NONE;
 	set_end(session, SESSION_END_REPLACED, NULL, 0);
 	snprintf(session->replaced_by, sizeof(session->replaced_by), "%s", by);
 	session_flush(session);
@@ -1156,6 +1179,9 @@ void session_format_reason(const struct session *session,
 		return;
 	}
 	switch (session->end) {
+	case SESSION_END_NONE:
+		snprintf(text, SESSION_REASON_BYTES, "not over");
+		break;
 	case SESSION_END_CLOSED:
 		snprintf(text, SESSION_REASON_BYTES, "%s closed", who);
 		break;
