@@ -52,7 +52,7 @@ static int parse_name(const char *text, char **out, struct error *error)
 
 	if (!name)
 		return error_set(error, -ENOMEM, "out of memory");
-	code = address_quoted_parse(name, error);
+	code = text_parse_quoted(name, error);
 	if (code == 0)
 		code = check_name(name, error);
 	if (code < 0) {

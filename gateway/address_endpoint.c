@@ -69,11 +69,11 @@ static int find_kind(const char *text, enum endpoint_role role,
 				 role_words[!role], role_words[role], list);
 	}
 	if (!*text)
-		return address_error_choice(error, text, words,
-					    "no endpoint kind");
-	return address_error_choice(error, text, words,
-				    "unknown endpoint kind '%s'",
-				    text_printable(text, quoted));
+		return text_refuse_choice(error, text, words,
+					  "no endpoint kind");
+	return text_refuse_choice(error, text, words,
+				  "unknown endpoint kind '%s'",
+				  text_printable(text, quoted));
 }
 
 /* ---- options --------------------------------------------------------- */
@@ -121,10 +121,10 @@ static int refuse_option(const struct address_endpoint_kind *kind,
 		return error_set(error, -EINVAL,
 				 "unknown option '%s'; %s takes no options",
 				 quoted, kind->name);
-	return address_error_choice(error, name, words,
-				    "unknown option '%s' of %s%s%s", quoted,
-				    kind->name, kind->comma_hint ? "; " : "",
-				    kind->comma_hint ? kind->comma_hint : "");
+	return text_refuse_choice(error, name, words,
+				  "unknown option '%s' of %s%s%s", quoted,
+				  kind->name, kind->comma_hint ? "; " : "",
+				  kind->comma_hint ? kind->comma_hint : "");
 }
 
 static int parse_option_value(const struct endpoint_option *option, char *value,
@@ -145,7 +145,7 @@ static int parse_option_value(const struct endpoint_option *option, char *value,
 				 "option '%s' needs a value, like %s=%s",
 				 option->name, option->name, option->example);
 	if (value && !option->is_raw) {
-		code = address_quoted_parse(value, error);
+		code = text_parse_quoted(value, error);
 		if (code < 0)
 			return code;
 	}

@@ -24,7 +24,7 @@ static int unquote_command(char *command, struct error *error)
 	bool is_open = false;
 
 	if (*command == '"')
-		return address_quoted_parse(command, error);
+		return text_parse_quoted(command, error);
 	for (const char *c = command; *c; c++) {
 		if (is_open && *c == '\\' && c[1])
 			c++;
@@ -75,7 +75,7 @@ static int parse_exec(struct address_endpoint *endpoint,
 static void format_exec(const struct address_endpoint *endpoint,
 			enum endpoint_role role, char *text, size_t bytes)
 {
-	address_quoted_format(endpoint->exec.command, text, bytes);
+	text_format_quoted(endpoint->exec.command, text, bytes);
 }
 
 static void clear_exec(struct address_endpoint *endpoint)

@@ -110,7 +110,7 @@ static int parse_unix(struct address_endpoint *endpoint,
 static void format_unix(const struct address_endpoint *endpoint,
 			enum endpoint_role role, char *text, size_t bytes)
 {
-	address_quoted_format(endpoint->local.path, text, bytes);
+	text_format_quoted(endpoint->local.path, text, bytes);
 }
 
 static void clear_unix(struct address_endpoint *endpoint)
@@ -193,7 +193,7 @@ static int parse_pty(struct address_endpoint *endpoint, enum endpoint_role role,
 static void format_pty(const struct address_endpoint *endpoint,
 		       enum endpoint_role role, char *text, size_t bytes)
 {
-	address_quoted_format(endpoint->pty.path, text, bytes);
+	text_format_quoted(endpoint->pty.path, text, bytes);
 }
 
 static void clear_pty(struct address_endpoint *endpoint)
@@ -264,7 +264,7 @@ static int parse_file(struct address_endpoint *endpoint,
 static void format_file(const struct address_endpoint *endpoint,
 			enum endpoint_role role, char *text, size_t bytes)
 {
-	address_quoted_format(endpoint->file.path, text, bytes);
+	text_format_quoted(endpoint->file.path, text, bytes);
 }
 
 static void clear_file(struct address_endpoint *endpoint)

@@ -88,7 +88,7 @@ static void format_serial(const struct address_endpoint *endpoint,
 {
 	const struct endpoint_serial *serial = &endpoint->serial;
 
-	address_quoted_format(serial->path, text, bytes);
+	text_format_quoted(serial->path, text, bytes);
 	text_append(text, bytes, ",%u%c%u%u", serial->baud,
 		    parity_letters[serial->parity], serial->data_bits,
 		    serial->stop_bits);

@@ -25,7 +25,7 @@ int address_path_parse(char *text, const char *kind, size_t bytes_max,
 {
 	char quoted[TEXT_QUOTED_BYTES];
 	const char *last;
-	int code = address_quoted_parse(text, error);
+	int code = text_parse_quoted(text, error);
 
 	if (code < 0)
 		return code;

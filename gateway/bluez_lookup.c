@@ -115,7 +115,7 @@ static void match_suggest(struct match *match, const struct device *device)
 			       NULL};
 
 	if (!*match->suggestion && words[0] &&
-	    address_suggest(match->name, words))
+	    text_suggest_word(match->name, words))
 		text_printable(words[0], match->suggestion);
 }
 

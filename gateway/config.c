@@ -46,7 +46,7 @@ static void print_quoted(const char *key, const char *value, FILE *stream)
 {
 	char text[2 * CONFIG_LINE_BYTES_MAX + 3];
 
-	address_quoted_format(value, text, sizeof(text));
+	text_format_quoted(value, text, sizeof(text));
 	fprintf(stream, "%s = %s\n", key, text);
 }
 

@@ -41,7 +41,7 @@ static int parse_shown_text(const struct key_info *key, const char *value,
 
 	if (!text)
 		return error_set(error, -ENOMEM, "out of memory");
-	code = address_quoted_parse(text, error);
+	code = text_parse_quoted(text, error);
 	if (code == 0)
 		code = text_check_shown(text, error);
 	if (code == 0 && strlen(text) > bytes_max)
@@ -78,9 +78,9 @@ static int parse_discoverable(const struct key_info *key,
 	draft->gateway.is_discoverable = strcmp(value, "yes") == 0;
 	if (draft->gateway.is_discoverable || strcmp(value, "no") == 0)
 		return 0;
-	return address_error_choice(error, value, words,
-				    "'%s' is not a choice for %s", value,
-				    key->name);
+	return text_refuse_choice(error, value, words,
+				  "'%s' is not a choice for %s", value,
+				  key->name);
 }
 
 static int parse_listen(const struct key_info *key, struct config_draft *draft,
@@ -376,12 +376,12 @@ static void refuse_unknown_key(struct config_draft *draft, const char *name,
 			words[count++] = keys[key].name;
 	}
 	words[count] = NULL;
-	near = address_suggest(name, words);
+	near = text_suggest_word(name, words);
 	if (near)
 		config_draft_mark(draft, find_key(near));
-	address_error_choice(&error, name, words, "unknown key '%.60s' in %s",
-			     name,
-			     config_draft_title(draft, title, sizeof(title)));
+	text_refuse_choice(&error, name, words, "unknown key '%.60s' in %s",
+			   name,
+			   config_draft_title(draft, title, sizeof(title)));
 	config_note(findings, line, "%s", error.text);
 }
 
@@ -443,10 +443,10 @@ static void check_printed_length(struct config_draft *draft,
 		address_endpoint_format(&draft->route.connect,
 					ENDPOINT_ROLE_CONNECT, text);
 	else if (key == CONFIG_KEY_NAME)
-		address_quoted_format(draft->gateway.name, text, sizeof(text));
+		text_format_quoted(draft->gateway.name, text, sizeof(text));
 	else if (key == CONFIG_KEY_SERVICE_NAME)
-		address_quoted_format(draft->route.service_name, text,
-				      sizeof(text));
+		text_format_quoted(draft->route.service_name, text,
+				   sizeof(text));
 	else if (key == CONFIG_KEY_PEERS)
 		format_longest_peer(&draft->route.peers, text);
 	length = strlen(keys[key].name) + strlen(" = ") + strlen(text);

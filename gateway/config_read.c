@@ -106,7 +106,7 @@ static void refuse_section(struct reader *reader, const char *text,
 	const char *near;
 
 	snprintf(word, sizeof(word), "%.*s", (int)word_length, text);
-	near = address_suggest(word, words);
+	near = text_suggest_word(word, words);
 	reader->is_skipping = true;
 	if (near)
 		config_note(reader->findings, reader->line,

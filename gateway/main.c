@@ -237,7 +237,7 @@ static const struct command *find_command(const char *name)
 			return &commands[i];
 		names[i] = commands[i].name;
 	}
-	suggestion = address_suggest(name, names);
+	suggestion = text_suggest_word(name, names);
 	text_printable(name, quoted);
 	if (suggestion)
 		fprintf(stderr,
@@ -261,7 +261,7 @@ static void refuse_unknown_option(const char *text)
 		names[i] = option_rows[i].name;
 	snprintf(name, sizeof(name), "%s", text + strspn(text, "-"));
 	name[strcspn(name, "=")] = '\0';
-	suggestion = address_suggest(name, names);
+	suggestion = text_suggest_word(name, names);
 	fprintf(stderr, "btgate: unknown option '%s'",
 		text_printable(text, quoted));
 	if (suggestion)

@@ -206,7 +206,7 @@ static size_t edit_distance(const char *a, size_t a_length, const char *b,
 	return last[b_length];
 }
 
-const char *address_suggest(const char *text, const char *const *words)
+const char *text_suggest_word(const char *text, const char *const *words)
 {
 	size_t length = strlen(text);
 	size_t best_edits = SUGGEST_EDITS_MAX + 1;
@@ -239,10 +239,10 @@ void text_format_words(const char *const *words, char *out, size_t bytes)
 	}
 }
 
-int address_error_choice(struct error *error, const char *text,
-			 const char *const *words, const char *format, ...)
+int text_refuse_choice(struct error *error, const char *text,
+		       const char *const *words, const char *format, ...)
 {
-	const char *near = address_suggest(text, words);
+	const char *near = text_suggest_word(text, words);
 	char what[ERROR_TEXT_BYTES];
 	char list[ERROR_TEXT_BYTES];
 	va_list args;
@@ -266,8 +266,8 @@ int text_parse_word(const char *text, const char *const *words,
 		if (strcmp(text, words[i]) == 0)
 			return i;
 	}
-	return address_error_choice(error, text, words, "'%s' is not %s",
-				    text_printable(text, quoted), what);
+	return text_refuse_choice(error, text, words, "'%s' is not %s",
+				  text_printable(text, quoted), what);
 }
 
 /* ---- text that is shown ----------------------------------------------- */
@@ -316,7 +316,7 @@ char *text_next_part(char **cursor)
 	return part;
 }
 
-int address_quoted_parse(char *text, struct error *error)
+int text_parse_quoted(char *text, struct error *error)
 {
 	char quoted[TEXT_QUOTED_BYTES];
 	const char *from = text + 1;
@@ -364,7 +364,7 @@ void text_quote(const char *text, char *out, size_t out_bytes)
 	out[used] = '\0';
 }
 
-void address_quoted_format(const char *text, char *out, size_t out_bytes)
+void text_format_quoted(const char *text, char *out, size_t out_bytes)
 {
 	size_t length = strlen(text);
 

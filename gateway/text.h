@@ -54,7 +54,7 @@ void text_format_words(const char *const *words, char *out, size_t bytes);
 
 /*
  * The index of @text in @words (NULL-ended), or -EINVAL with "'TEXT' is not
- * WHAT; ..." as address_error_choice ends it.
+ * WHAT; ..." as text_refuse_choice ends it.
  */
 int text_parse_word(const char *text, const char *const *words,
 		    const char *what, struct error *error);
@@ -74,9 +74,9 @@ char *text_next_part(char **cursor);
  * quotes stays as it is. Needed where a comma, a leading space or " ;" (which
  * starts a comment in an INI file) is part of the value.
  */
-int address_quoted_parse(char *text, struct error *error);
+int text_parse_quoted(char *text, struct error *error);
 /* Quoted if it must be. Room for 2 * strlen(@text) + 3 bytes is enough. */
-void address_quoted_format(const char *text, char *out, size_t out_bytes);
+void text_format_quoted(const char *text, char *out, size_t out_bytes);
 
 /* Quoted in any case, with the same room. */
 void text_quote(const char *text, char *out, size_t out_bytes);
@@ -85,14 +85,14 @@ void text_quote(const char *text, char *out, size_t out_bytes);
  * Set "WHAT; did you mean 'X'?" if @text is near to one of @words (NULL-ended),
  * else "WHAT; use A, B or C". Returns -EINVAL.
  */
-int address_error_choice(struct error *error, const char *text,
-			 const char *const *words, const char *format, ...)
+int text_refuse_choice(struct error *error, const char *text,
+		       const char *const *words, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
 /*
  * The word of @words (NULL-ended) that @text is most likely a slip of, or
  * NULL: at most two edits away, and fewer than half its letters.
  */
-const char *address_suggest(const char *text, const char *const *words);
+const char *text_suggest_word(const char *text, const char *const *words);
 
 #endif

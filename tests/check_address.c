@@ -471,10 +471,10 @@ static int print_duration(const char *text, char *out, struct error *error)
 static int print_quoted(const char *text, char *out, struct error *error)
 {
 	char *copy = strdup(text);
-	int code = address_quoted_parse(copy, error);
+	int code = text_parse_quoted(copy, error);
 
 	if (code == 0)
-		address_quoted_format(copy, out, ADDRESS_ENDPOINT_TEXT_BYTES);
+		text_format_quoted(copy, out, ADDRESS_ENDPOINT_TEXT_BYTES);
 	free(copy);
 	return code;
 }
@@ -821,7 +821,7 @@ START_TEST(suggestions_are_near)
 	static const char *const words[] = {
 		"tcp", "listen", "connect",
 		"a-word-that-is-longer-than-anything-here", NULL};
-	const char *word = address_suggest(suggestions[_i].text, words);
+	const char *word = text_suggest_word(suggestions[_i].text, words);
 
 	ck_assert_pstr_eq(word, suggestions[_i].word);
 }
@@ -833,10 +833,10 @@ START_TEST(choices_are_listed)
 	static const char *const three[] = {"aa", "bb", "cc", NULL};
 	struct error error;
 
-	ck_assert_int_eq(address_error_choice(&error, "x", one, "%d", 7),
+	ck_assert_int_eq(text_refuse_choice(&error, "x", one, "%d", 7),
 			 -EINVAL);
 	ck_assert_str_eq(error.text, "7; use only");
-	address_error_choice(&error, "x", three, "no");
+	text_refuse_choice(&error, "x", three, "no");
 	ck_assert_str_eq(error.text, "no; use aa, bb or cc");
 }
 END_TEST
@@ -846,9 +846,9 @@ START_TEST(quoting_takes_no_more_room)
 {
 	char out[2 * 3 + 3];
 
-	address_quoted_format("\"\\;", out, sizeof(out));
+	text_format_quoted("\"\\;", out, sizeof(out));
 	ck_assert_str_eq(out, "\"\\\"\\\\\\;\"");
-	address_quoted_format("", out, 3);
+	text_format_quoted("", out, 3);
 	ck_assert_str_eq(out, "\"\"");
 }
 END_TEST

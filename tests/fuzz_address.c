@@ -165,11 +165,11 @@ static void fuzz_quotes(char *text)
 
 	if (!printed || !first)
 		abort();
-	address_quoted_format(text, printed, room);
-	if (address_quoted_parse(printed, &error) < 0 ||
+	text_format_quoted(text, printed, room);
+	if (text_parse_quoted(printed, &error) < 0 ||
 	    strcmp(printed, text) != 0)
 		abort();
-	code = address_quoted_parse(first, &error);
+	code = text_parse_quoted(first, &error);
 	check_error(code, &error);
 	free(first);
 	free(printed);
