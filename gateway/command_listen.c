@@ -190,7 +190,8 @@ int command_listen(const struct command_options *options)
 	int status;
 
 	if (address_uuid_parse(options->uuid ? options->uuid : "spp",
-			       &self.service.uuid, &error)) {
+			       &self.service.uuid, &error) ||
+	    sdp_check_name(self.service.name, &error)) {
 		log_error("%s", error.text);
 		return COMMAND_STATUS_USAGE;
 	}

@@ -313,6 +313,8 @@ int netcat_open(struct netcat *netcat, const struct command_options *options,
 	}
 	/* Whoever does not read us any more shows where it is written to. */
 	signal(SIGPIPE, SIG_IGN);
+	/* And so does a file that may grow no more (EFBIG). */
+	signal(SIGXFSZ, SIG_IGN);
 	code = error_set(&error, -ENOMEM, "cannot start: %s", strerror(ENOMEM));
 	netcat->loop = loop_new();
 	if (netcat->loop)

@@ -22,7 +22,7 @@
 #define CHARSET_UTF8 106
 #define LANGUAGE_ENGLISH 0x656e
 
-static int check_name(const char *name, struct error *error)
+int sdp_check_name(const char *name, struct error *error)
 {
 	const unsigned char *text = (const unsigned char *)name;
 	size_t bytes;
@@ -69,7 +69,7 @@ static int check_service(const struct sdp_service *service, struct error *error)
 		return error_set(error, -EINVAL,
 				 "no Bluetooth endpoint, no service record");
 	}
-	return check_name(service->name, error);
+	return sdp_check_name(service->name, error);
 }
 
 static sdp_data_t *new_uuid16(uint16_t uuid)

@@ -27,6 +27,9 @@ struct sdp_service {
 	const char *name; /* UTF-8, 1..SDP_NAME_MAX_BYTES bytes */
 };
 
+/* Whether a service may have that name; else -EINVAL with a sentence. */
+int sdp_check_name(const char *name, struct error *error);
+
 /*
  * The record as an attribute list in SDP's binary form, without a handle.
  * *out is malloc'd. 0 or -errno; -EINVAL for a port out of range, a missing

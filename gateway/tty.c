@@ -8,9 +8,14 @@
 #include <termios.h>
 #include <unistd.h>
 
-/* What ends a process without asking it. */
+/*
+ * What ends a process without asking it, and is not dealt with elsewhere
+ * (command_netcat.c).
+ */
 static const int fatal_signals[] = {
-	SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGQUIT, SIGSEGV, SIGSYS, SIGXCPU,
+	SIGABRT, SIGALRM, SIGBUS,  SIGFPE,    SIGILL,	 SIGIO,
+	SIGPROF, SIGPWR,  SIGQUIT, SIGSEGV,   SIGSTKFLT, SIGSYS,
+	SIGTRAP, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU,
 };
 
 #define FATAL_SIGNALS (sizeof(fatal_signals) / sizeof(fatal_signals[0]))

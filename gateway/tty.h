@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The modes of the terminal, changed for a while and always given back: also
- * when the program is aborted or faults (but not after SIGKILL).
+ * when the program is aborted, faults or is ended by a signal that it does not
+ * handle (but not after SIGKILL).
  *
  * Knows termios; does not know what is typed. What is changed is the process's
  * own, because signal handlers must find it: file-scope state.

@@ -16,6 +16,7 @@ import os
 import pty
 import random
 import re
+import resource
 import select
 import shutil
 import signal
@@ -501,6 +502,17 @@ class Ends(CommandTest):
         end.send(b"too much")
         self.assert_ends(command, 1, "No space left on device")
 
+    def test_a_file_that_may_grow_no_more(self):
+        sink = self.file(name="sink")
+        command, end = self.connect(
+            stdout=self.opened(sink, "wb"),
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE,
+                                                  (3, 3)))
+        end.send(b"too much")
+        self.assert_ends(command, 1, "File too large")
+        with open(sink, "rb") as file:
+            self.assertEqual(file.read(), b"too")
+
     def test_a_closed_output(self):
         command, end = self.connect(preexec_fn=lambda: os.close(1))
         end.send(b"for nobody")
@@ -851,7 +863,11 @@ class Terminals(CommandTest):
 
     def test_signals_give_the_modes_back(self):
         numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP,
-                   signal.SIGQUIT, signal.SIGABRT]
+                   signal.SIGQUIT, signal.SIGABRT, signal.SIGALRM,
+                   signal.SIGIO, signal.SIGPROF, signal.SIGPWR,
+                   signal.SIGSTKFLT, signal.SIGSYS, signal.SIGTRAP,
+                   signal.SIGUSR1, signal.SIGUSR2, signal.SIGVTALRM,
+                   signal.SIGXCPU]
         if not is_sanitized():  # it reports them itself
             numbers += [signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE]
         for number in numbers:
@@ -861,6 +877,15 @@ class Terminals(CommandTest):
                 command.signal(number)
                 self.assertEqual(command.wait(), -number)
                 self.assert_as_it_was()
+
+    def test_signals_that_are_errors_elsewhere(self):
+        """Of the output, which says so itself."""
+        command, end = self.at_terminal()
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            command.signal(number)
+        end.send(b"still here")
+        self.terminal.await_output(b"still here")
+        self.leave(command)
 
     def test_a_terminal_that_hangs_up(self):
         command, end = self.at_terminal()
@@ -1077,6 +1102,11 @@ class Usage(CommandTest):
                 (["listen", "-n"], "-n .*needs a value"),
                 (["listen", "--keep-open=1", "tcp:1"], "takes no value"),
                 (["listen", "--uuid", "zz", "rfcomm"], "zz"),
+                (["listen", "-n", "", "rfcomm"], "needs a name"),
+                (["listen", "-n", 256 * "x", "l2cap"], "more than 255 bytes"),
+                (["listen", "-n", "two\nlines", "rfcomm"],
+                 "control character"),
+                (["listen", "-n", b"\xff", "rfcomm"], "not UTF-8"),
                 (["listen", "-s", "fips", "rfcomm"], "fips"),
                 (["listen", "-n", "x", "tcp:7000"], "for Bluetooth endpoints"),
                 (["connect", "-i", "hci0", "echo"], "for Bluetooth endpoints"),
