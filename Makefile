@@ -55,7 +55,11 @@ endif
 SOURCES := $(wildcard gateway/*.c)
 OBJECTS := $(SOURCES:gateway/%.c=$(BUILD)/%.o)
 LIBRARY := $(BUILD)/libbtgate.a
-CHECKS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/check_*.c))
+# The longest first: they run side by side.
+SLOW_CHECKS := tests/check_session_faults.c tests/check_session_pieces.c \
+	tests/check_devices.c tests/check_local.c
+CHECKS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(SLOW_CHECKS) \
+	$(filter-out $(SLOW_CHECKS),$(wildcard tests/check_*.c)))
 FUZZERS := $(patsubst tests/%.c,build-fuzz/%,$(wildcard tests/fuzz_*.c))
 # What a fuzzer may link: text to structs, without libevent or BlueZ.
 FUZZED := $(wildcard gateway/address*.c gateway/config*.c) gateway/error.c \

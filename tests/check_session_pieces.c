@@ -841,15 +841,19 @@ START_TEST(packing_without_flow_control)
 }
 END_TEST
 
+/* valgrind is slow, and sees the same in less. */
+static size_t volume(size_t bytes)
+{
+	return getenv("BTGATE_VALGRIND") ? bytes / 10 : bytes;
+}
+
 /*
  * Whatever comes in whatever pieces, however the other end takes it: the
  * packets are the ones that a packer makes of the whole, each in one write.
  */
 START_TEST(random_packets)
 {
-	enum {
-		TOTAL = 400000
-	};
+	const size_t total = volume(400000);
 	unsigned int seed = (unsigned int)_i + 1;
 	const struct endpoint_packing packing = {
 		.has_delimiter = rand_r(&seed) % 4 != 0,
@@ -859,33 +863,33 @@ START_TEST(random_packets)
 								     ? 100
 								     : 40000)),
 	};
-	uint8_t *in = malloc(TOTAL), got[PACKER_BYTES_MAX];
+	uint8_t *in = malloc(total), got[PACKER_BYTES_MAX];
 	uint64_t deadline = loop_now_ms() + DEADLINE_MS;
-	size_t sent = 0, reference_bytes = TOTAL, out = 0;
+	size_t sent = 0, reference_bytes = total, out = 0;
 	const uint8_t *reference = in;
 	struct packer packer;
 	struct packet want;
 
-	for (int i = 0; i < TOTAL; i++)
+	for (size_t i = 0; i < total; i++)
 		in[i] = (uint8_t)(rand_r(&seed) % (_i % 2 ? 300 : 4000));
 	start_packing(&packing);
 	packer_init(&packer, &packing);
-	while (out < TOTAL) {
+	while (out < total) {
 		size_t piece = 1 + (size_t)rand_r(&seed) %
 					   (rand_r(&seed) % 2 ? 50 : 30000);
 		ssize_t n = 0;
 
 		ck_assert_uint_lt(loop_now_ms(), deadline);
-		if (piece > TOTAL - sent)
-			piece = TOTAL - sent;
+		if (piece > total - sent)
+			piece = total - sent;
 		if (piece)
 			n = send(client_fd, in + sent, piece, MSG_NOSIGNAL);
 		sent += n > 0 ? (size_t)n : 0;
-		if (sent == TOTAL && piece)
+		if (sent == total && piece)
 			shutdown(client_fd, SHUT_WR);
 		for (int i = rand_r(&seed) % 3; i; i--)
 			turn();
-		for (int i = rand_r(&seed) % 200; i && out < TOTAL; i--) {
+		for (int i = rand_r(&seed) % 200; i && out < total; i--) {
 			n = recv(target_fd, got, sizeof(got), 0);
 			if (n < 0)
 				break;
@@ -905,44 +909,42 @@ END_TEST
 /* As bytes to a stream that takes them in parts: none is lost or moved. */
 START_TEST(random_packets_to_a_stream)
 {
-	enum {
-		TOTAL = 600000
-	};
+	const size_t total = volume(600000);
 	unsigned int seed = (unsigned int)_i + 1;
 	const struct endpoint_packing packing = {
 		UNTIL(0),
 		.gap_ms = (unsigned int)(rand_r(&seed) % 3),
 		.bytes = (unsigned int)(rand_r(&seed) % 5000),
 	};
-	uint8_t *in = malloc(TOTAL), *got = malloc(TOTAL);
+	uint8_t *in = malloc(total), *got = malloc(total);
 	uint64_t deadline = loop_now_ms() + DEADLINE_MS;
 	size_t sent = 0, seen = 0;
 
-	for (int i = 0; i < TOTAL; i++)
+	for (size_t i = 0; i < total; i++)
 		in[i] = (uint8_t)rand_r(&seed);
 	start_with(link_new(&byte_ops, SOCK_STREAM, &client_fd),
 		   link_new(&byte_ops, SOCK_STREAM, &target_fd), &packing,
 		   5000);
-	while (seen < TOTAL) {
+	while (seen < total) {
 		size_t piece = 1 + (size_t)rand_r(&seed) % 20000;
 		ssize_t n = 0;
 
 		ck_assert_uint_lt(loop_now_ms(), deadline);
-		if (piece > TOTAL - sent)
-			piece = TOTAL - sent;
+		if (piece > total - sent)
+			piece = total - sent;
 		if (piece)
 			n = send(client_fd, in + sent, piece, MSG_NOSIGNAL);
 		sent += n > 0 ? (size_t)n : 0;
-		if (sent == TOTAL && piece)
+		if (sent == total && piece)
 			shutdown(client_fd, SHUT_WR);
 		turn();
 		if (rand_r(&seed) % 3 == 0)
 			continue;
 		n = recv(target_fd, got + seen,
-			 1 + (size_t)rand_r(&seed) % (TOTAL - seen), 0);
+			 1 + (size_t)rand_r(&seed) % (total - seen), 0);
 		seen += n > 0 ? (size_t)n : 0;
 	}
-	ck_assert_mem_eq(in, got, TOTAL);
+	ck_assert_mem_eq(in, got, total);
 	free(in);
 	free(got);
 }
@@ -967,7 +969,9 @@ static TCase *case_no_flow_control(void)
 	TCase *tests = tcase_create("no flow control");
 
 	tcase_add_test(tests, it_is_read_on_while_the_other_end_stalls);
-	tcase_add_loop_test(tests, at_the_bound_it_ends, 0, 8);
+	/* Under valgrind not by the single byte: that takes a minute. */
+	tcase_add_loop_test(tests, at_the_bound_it_ends,
+			    getenv("BTGATE_VALGRIND") ? 4 : 0, 8);
 	tcase_add_test(tests, bytes_without_flow_control_are_bounded_too);
 	tcase_add_test(tests, what_the_kernel_dropped_ends_it);
 	tcase_add_test(tests, a_stop_without_flow_control);
