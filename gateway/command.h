@@ -41,8 +41,9 @@ int command_run(const struct command_options *options);
 int command_check(const struct command_options *options);
 
 /*
- * Print the devices that bluetoothd knows and those nearby, as they are found,
- * for as long as the timeout says (12 s) or until Ctrl-C.
+ * Search for devices nearby for as long as the timeout says (12 s) or until
+ * Ctrl-C, then print them with those that bluetoothd knows, sorted. Until then
+ * nothing is written but to a terminal on stderr: a line that shows the latest.
  */
 int command_scan(const struct command_options *options);
 

@@ -255,7 +255,10 @@ int target_open(struct loop *loop, const struct address_endpoint *address,
 /* No dial or stream of it may be left. NULL is legal. */
 void target_close(struct target *target);
 
-/* NULL with errno set when memory is short; else the callback comes. */
+/*
+ * NULL with errno set when this machine is short of something: memory,
+ * descriptors, threads. All else that goes wrong comes with the callback.
+ */
 struct dial *target_dial(struct target *target, dial_done_cb done, void *arg);
 /* NULL is legal. */
 void dial_cancel(struct dial *dial);
