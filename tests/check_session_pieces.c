@@ -761,6 +761,33 @@ START_TEST(a_packet_with_no_end_in_sight)
 }
 END_TEST
 
+/* Of the longest packets there are, while the target takes none. */
+START_TEST(what_a_stalled_direction_holds)
+{
+	const struct endpoint_packing packing = {UNTIL('\n')};
+	static char line[PACKER_BYTES_MAX];
+	size_t sent = 0;
+	int idle = 0;
+
+	memset(line, 'x', sizeof(line));
+	line[sizeof(line) - 1] = '\n';
+	start_packing(&packing);
+	while (idle < 5) {
+		size_t at = sent % sizeof(line);
+		ssize_t n = send(client_fd, line + at, sizeof(line) - at,
+				 MSG_NOSIGNAL);
+
+		sent += n > 0 ? (size_t)n : 0;
+		idle = n > 0 ? 0 : idle + 1;
+		settle();
+	}
+	session_abort(session);
+	loop_flush(loop);
+	ck_assert_uint_gt(counters.lost_bytes, 0);
+	ck_assert_uint_le(counters.lost_bytes, PACKER_BYTES_MAX + 4096);
+}
+END_TEST
+
 START_TEST(a_stop_sends_what_was_put_together)
 {
 	const struct endpoint_packing packing = {UNTIL('\n')};
@@ -988,6 +1015,7 @@ static TCase *case_packets(void)
 	tcase_add_test(tests, a_silence_sends);
 	tcase_add_test(tests, a_silence_that_nobody_listened_to);
 	tcase_add_test(tests, a_packet_with_no_end_in_sight);
+	tcase_add_test(tests, what_a_stalled_direction_holds);
 	tcase_add_test(tests, a_stop_sends_what_was_put_together);
 	tcase_add_test(tests, half_a_packet_of_the_side_that_stays);
 	tcase_add_test(tests, half_an_answer_before_the_linger_ends);
