@@ -13,6 +13,7 @@
 
 #include "backoff.h"
 #include "bus.h"
+#include "controller.h"
 #include "error.h"
 #include "log.h"
 #include "loop.h"
@@ -25,6 +26,8 @@
  * or off is a complaint.
  */
 #define GRACE_MS 5000
+/* What bluetoothd is given to put everything back. */
+#define GIVE_BACK_MS 1000
 
 /* What is to be done to an adapter, in this order. */
 enum adapter_step {
@@ -70,6 +73,18 @@ struct adapter {
 
 TAILQ_HEAD(adapter_queue, adapter);
 
+/*
+ * What an adapter was like before it was changed. bluetoothd keeps our changes
+ * over a restart and a re-plug, so this outlives the adapter, too.
+ */
+struct adapter_before {
+	struct address_bluetooth address;
+	bool has_discoverable; /* changed, and nobody else did since */
+	bool is_discoverable;
+	bool has_timeout;
+	uint32_t timeout_s;
+};
+
 struct adapter_list {
 	struct loop *loop;
 	struct bus *bus;
@@ -78,6 +93,9 @@ struct adapter_list {
 	void *arg;
 	sd_bus *handle; /* NULL: nothing is known */
 	struct adapter_queue adapters;
+	struct adapter_before before[CONTROLLERS_MAX];
+	size_t before_count;
+	bool is_over; /* it is given back; nothing is reached any more */
 	struct event *absence_timer;
 	bool is_absence_logged;
 	bool is_privilege_logged;
@@ -189,6 +207,55 @@ static int append_value(sd_bus_message *call, enum adapter_step step,
 	return -EINVAL;
 }
 
+/* NULL: nothing of it was changed, or there is no room for a new one. */
+static struct adapter_before *find_before(const struct adapter *adapter,
+					  bool is_to_make)
+{
+	struct adapter_list *list = adapter->list;
+	struct adapter_before *before;
+
+	for (size_t i = 0; i < list->before_count; i++) {
+		before = &list->before[i];
+		if (!memcmp(&before->address, &adapter->now.address,
+			    sizeof(before->address)))
+			return before;
+	}
+	if (!is_to_make || list->before_count == CONTROLLERS_MAX)
+		return NULL;
+	before = &list->before[list->before_count++];
+	before->address = adapter->now.address;
+	return before;
+}
+
+/* Before the first change: whether bluetoothd carries it out is told late. */
+static void remember(const struct adapter *adapter)
+{
+	struct adapter_before *before = find_before(adapter, true);
+
+	if (!before)
+		return;
+	if (adapter->step == ADAPTER_STEP_DISCOVERABLE &&
+	    !before->has_discoverable) {
+		before->has_discoverable = true;
+		before->is_discoverable = adapter->now.is_discoverable;
+	} else if (adapter->step == ADAPTER_STEP_TIMEOUT &&
+		   !before->has_timeout) {
+		before->has_timeout = true;
+		before->timeout_s = adapter->now.timeout_s;
+	}
+}
+
+static int send_set(struct adapter *adapter, sd_bus_message *call,
+		    sd_bus_message_handler_t answered)
+{
+	struct adapter_list *list = adapter->list;
+	int code = sd_bus_call_async(list->handle, &adapter->call, call,
+				     answered, adapter, 0);
+
+	bus_watch(list->bus);
+	return code;
+}
+
 static int set_property(struct adapter *adapter)
 {
 	struct adapter_list *list = adapter->list;
@@ -198,11 +265,11 @@ static int set_property(struct adapter *adapter)
 
 	if (code >= 0)
 		code = append_value(call, adapter->step, list->settings);
-	if (code >= 0)
-		code = sd_bus_call_async(list->handle, &adapter->call, call,
-					 on_set, adapter, 0);
+	if (code >= 0) {
+		remember(adapter);
+		code = send_set(adapter, call, on_set);
+	}
 	sd_bus_message_unref(call);
-	bus_watch(list->bus);
 	return code;
 }
 
@@ -285,7 +352,7 @@ static void advance(struct adapter *adapter)
 	struct error error;
 	int code;
 
-	if (adapter->call || adapter->mgmt)
+	if (adapter->call || adapter->mgmt || adapter->list->is_over)
 		return;
 	event_del(adapter->timer);
 	for (unsigned int bit = 1; bit <= ADAPTER_STEPS_ALL; bit <<= 1) {
@@ -575,6 +642,8 @@ int adapter_list_take_removed(struct adapter_list *list,
  */
 static void take_hidden(struct adapter *adapter)
 {
+	struct adapter_before *before;
+
 	if (loop_now_ms() < adapter->settled_ms) {
 		adapter->todo |= ADAPTER_STEP_DISCOVERABLE;
 		loop_start_timer(adapter->timer, BACKOFF_FIRST_MS);
@@ -592,6 +661,9 @@ static void take_hidden(struct adapter *adapter)
 			    "find it nor connect; 'bluetoothctl discoverable "
 			    "on' undoes that",
 			    adapter->name);
+		before = find_before(adapter, false);
+		if (before)
+			before->has_discoverable = false;
 	}
 }
 
@@ -618,8 +690,9 @@ int adapter_list_take_changed(struct adapter_list *list,
 			log_info("adapter %s: powered %s", adapter->name,
 				 adapter->now.is_powered ? "on" : "off");
 		take_power(adapter);
-	} else if (adapter->is_chosen && adapter->now.is_powered &&
-		   was_discoverable && !adapter->now.is_discoverable &&
+	} else if (adapter->is_chosen && !list->is_over &&
+		   adapter->now.is_powered && was_discoverable &&
+		   !adapter->now.is_discoverable &&
 		   list->settings->is_reachable &&
 		   list->settings->is_discoverable) {
 		take_hidden(adapter);
@@ -662,6 +735,115 @@ bool adapter_list_has(const struct adapter_list *list,
 		if (strcmp(adapter->name, name) == 0)
 			return is_match(adapter, choice);
 	return false;
+}
+
+/* ---- the end ------------------------------------------------------------- */
+
+static int on_given_back(sd_bus_message *answer, void *arg,
+			 sd_bus_error *unused)
+{
+	struct adapter *adapter = arg;
+	const sd_bus_error *failure = sd_bus_message_get_error(answer);
+	struct error error;
+
+	adapter->call = sd_bus_slot_unref(adapter->call);
+	if (failure) {
+		bus_explain(failure, &error);
+		log_warning("adapter %s: it cannot be made as discoverable as "
+			    "it was before: %s",
+			    adapter->name, error.text);
+	}
+	return 0;
+}
+
+/* @type and @value as sd_bus_message_append takes them. */
+static void give_back_property(struct adapter *adapter, const char *name,
+			       const char *type, uint32_t value)
+{
+	sd_bus_message *call = NULL;
+	int code = bus_new_call(adapter->list->handle, &call, adapter->path,
+				"org.freedesktop.DBus.Properties", "Set");
+
+	if (code >= 0)
+		code = sd_bus_message_append(call, "ssv", ADAPTER_INTERFACE,
+					     name, type, value);
+	if (code >= 0)
+		code = send_set(adapter, call, on_given_back);
+	if (code < 0)
+		log_debug("adapter %s: %s: %s", adapter->name, name,
+			  strerror(-code));
+	sd_bus_message_unref(call);
+}
+
+/*
+ * The next thing of it that is ours still. Hidden first: bluetoothd applies a
+ * new limit at once to what is discoverable, and refuses with one to change an
+ * adapter that is off (5.66); while one change is under way it takes a second
+ * for done (property_set_mode, src/adapter.c).
+ */
+static void give_back_next(struct adapter *adapter)
+{
+	const struct bluez_settings *settings = adapter->list->settings;
+	const struct adapter_properties *now = &adapter->now;
+	struct adapter_before *before = find_before(adapter, false);
+
+	if (adapter->call || !before)
+		return;
+	if (before->has_discoverable) {
+		before->has_discoverable = false;
+		if (now->is_discoverable == settings->is_discoverable &&
+		    now->is_discoverable != before->is_discoverable) {
+			log_info("adapter %s: %s again, as before",
+				 adapter->name,
+				 before->is_discoverable ? "discoverable"
+							 : "hidden");
+			give_back_property(adapter, "Discoverable", "b",
+					   before->is_discoverable);
+		}
+	}
+	if (!adapter->call && before->has_timeout) {
+		before->has_timeout = false;
+		if (now->timeout_s == 0)
+			give_back_property(adapter, "DiscoverableTimeout", "u",
+					   before->timeout_s);
+	}
+}
+
+/* True while an answer is due. */
+static bool give_back_more(struct adapter_list *list)
+{
+	struct adapter *adapter;
+	bool is_asked = false;
+
+	for (adapter = TAILQ_FIRST(&list->adapters); adapter;
+	     adapter = TAILQ_NEXT(adapter, link)) {
+		give_back_next(adapter);
+		is_asked |= adapter->call != NULL;
+	}
+	return is_asked;
+}
+
+void adapter_list_give_back(struct adapter_list *list)
+{
+	uint64_t until_ms = loop_now_ms() + GIVE_BACK_MS, now_ms;
+	int code = 1;
+
+	list->is_over = true;
+	while (code >= 0 && list->handle && give_back_more(list)) {
+		now_ms = loop_now_ms();
+		if (now_ms >= until_ms) {
+			log_warning("bluetoothd does not say whether it has "
+				    "made the adapter as discoverable as it "
+				    "was before");
+			break;
+		}
+		code = sd_bus_process(list->handle, NULL);
+		if (code == 0)
+			code = sd_bus_wait(list->handle,
+					   (until_ms - now_ms) * 1000);
+		if (code == -EINTR)
+			code = 0;
+	}
 }
 
 int adapter_list_check(const struct adapter_list *list,

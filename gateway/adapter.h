@@ -2,7 +2,8 @@
 /*
  * The adapters as bluetoothd shows them, those of the settings kept
  * reachable where they are to be: named, discoverable without a time limit, or
- * else connectable; again whenever one appears or is powered on.
+ * else connectable; again whenever one appears or is powered on. In the end
+ * they are no more discoverable than they were before.
  *
  * Knows org.bluez.Adapter1; does not know whether bluetoothd is there: it is
  * given the objects and signals, and told when they are void.
@@ -52,8 +53,18 @@ void adapter_list_free(struct adapter_list *list);
  */
 int adapter_list_load(struct adapter_list *list, struct sd_bus *handle,
 		      struct sd_bus_message *answer);
-/* bluetoothd or the connection to it is gone: forget everything. */
+/* bluetoothd or the connection to it is gone: forget what it told. */
 void adapter_list_clear(struct adapter_list *list);
+
+/*
+ * At the end: give Discoverable and DiscoverableTimeout the values that they
+ * had before they were changed here, also by way of a restart of bluetoothd;
+ * not where another program has changed them since. Waits for bluetoothd's
+ * answers, 1 s at most, handling all that comes over the bus meanwhile; nothing
+ * else is done to an adapter afterwards. Not to be called from a callback of
+ * the handle's.
+ */
+void adapter_list_give_back(struct adapter_list *list);
 
 /* The signals of ObjectManager, and Adapter1's PropertiesChanged. */
 int adapter_list_take_added(struct adapter_list *list,

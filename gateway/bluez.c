@@ -920,6 +920,8 @@ void bluez_free(struct bluez *bluez)
 	assert(TAILQ_EMPTY(&bluez->watchers));
 	assert(TAILQ_EMPTY(&bluez->records));
 	assert(TAILQ_EMPTY(&bluez->discoveries));
+	if (bluez->adapters)
+		adapter_list_give_back(bluez->adapters);
 	loop_cancel(bluez->loop, &bluez->seek_task);
 	if (bluez->grace_timer)
 		event_free(bluez->grace_timer);

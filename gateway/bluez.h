@@ -35,9 +35,10 @@ const char *bluez_state_to_string(enum bluez_state state);
 struct bluez *bluez_new(struct loop *loop,
 			const struct bluez_settings *settings);
 /*
- * Closes the connection: bluetoothd drops our records at once. All that was
- * made of it (records, watchers, lookups, discoveries) must have been freed.
- * NULL is legal.
+ * Closes the connection: bluetoothd drops our records at once. Before that the
+ * adapters are made as discoverable as they were, which may take a moment, 1 s
+ * at most. All that was made of it (records, watchers, lookups, discoveries)
+ * must have been freed. NULL is legal.
  */
 void bluez_free(struct bluez *bluez);
 

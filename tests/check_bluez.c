@@ -463,6 +463,13 @@ START_TEST(test_adapter_hidden)
 	mock_tell(&mock, "adapter 1 1");
 	mock_expect(&mock, "set /org/bluez/hci1 Discoverable 1");
 	ck_assert_ptr_null(mock_take(&mock, "set /org/bluez/hci0"));
+	/* What somebody else wished for is not ours to give back. */
+	mock_tell(&mock, "show 0 0");
+	stop();
+	mock_expect(&mock, "set /org/bluez/hci1 Discoverable 0");
+	mock_tell(&mock, "rest");
+	ck_assert_ptr_null(mock_take(&mock, "set /org/bluez/hci0 Disc"
+					    "overable "));
 }
 END_TEST
 
@@ -511,6 +518,161 @@ START_TEST(test_adapter_not_reachable)
 	/* An answer to what was asked would be among the reports now. */
 	mock_tell(&mock, "set-error none");
 	ck_assert_ptr_null(mock_take(&mock, "set "));
+}
+END_TEST
+
+/* ---- giving back -------------------------------------------------------------- */
+
+/* All that was set since the last time, in this order, each cut to its end. */
+static void expect_sets(const char *expected)
+{
+	char sets[512] = "";
+	char *report;
+
+	mock_tell(&mock, "rest");
+	while ((report = mock_take(&mock, "set /org/bluez/hci"))) {
+		strcat(sets, report + strlen("set /org/bluez/hci"));
+		strcat(sets, ", ");
+		free(report);
+	}
+	ck_assert_str_eq(sets, expected);
+}
+
+static void start_discoverable(void)
+{
+	start_all(NULL);
+	mock_tell(&mock, "adapter 0 1");
+	mock_expect(&mock, "set /org/bluez/hci0 DiscoverableTimeout 0");
+	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 1");
+}
+
+START_TEST(test_given_back)
+{
+	start_discoverable();
+	mock_tell(&mock, "adapter 1 1");
+	mock_expect(&mock, "set /org/bluez/hci1 Discoverable 1");
+	/* Off, it keeps it; and it is to be hidden when it is on again. */
+	if (_i)
+		mock_tell(&mock, "power 1 0");
+	while (bluez_adapters_powered(bluez) != (_i ? 1 : 2))
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	expect_sets("1 DiscoverableTimeout 0, ");
+	stop();
+	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 0");
+	mock_expect(&mock, "set /org/bluez/hci0 DiscoverableTimeout 180");
+	expect_sets(_i ? "1 DiscoverableTimeout 180, "
+		       : "1 Discoverable 0, 1 DiscoverableTimeout 180, ");
+}
+END_TEST
+
+/* bluetoothd keeps over a restart what we changed, and so does a re-plug. */
+START_TEST(test_given_back_after_restart)
+{
+	start_discoverable();
+	if (_i) {
+		mock_daemon_quit(&mock);
+		run_until_state(BLUEZ_STATE_NO_DAEMON);
+		mock_daemon_start(&mock);
+	} else {
+		mock_tell(&mock, "remove 0");
+		while (bluez_adapters_powered(bluez))
+			event_base_loop(loop->base, EVLOOP_ONCE);
+	}
+	mock_tell(&mock, "adapter 0 3");
+	run_until_state(BLUEZ_STATE_READY);
+	while (!bluez_adapters_powered(bluez))
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	expect_sets("");
+	stop();
+	expect_sets("0 Discoverable 0, 0 DiscoverableTimeout 180, ");
+}
+END_TEST
+
+/* What was so before stays; and what another program has changed since. */
+START_TEST(test_not_ours_to_give_back)
+{
+	static const struct bluez_settings hidden = {.is_reachable = true};
+	bool is_to_hide = _i == 2;
+	char *report;
+
+	start_all(is_to_hide ? &hidden : NULL);
+	mock_tell(&mock, _i == 1 ? "adapter 0 1" : "adapter 0 3");
+	if (_i == 1) {
+		mock_expect(&mock, "set /org/bluez/hci0 Discoverable 1");
+		mock_tell(&mock, "show 0 60");
+	} else if (is_to_hide) {
+		mock_expect(&mock, "set /org/bluez/hci0 Discoverable 0");
+		mock_tell(&mock, "show 0 60");
+	}
+	mock_tell(&mock, "adapter 1 1");
+	while (bluez_adapters_powered(bluez) != 2)
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	mock_tell(&mock, "remove 1");
+	while (bluez_adapters_powered(bluez) != 1)
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	while ((report = mock_take(&mock, "set ")))
+		free(report);
+	stop();
+	/* The limit is theirs, that it is to be seen at all was ours. */
+	expect_sets(_i == 1 ? "0 Discoverable 0, " : "");
+}
+END_TEST
+
+START_TEST(test_hidden_is_given_back)
+{
+	static const struct bluez_settings hidden = {.is_reachable = true};
+
+	start_all(&hidden);
+	mock_tell(&mock, "adapter 0 3");
+	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 0");
+	stop();
+	expect_sets("0 Discoverable 1, ");
+}
+END_TEST
+
+/* What is asked and not answered yet may still be done. */
+START_TEST(test_given_back_at_once)
+{
+	mock_bus_start(&mock, "");
+	mock_daemon_start(&mock);
+	mock_tell(&mock, "adapter 0 1");
+	start(NULL);
+	run_until_state(BLUEZ_STATE_READY);
+	stop();
+	/* How far it came is up to chance. */
+	mock_expect(&mock, "set /org/bluez/hci0 DiscoverableTimeout 0");
+	mock_tell(&mock, "look 0");
+	mock_expect(&mock, "look: discoverable 0, limit 180");
+}
+END_TEST
+
+/* It is not waited for long, nor is there an end without bluetoothd. */
+START_TEST(test_nobody_to_give_back)
+{
+	uint64_t begin_ms;
+
+	start_discoverable();
+	/* It has answered; whether that was read is all the same. */
+	mock_tell(&mock, "rest");
+	if (_i == 0)
+		kill(mock.daemon, SIGSTOP);
+	else if (_i == 1)
+		mock_daemon_stop(&mock);
+	else if (_i == 2)
+		mock_bus_stop(&mock);
+	else
+		mock_tell(&mock, "set-error org.bluez.Error.Busy");
+	begin_ms = loop_now_ms();
+	stop();
+	ck_assert_uint_lt(loop_now_ms() - begin_ms, _i == 0 ? 3000 : 900);
+	if (_i == 0) {
+		kill(mock.daemon, SIGCONT);
+		mock_expect(&mock, "set /org/bluez/hci0 Discoverable 0");
+	} else if (_i == 3) {
+		mock_expect(&mock, "refused /org/bluez/hci0 Discoverable");
+		mock_expect(&mock, "refused /org/bluez/hci0 "
+				   "DiscoverableTimeout");
+	}
 }
 END_TEST
 
@@ -681,6 +843,12 @@ int main(void)
 	tcase_add_test(tcase, test_adapter_refuses);
 	tcase_add_test(tcase, test_adapter_not_discoverable);
 	tcase_add_test(tcase, test_adapter_not_reachable);
+	tcase_add_loop_test(tcase, test_given_back, 0, 2);
+	tcase_add_loop_test(tcase, test_given_back_after_restart, 0, 2);
+	tcase_add_loop_test(tcase, test_not_ours_to_give_back, 0, 3);
+	tcase_add_test(tcase, test_hidden_is_given_back);
+	tcase_add_test(tcase, test_given_back_at_once);
+	tcase_add_loop_test(tcase, test_nobody_to_give_back, 0, 4);
 	tcase_add_test(tcase, test_watchers);
 	tcase_add_loop_test(tcase, test_mgmt, 0, COUNT(exchanges));
 	tcase_add_test(tcase, test_mgmt_closed);

@@ -342,7 +342,11 @@ static inline void mock_add_adapter(struct mock_daemon *daemon, int n,
 		 (unsigned int)n & 0xff);
 	snprintf(adapter->alias, sizeof(adapter->alias), "BlueZ 5.66");
 	adapter->timeout = 180;
-	adapter->powered = powered;
+	adapter->powered = powered & 1;
+	if (powered & 2) { /* discoverable without a limit, from before */
+		adapter->timeout = 0;
+		adapter->discoverable = 1;
+	}
 	sd_bus_add_object_vtable(daemon->bus, &adapter->slot, adapter->path,
 				 "org.bluez.Adapter1", mock_adapter_vtable,
 				 adapter);
@@ -531,14 +535,18 @@ static inline void mock_obey(struct mock_daemon *daemon, const char *command)
 		sd_bus_emit_properties_changed(daemon->bus, adapter->path,
 					       "org.bluez.Adapter1", "Powered",
 					       "Discoverable", NULL);
-	} else if (sscanf(command, "hide %*d %u", &number) == 1) {
+	} else if (sscanf(command, "hide %*d %u", &number) == 1 ||
+		   sscanf(command, "show %*d %u", &number) == 1) {
 		/* After a limit of so many seconds; 0: without one. */
-		adapter->discoverable = 0;
+		adapter->discoverable = *command == 's';
 		adapter->timeout = number;
 		sd_bus_emit_properties_changed(daemon->bus, adapter->path,
 					       "org.bluez.Adapter1",
 					       "DiscoverableTimeout",
 					       "Discoverable", NULL);
+	} else if (strncmp(command, "look", 4) == 0) {
+		mock_report(daemon, "look: discoverable %d, limit %u",
+			    adapter->discoverable, adapter->timeout);
 	} else if (sscanf(command, "register-error %127s", text) == 1) {
 		snprintf(daemon->register_error, sizeof(daemon->register_error),
 			 "%s", strcmp(text, "none") ? text : "");
