@@ -15,6 +15,7 @@
 
 struct event;
 struct event_base;
+struct file_watch_hub;
 
 /*
  * Work for the next turn of the loop, embedded in the object that it is for:
@@ -33,6 +34,7 @@ struct loop {
 	size_t buffer_bytes;
 	TAILQ_HEAD(loop_task_list, loop_task) tasks;
 	struct event *task_event;
+	struct file_watch_hub *file_watch_hub; /* file_watch.c's; or NULL */
 };
 
 /* NULL with errno set when memory or descriptors are short. */

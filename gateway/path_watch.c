@@ -5,12 +5,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <unistd.h>
 
-#include <event2/event.h>
-
-#include "loop.h"
+#include "file_watch.h"
 
 /* It comes, by any name; it is made usable (udev's chmod); its place goes. */
 #define EVENTS                                                                 \
@@ -25,9 +22,7 @@ struct path_watch {
 	char *directory; /* room for any directory above it */
 	const char *next; /* what comes next in the path */
 	bool is_parent; /* not one further up */
-	int notify_fd;
-	int watch;
-	struct event *event;
+	struct file_watch watch;
 	path_watch_cb changed;
 	void *arg;
 };
@@ -36,6 +31,7 @@ struct path_watch {
 static int watch_nearest(struct path_watch *watch)
 {
 	char *slash = watch->directory + strlen(watch->path);
+	int code;
 
 	strcpy(watch->directory, watch->path);
 	watch->is_parent = true;
@@ -45,13 +41,10 @@ static int watch_nearest(struct path_watch *watch)
 		watch->next = watch->path + (slash - watch->directory) + 1;
 		/* The root's name is its slash. */
 		slash[slash == watch->directory] = '\0';
-		watch->watch = inotify_add_watch(watch->notify_fd,
-						 watch->directory, EVENTS);
-		if (watch->watch >= 0)
-			return 0;
-		if ((errno != ENOENT && errno != ENOTDIR) ||
+		code = file_watch_aim(&watch->watch, watch->directory);
+		if ((code != -ENOENT && code != -ENOTDIR) ||
 		    slash == watch->directory)
-			return -errno;
+			return code;
 		watch->is_parent = false;
 	}
 }
@@ -74,7 +67,7 @@ static int path_watch_aim(struct path_watch *watch)
 	int tries = AIM_TRIES_MAX, code;
 
 	while ((code = watch_nearest(watch)) == 0 && has_come(watch) && --tries)
-		inotify_rm_watch(watch->notify_fd, watch->watch);
+		;
 	return code;
 }
 
@@ -82,40 +75,25 @@ static int path_watch_aim(struct path_watch *watch)
  * In the last directory anything may be news: what the path leads to if it is
  * a link. Further up only the next step is.
  */
-static bool is_news(const struct path_watch *watch,
-		    const struct inotify_event *event)
+static bool is_news(const struct inotify_event *event, void *arg)
 {
+	const struct path_watch *watch = arg;
 	size_t bytes = strcspn(watch->next, "/");
 
 	if (event->mask & (IN_Q_OVERFLOW | IN_DELETE_SELF | IN_MOVE_SELF))
 		return true;
-	if (event->mask & IN_IGNORED || event->len == 0)
+	if (event->len == 0)
 		return false;
 	return watch->is_parent ||
 	       (strlen(event->name) == bytes &&
 		memcmp(event->name, watch->next, bytes) == 0);
 }
 
-static void path_watch_notified(evutil_socket_t fd, short what, void *arg)
+static void path_watch_happened(uint32_t events, void *arg)
 {
-	char buffer[4096]
-		__attribute__((aligned(__alignof__(struct inotify_event))));
-	const struct inotify_event *event;
 	struct path_watch *watch = arg;
-	bool has_news = false;
-	ssize_t got;
 
-	while ((got = read(fd, buffer, sizeof(buffer))) > 0) {
-		for (char *p = buffer; p < buffer + got;
-		     p += sizeof(*event) + event->len) {
-			event = (const struct inotify_event *)p;
-			has_news = has_news || is_news(watch, event);
-		}
-	}
-	if (!has_news)
-		return;
-	/* A step nearer, or further off; a dead watch is gone already. */
-	inotify_rm_watch(watch->notify_fd, watch->watch);
+	/* A step nearer, or further off. */
 	path_watch_aim(watch);
 	watch->changed(watch->arg);
 }
@@ -124,10 +102,7 @@ void path_watch_free(struct path_watch *watch)
 {
 	if (!watch)
 		return;
-	if (watch->event)
-		event_free(watch->event);
-	if (watch->notify_fd >= 0)
-		close(watch->notify_fd);
+	file_watch_stop(&watch->watch);
 	free(watch->directory);
 	free(watch->path);
 	free(watch);
@@ -145,18 +120,10 @@ struct path_watch *path_watch_new(struct loop *loop, const char *path,
 	watch->arg = arg;
 	watch->path = strdup(path);
 	watch->directory = malloc(strlen(path) + 2);
-	watch->notify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	if (watch->notify_fd < 0)
-		code = -errno;
-	else if (watch->path && watch->directory)
+	file_watch_init(&watch->watch, loop, EVENTS, is_news,
+			path_watch_happened, watch);
+	if (watch->path && watch->directory)
 		code = path_watch_aim(watch);
-	if (code == 0) {
-		watch->event = event_new(loop->base, watch->notify_fd,
-					 EV_READ | EV_PERSIST,
-					 path_watch_notified, watch);
-		if (!watch->event || event_add(watch->event, NULL))
-			code = -ENOMEM;
-	}
 	if (code == 0)
 		return watch;
 	path_watch_free(watch);

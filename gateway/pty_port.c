@@ -13,7 +13,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -22,6 +21,7 @@
 #include "access.h"
 #include "address_path.h"
 #include "error.h"
+#include "file_watch.h"
 #include "loop.h"
 #include "pty.h"
 
@@ -39,8 +39,7 @@ struct pty_port {
 	struct loop *loop;
 	enum pty_port_life life;
 	struct pty pty;
-	int notify_fd;
-	struct event *notify_event;
+	struct file_watch watch; /* of the slave */
 	struct event *recheck_event;
 	unsigned int rechecks; /* done since the last event */
 	bool is_open; /* by a program */
@@ -48,31 +47,6 @@ struct pty_port {
 	pty_port_changed_cb changed;
 	void *arg;
 };
-
-/*
- * Take the events that are there. Opens, closes or both may stand for several,
- * or for our own. An overflow counts as a close: the truth must be found out.
- */
-static void port_drain_events(const struct pty_port *port, bool *opened,
-			      bool *closed)
-{
-	char buffer[16 * sizeof(struct inotify_event)]
-		__attribute__((aligned(__alignof__(struct inotify_event))));
-	const struct inotify_event *event;
-	ssize_t got;
-
-	*opened = *closed = false;
-	while ((got = read(port->notify_fd, buffer, sizeof(buffer))) > 0) {
-		for (char *p = buffer; p < buffer + got;
-		     p += sizeof(*event) + event->len) {
-			event = (const struct inotify_event *)p;
-			if (event->mask & IN_OPEN)
-				*opened = true;
-			if (event->mask & (IN_CLOSE | IN_Q_OVERFLOW))
-				*closed = true;
-		}
-	}
-}
 
 static void port_tell(const struct pty_port *port)
 {
@@ -91,7 +65,7 @@ static void port_set_open(struct pty_port *port, bool is_open)
 /* Its slave is let go of for good: the master tells everybody who watches. */
 static void port_set_over(struct pty_port *port)
 {
-	event_del(port->notify_event);
+	file_watch_stop(&port->watch);
 	event_del(port->recheck_event);
 	port->is_over = true;
 	port->is_open = false;
@@ -108,7 +82,7 @@ static void port_set_over(struct pty_port *port)
  */
 static int port_look(struct pty_port *port)
 {
-	bool is_open, opened, closed;
+	bool is_open;
 	int exclusive = 0, code;
 
 	if (port->pty.slave_fd >= 0) {
@@ -117,7 +91,7 @@ static int port_look(struct pty_port *port)
 			ioctl(port->pty.slave_fd, TIOCNXCL);
 		pty_let_slave_go(&port->pty);
 	}
-	port_drain_events(port, &opened, &closed);
+	file_watch_take(&port->watch);
 	is_open = !pty_is_hung_up(port->pty.master_fd);
 	if (!is_open && port->life == PTY_PORT_LIFE_ONE_CALL) {
 		port_set_over(port);
@@ -125,7 +99,7 @@ static int port_look(struct pty_port *port)
 	}
 	code = pty_hold_slave(&port->pty);
 	/* Our own events, and those of whoever came this very moment. */
-	port_drain_events(port, &opened, &closed);
+	file_watch_take(&port->watch);
 	if (code == 0 && !is_open)
 		pty_make_raw(&port->pty);
 	else if (code == 0 && exclusive)
@@ -159,22 +133,25 @@ static int port_probe(struct pty_port *port)
 	return code;
 }
 
-void pty_port_update(struct pty_port *port)
+/*
+ * Opens, closes or both may stand for several, or for our own. An overflow
+ * counts as a close: the truth must be found out.
+ */
+static void port_happened(uint32_t events, void *arg)
 {
-	bool opened, closed;
+	struct pty_port *port = arg;
 
 	if (port->is_over)
 		return;
-	port_drain_events(port, &opened, &closed);
-	if (closed)
+	if (events & (IN_CLOSE | IN_Q_OVERFLOW))
 		port_probe(port);
-	else if (opened)
+	else if (events & IN_OPEN)
 		port_set_open(port, true);
 }
 
-static void port_notified(evutil_socket_t fd, short what, void *arg)
+void pty_port_update(struct pty_port *port)
 {
-	pty_port_update(arg);
+	port_happened(file_watch_take(&port->watch), port);
 }
 
 bool pty_port_revive(struct pty_port *port)
@@ -182,7 +159,7 @@ bool pty_port_revive(struct pty_port *port)
 	if (pty_is_hung_up(port->pty.master_fd))
 		return false;
 	/* Without our own, its end is seen all the same, by the hang-up. */
-	if (event_add(port->notify_event, NULL) ||
+	if (file_watch_aim(&port->watch, port->pty.slave) ||
 	    pty_hold_slave(&port->pty) < 0)
 		return true;
 	port->is_over = false;
@@ -284,43 +261,22 @@ void pty_port_free(struct pty_port *port)
 {
 	if (!port)
 		return;
-	if (port->notify_event)
-		event_free(port->notify_event);
+	file_watch_stop(&port->watch);
 	if (port->recheck_event)
 		event_free(port->recheck_event);
-	if (port->notify_fd >= 0)
-		close(port->notify_fd);
 	pty_close(&port->pty);
 	free(port);
 }
 
 static int port_watch(struct pty_port *port, struct error *error)
 {
-	port->notify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	if (port->notify_fd < 0)
-		return error_set(error, -errno,
-				 "cannot watch for programs that open it: "
-				 "%s%s",
-				 strerror(errno),
-				 errno == EMFILE
-					 ? "; raise "
-					   "fs.inotify.max_user_instances"
-					 : "");
-	if (inotify_add_watch(port->notify_fd, port->pty.slave,
-			      IN_OPEN | IN_CLOSE) < 0)
-		return error_set(error, -errno, "cannot watch %s: %s%s",
-				 port->pty.slave, strerror(errno),
-				 errno == ENOSPC
-					 ? "; raise fs.inotify.max_user_watches"
-					 : "");
-	port->notify_event = event_new(port->loop->base, port->notify_fd,
-				       EV_READ | EV_PERSIST, port_notified,
-				       port);
+	int code;
+
 	port->recheck_event = evtimer_new(port->loop->base, port_recheck, port);
-	if (!port->notify_event || !port->recheck_event ||
-	    event_add(port->notify_event, NULL) < 0)
+	if (!port->recheck_event)
 		return error_set(error, -ENOMEM, "out of memory");
-	return 0;
+	code = file_watch_aim(&port->watch, port->pty.slave);
+	return code ? file_watch_explain(code, port->pty.slave, error) : 0;
 }
 
 static int port_open(struct pty_port *port, const struct address_access *access,
@@ -359,7 +315,8 @@ struct pty_port *pty_port_new(struct loop *loop,
 	port->life = life;
 	port->changed = changed;
 	port->arg = arg;
-	port->notify_fd = -1;
+	file_watch_init(&port->watch, loop, IN_OPEN | IN_CLOSE, NULL,
+			port_happened, port);
 	code = port_open(port, access, error);
 	if (code == 0)
 		return port;
