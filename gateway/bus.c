@@ -154,8 +154,15 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
 	struct bus *bus = arg;
 	int code = 1;
 
-	for (int i = 0; code > 0 && i < BATCH; i++)
+	for (int i = 0; code > 0 && i < BATCH; i++) {
 		code = sd_bus_process(bus->handle, NULL);
+		/*
+		 * It would now tell each call that it got no reply, as if that
+		 * were bluetoothd's fault, before it says that it was closed.
+		 */
+		if (code > 0 && sd_bus_is_open(bus->handle) <= 0)
+			code = -ECONNRESET;
+	}
 	if (code < 0) {
 		lose_with_errno(bus, code);
 		return;
