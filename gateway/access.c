@@ -7,6 +7,7 @@
 #include <grp.h>
 #include <pwd.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,8 +15,6 @@
 
 #include "address_path.h"
 #include "error.h"
-
-#define ID_UNCHANGED ((unsigned int)-1) /* chown(2) */
 
 /* A number below 2^32 - 1, which chown(2) takes for "unchanged". */
 static bool is_id(const char *text, unsigned int *id)
@@ -27,7 +26,7 @@ static bool is_id(const char *text, unsigned int *id)
 		return false;
 	errno = 0;
 	value = strtoul(text, &end, 10);
-	if (errno || *end || value >= ID_UNCHANGED)
+	if (errno || *end || value >= ACCESS_ID_ANY)
 		return false;
 	*id = (unsigned int)value;
 	return true;
@@ -70,14 +69,35 @@ static int find_group(const char *name, gid_t *gid, struct error *error)
 	return 0;
 }
 
-static int set_owner(const char *path, const char *name, struct error *error)
+int access_find(struct access *access, const struct address_access *wanted,
+		mode_t mode, struct error *error)
 {
-	uid_t uid = ID_UNCHANGED;
-	int code = find_user(name, &uid, error);
+	int code = 0;
 
-	if (code < 0)
-		return code;
-	if (lchown(path, uid, ID_UNCHANGED) == 0)
+	*access = (struct access){
+		.mode = wanted->mode ? wanted->mode : mode,
+		.uid = ACCESS_ID_ANY,
+		.gid = ACCESS_ID_ANY,
+	};
+	if (wanted->group) {
+		snprintf(access->group, sizeof(access->group), "%s",
+			 wanted->group);
+		code = find_group(wanted->group, &access->gid, error);
+	}
+	if (code == 0 && wanted->owner) {
+		snprintf(access->owner, sizeof(access->owner), "%s",
+			 wanted->owner);
+		code = find_user(wanted->owner, &access->uid, error);
+	}
+	return code;
+}
+
+static int set_owner(const char *path, const struct access *access,
+		     struct error *error)
+{
+	int code;
+
+	if (lchown(path, access->uid, ACCESS_ID_ANY) == 0)
 		return 0;
 	code = -errno;
 	if (code == -EPERM)
@@ -85,19 +105,17 @@ static int set_owner(const char *path, const char *name, struct error *error)
 				 "cannot give %s to user '%s': the gateway is "
 				 "another user and has no CAP_CHOWN; leave "
 				 "owner= out, or use group=",
-				 path, name);
+				 path, access->owner);
 	return error_set(error, code, "cannot give %s to user '%s': %s", path,
-			 name, strerror(-code));
+			 access->owner, strerror(-code));
 }
 
-static int set_group(const char *path, const char *name, struct error *error)
+static int set_group(const char *path, const struct access *access,
+		     struct error *error)
 {
-	gid_t gid = ID_UNCHANGED;
-	int code = find_group(name, &gid, error);
+	int code;
 
-	if (code < 0)
-		return code;
-	if (lchown(path, ID_UNCHANGED, gid) == 0)
+	if (lchown(path, ACCESS_ID_ANY, access->gid) == 0)
 		return 0;
 	code = -errno;
 	if (code == -EPERM)
@@ -105,26 +123,26 @@ static int set_group(const char *path, const char *name, struct error *error)
 				 "cannot give %s to group '%s': the gateway is "
 				 "not a member of it and has no CAP_CHOWN; add "
 				 "its user to the group, or leave group= out",
-				 path, name);
+				 path, access->group);
 	return error_set(error, code, "cannot give %s to group '%s': %s", path,
-			 name, strerror(-code));
+			 access->group, strerror(-code));
 }
 
-int access_apply(const char *path, const struct address_access *access,
+int access_apply(const char *path, const struct access *access,
 		 struct error *error)
 {
 	int code = 0;
 
 	/* The group first: whoever gives the file away can do no more to it. */
-	if (access->group)
-		code = set_group(path, access->group, error);
+	if (access->gid != ACCESS_ID_ANY)
+		code = set_group(path, access, error);
 	if (code == 0 && access->mode &&
 	    fchmodat(AT_FDCWD, path, access->mode, AT_SYMLINK_NOFOLLOW) < 0) {
 		code = -errno;
 		error_set(error, code, "cannot give %s the mode %04o: %s", path,
 			  (unsigned int)access->mode, strerror(-code));
 	}
-	if (code == 0 && access->owner)
-		code = set_owner(path, access->owner, error);
+	if (code == 0 && access->uid != ACCESS_ID_ANY)
+		code = set_owner(path, access, error);
 	return code;
 }

@@ -8,18 +8,40 @@
 #ifndef BTGATE_ACCESS_H
 #define BTGATE_ACCESS_H
 
+#include <sys/types.h>
+
 struct address_access;
 struct error;
 
+/* As much of a name as a message needs. */
+#define ACCESS_NAME_BYTES 65
+
+/* What a route asks for, its names looked up. Owns nothing. */
+struct access {
+	mode_t mode; /* 0: as it is */
+	uid_t uid; /* ACCESS_ID_ANY: as it is */
+	gid_t gid;
+	char owner[ACCESS_NAME_BYTES];
+	char group[ACCESS_NAME_BYTES];
+};
+
+#define ACCESS_ID_ANY ((unsigned int)-1) /* chown(2) */
+
 /*
- * Give @path what @access asks for and leave alone what it does not. Owner and
- * group are names or numbers. A symbolic link is not followed. 0, or -errno
- * with a sentence; then some of it may have been done.
+ * Look owner and group up, which are names or numbers. @mode is for where
+ * @wanted says none; 0: none either. 0, or -errno with a sentence.
  *
- * Looks names up (getpwnam), which may block where they live on a network: for
- * opening, not for sessions.
+ * getpwnam(3) and getgrnam(3) may block where names live on a network: once,
+ * when an endpoint is opened.
  */
-int access_apply(const char *path, const struct address_access *access,
+int access_find(struct access *access, const struct address_access *wanted,
+		mode_t mode, struct error *error);
+/*
+ * Give @path what @access says and leave alone what it does not. A symbolic
+ * link is not followed. 0, or -errno with a sentence; then some of it may have
+ * been done.
+ */
+int access_apply(const char *path, const struct access *access,
 		 struct error *error);
 
 #endif

@@ -122,17 +122,6 @@ int address_account_parse(const char *value, const char *what, char **out,
 	return *out ? 0 : error_set(error, -ENOMEM, "out of memory");
 }
 
-int address_access_copy(struct address_access *to,
-			const struct address_access *from)
-{
-	to->mode = from->mode;
-	to->owner = from->owner ? strdup(from->owner) : NULL;
-	to->group = from->group ? strdup(from->group) : NULL;
-	return (from->owner && !to->owner) || (from->group && !to->group)
-		       ? -ENOMEM
-		       : 0;
-}
-
 void address_access_clear(struct address_access *access)
 {
 	free(access->owner);

@@ -39,9 +39,6 @@ int address_mode_parse(const char *value, mode_t *out, struct error *error);
  */
 int address_account_parse(const char *value, const char *what, char **out,
 			  struct error *error);
-/* -ENOMEM leaves what is to be cleared all the same. */
-int address_access_copy(struct address_access *to,
-			const struct address_access *from);
 /* Free what @access owns. */
 void address_access_clear(struct address_access *access);
 

@@ -32,7 +32,7 @@ struct file_target {
 	struct target target;
 	struct loop *loop;
 	char *path;
-	struct address_access access;
+	struct access access; /* of a file that it makes */
 };
 
 struct file_stream {
@@ -108,15 +108,12 @@ static int explain(const char *path, int code, struct error *error)
 /* As @access says, whatever the umask. */
 static int create(const struct file_target *target, struct error *error)
 {
-	struct address_access access = target->access;
 	int fd = open(target->path, OPEN_FLAGS | O_CREAT | O_EXCL, FILE_MODE);
 	int code;
 
 	if (fd < 0)
 		return -errno;
-	if (access.mode == 0)
-		access.mode = FILE_MODE;
-	code = access_apply(target->path, &access, error);
+	code = access_apply(target->path, &target->access, error);
 	if (code == 0)
 		return fd;
 	unlink(target->path);
@@ -223,7 +220,6 @@ static void file_target_close(struct target *base)
 {
 	struct file_target *target = (struct file_target *)base;
 
-	address_access_clear(&target->access);
 	free(target->path);
 	free(target);
 }
@@ -238,6 +234,7 @@ static int file_open_target(struct loop *loop,
 		.close = file_target_close,
 	};
 	struct file_target *target = calloc(1, sizeof(*target));
+	int code;
 
 	if (!target)
 		return error_set(error, -ENOMEM, "out of memory");
@@ -246,13 +243,17 @@ static int file_open_target(struct loop *loop,
 		 address->file.path);
 	target->loop = loop;
 	target->path = strdup(address->file.path);
-	if (!target->path ||
-	    address_access_copy(&target->access, &address->file.access)) {
+	code = access_find(&target->access, &address->file.access, FILE_MODE,
+			   error);
+	if (code)
+		error_prefix(error, code, "%s", address->file.path);
+	else if (!target->path)
+		code = error_set(error, -ENOMEM, "out of memory");
+	if (code == 0)
+		*out = &target->target;
+	else
 		file_target_close(&target->target);
-		return error_set(error, -ENOMEM, "out of memory");
-	}
-	*out = &target->target;
-	return 0;
+	return code;
 }
 
 const struct endpoint_ops endpoint_file_ops = {

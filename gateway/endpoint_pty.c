@@ -20,12 +20,16 @@
 
 #include <event2/event.h>
 
+#include "access.h"
 #include "address_endpoint.h"
 #include "error.h"
 #include "log.h"
 #include "loop.h"
 #include "pty_path.h"
 #include "pty_port.h"
+
+/* Not the kernel's 0620 of group tty: write(1) has no business here. */
+#define SLAVE_MODE 0600
 
 /* Before it is closed: whatever was not taken is gone with it. */
 static void report_lost(const char *path, struct pty_port *port)
@@ -277,10 +281,15 @@ static void pty_target_close(struct target *base)
 static int target_prepare(struct pty_target *target,
 			  const struct endpoint_pty *pty, struct error *error)
 {
+	struct access access;
+	int code = access_find(&access, &pty->access, SLAVE_MODE, error);
+
+	if (code)
+		return error_prefix(error, code, "%s", pty->path);
 	target->path = pty_path_acquire(pty->path, error);
 	if (!target->path)
 		return -errno;
-	target->port = pty_port_new(target->loop, &pty->access,
+	target->port = pty_port_new(target->loop, &access,
 				    PTY_PORT_LIFE_LASTING, programs_changed,
 				    target, error);
 	if (!target->port)
@@ -339,7 +348,7 @@ struct pty_listener {
 	struct listener listener;
 	struct loop *loop;
 	struct pty_path *path;
-	struct address_access access;
+	struct access access; /* of each port */
 	struct pty_port *port; /* that the path leads to; NULL: none now */
 	struct pty_call *call; /* who has that port, or NULL */
 	struct event *timer; /* to settle, or to try again */
@@ -531,17 +540,20 @@ static void pty_listener_close(struct listener *base)
 	} else {
 		pty_port_free(listener->port);
 	}
-	address_access_clear(&listener->access);
 	free(listener);
 }
 
 static int listener_prepare(struct pty_listener *listener,
 			    const struct endpoint_pty *pty, struct error *error)
 {
+	int code = access_find(&listener->access, &pty->access, SLAVE_MODE,
+			       error);
+
+	if (code)
+		return error_prefix(error, code, "%s", pty->path);
 	listener->timer = evtimer_new(listener->loop->base, listener_timeout,
 				      listener);
-	if (!listener->timer ||
-	    address_access_copy(&listener->access, &pty->access))
+	if (!listener->timer)
 		return error_set(error, -ENOMEM, "out of memory");
 	listener->path = pty_path_acquire(pty->path, error);
 	if (!listener->path)

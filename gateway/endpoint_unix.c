@@ -258,8 +258,7 @@ static int clear_stale(const struct sockaddr_un *address, struct error *error)
 }
 
 static int bind_and_listen(int fd, const struct sockaddr_un *address,
-			   const struct address_access *access,
-			   struct error *error)
+			   const struct access *access, struct error *error)
 {
 	const char *path = address->sun_path;
 	mode_t old_mask;
@@ -296,20 +295,23 @@ static int unix_listen(struct loop *loop,
 	struct unix_listener *listener;
 	struct socket_listener *base;
 	struct sockaddr_un name;
+	struct access access;
 	char text[STREAM_PEER_BYTES];
 	struct stat st = {0};
 	char *path = NULL;
 	int fd, code;
 
 	unix_address(address->local.path, &name);
-	code = clear_stale(&name, error);
+	code = access_find(&access, &address->local.access, 0, error);
+	if (code == 0)
+		code = clear_stale(&name, error);
 	if (code)
 		return code;
 	fd = unix_socket(address->local.is_seqpacket);
 	if (fd < 0)
 		return error_set(error, fd, "cannot make a socket: %s",
 				 strerror(-fd));
-	code = bind_and_listen(fd, &name, &address->local.access, error);
+	code = bind_and_listen(fd, &name, &access, error);
 	if (code)
 		goto close_fd;
 	lstat(name.sun_path, &st);

@@ -19,13 +19,10 @@
 #include <event2/event.h>
 
 #include "access.h"
-#include "address_path.h"
 #include "error.h"
 #include "file_watch.h"
 #include "loop.h"
 #include "pty.h"
-
-#define SLAVE_MODE 0600
 
 /*
  * When to look again after a program closed the slave: the event comes before
@@ -279,26 +276,21 @@ static int port_watch(struct pty_port *port, struct error *error)
 	return code ? file_watch_explain(code, port->pty.slave, error) : 0;
 }
 
-static int port_open(struct pty_port *port, const struct address_access *access,
+static int port_open(struct pty_port *port, const struct access *access,
 		     struct error *error)
 {
-	struct address_access slave_access = *access;
 	int code = pty_open(&port->pty, error);
 
 	if (code == 0) {
 		pty_make_raw(&port->pty);
 		code = port_watch(port, error);
 	}
-	/* Not the kernel's 0620 of group tty: write(1) has no business here. */
-	if (slave_access.mode == 0)
-		slave_access.mode = SLAVE_MODE;
 	if (code == 0)
-		code = access_apply(port->pty.slave, &slave_access, error);
+		code = access_apply(port->pty.slave, access, error);
 	return code;
 }
 
-struct pty_port *pty_port_new(struct loop *loop,
-			      const struct address_access *access,
+struct pty_port *pty_port_new(struct loop *loop, const struct access *access,
 			      enum pty_port_life life,
 			      pty_port_changed_cb changed, void *arg,
 			      struct error *error)

@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-struct address_access;
+struct access;
 struct error;
 struct loop;
 struct pty_port;
@@ -37,11 +37,10 @@ enum pty_port_life {
 typedef void (*pty_port_changed_cb)(void *arg);
 
 /*
- * A raw port with a slave that @access allows to use, 0600 by default. NULL
- * with errno set and a sentence.
+ * A raw port with a slave that @access allows to use. NULL with errno set and a
+ * sentence.
  */
-struct pty_port *pty_port_new(struct loop *loop,
-			      const struct address_access *access,
+struct pty_port *pty_port_new(struct loop *loop, const struct access *access,
 			      enum pty_port_life life,
 			      pty_port_changed_cb changed, void *arg,
 			      struct error *error);

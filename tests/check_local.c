@@ -6,6 +6,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -363,14 +364,46 @@ END_TEST
 START_TEST(test_file_of_a_group_that_is_not_there)
 {
 	char group[] = "no-such-group";
-	struct stat st;
+	struct error error = {""};
 
 	address.file.access.group = group;
-	check_refused(-EINVAL, "group 'no-such-group' does not exist");
+	ck_assert_int_eq(target_open(loop, &address, &settings, &target,
+				     &error),
+			 -EINVAL);
+	assert_says(&error, "group 'no-such-group' does not exist");
+	assert_says(&error, path);
+}
+END_TEST
+
+/* Needs root, to become another for a moment. */
+START_TEST(test_file_that_cannot_be_given)
+{
+	char owner[] = "root";
+	struct stat st;
+
+	address.file.access.owner = owner;
+	ck_assert_int_eq(chown(directory, NOBODY, NOBODY), 0);
+	ck_assert_int_eq(setresuid(NOBODY, NOBODY, 0), 0);
+	check_refused(-EPERM, "to user 'root': the gateway is another user");
+	ck_assert_int_eq(setresuid(0, 0, 0), 0);
 	/* Not left half made. */
 	ck_assert_int_ne(lstat(path, &st), 0);
 }
 END_TEST
+
+/* Names may live far away: they are looked up once. */
+static unsigned int lookups;
+
+struct passwd *getpwnam(const char *name)
+{
+	static struct passwd entry;
+	static char buffer[4096];
+	struct passwd *found = NULL;
+
+	lookups++;
+	errno = getpwnam_r(name, &entry, buffer, sizeof(buffer), &found);
+	return found;
+}
 
 /* Needs root. */
 START_TEST(test_file_access)
@@ -387,6 +420,12 @@ START_TEST(test_file_access)
 	ck_assert_uint_eq(st.st_mode & 07777, 0664);
 	ck_assert_uint_eq(st.st_uid, NOBODY);
 	ck_assert_uint_eq(st.st_gid, getgrnam("daemon")->gr_gid);
+	/* Rotated: it is made again. */
+	ck_assert_int_eq(unlink(path), 0);
+	append("x");
+	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_uint_eq(st.st_uid, NOBODY);
+	ck_assert_uint_eq(lookups, 1);
 	target_close(target);
 }
 END_TEST
@@ -1241,9 +1280,11 @@ static TCase *file_case(void)
 	tcase_add_test(tcase, test_file_fifo);
 	if (geteuid() == 0) {
 		tcase_add_test(tcase, test_file_access);
+		tcase_add_test(tcase, test_file_that_cannot_be_given);
 		tcase_add_test(tcase, test_file_full_disk);
 	} else {
 		puts("skipped, needs root: test_file_access, "
+		     "test_file_that_cannot_be_given, "
 		     "test_file_full_disk");
 	}
 	return tcase;
