@@ -99,7 +99,11 @@ static void rfcomm_ready(int fd, void *arg)
 	char peer[STREAM_PEER_BYTES];
 	struct stream *stream;
 
-	getpeername(fd, (struct sockaddr *)&address, &bytes);
+	/* It answered a moment ago; unless the link went down since then. */
+	if (getpeername(fd, (struct sockaddr *)&address, &bytes) < 0) {
+		close(fd);
+		return;
+	}
 	bdaddr_to_address(&address.rc_bdaddr, &phone);
 	address_bluetooth_format(&phone, peer);
 	stream = socket_stream_new(&rfcomm_stream_ops, fd, peer);

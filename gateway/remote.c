@@ -311,24 +311,6 @@ static void remote_connect(struct remote_dial *dial)
 
 /* ---- the service ------------------------------------------------------------------ */
 
-static bool has_class(const struct sdp_service_found *found,
-		      const struct address_uuid *uuid)
-{
-	for (size_t i = 0; i < found->class_count; i++)
-		if (address_uuid_is_equal(&found->classes[i], uuid))
-			return true;
-	return false;
-}
-
-/* 0: it is not reached by this protocol. */
-static uint16_t port_of(const struct sdp_service_found *found,
-			enum sdp_found_protocol protocol)
-{
-	if (found->protocol == protocol)
-		return found->port;
-	return protocol == SDP_FOUND_PROTOCOL_L2CAP ? found->goep_psm : 0;
-}
-
 static int no_service_error(const struct remote_dial *dial, bool is_elsewhere,
 			    struct error *error)
 {
@@ -367,9 +349,9 @@ static void remote_answered(int code, const struct sdp_service_found *list,
 		return;
 	}
 	for (size_t i = 0; i < count && !dial->port; i++) {
-		if (!has_class(&list[i], &remote->service))
+		if (!sdp_service_has_class(&list[i], &remote->service))
 			continue;
-		dial->port = port_of(&list[i], remote->ops->protocol);
+		dial->port = sdp_service_port(&list[i], remote->ops->protocol);
 		is_elsewhere = !dial->port;
 	}
 	if (dial->port) {
