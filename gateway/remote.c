@@ -24,6 +24,7 @@
 #define PAUSE_MAX_MS 1000
 /* So much of a name that the address still fits behind it. */
 #define PEER_NAME_BYTES (STREAM_PEER_BYTES - ADDRESS_BLUETOOTH_TEXT_BYTES - 3)
+#define PORT_TEXT_BYTES 32
 
 enum remote_step {
 	REMOTE_STEP_FIND, /* who is called so */
@@ -139,24 +140,39 @@ static int adapter_error(const struct address_bluetooth *chosen,
 			 text);
 }
 
+/* "channel 7", "PSM 0x1001": the number as endpoints have it. */
+static void port_format(const struct remote_dial *dial,
+			char text[PORT_TEXT_BYTES])
+{
+	const struct remote_ops *ops = dial->remote->ops;
+
+	if (ops->protocol == SDP_FOUND_PROTOCOL_L2CAP)
+		snprintf(text, PORT_TEXT_BYTES, "%s 0x%04x", ops->port_word,
+			 dial->port);
+	else
+		snprintf(text, PORT_TEXT_BYTES, "%s %u", ops->port_word,
+			 dial->port);
+}
+
 static int refused_error(const struct remote_dial *dial, struct error *error)
 {
-	const char *word = dial->remote->ops->port_word;
 	char address[ADDRESS_BLUETOOTH_TEXT_BYTES];
+	char port[PORT_TEXT_BYTES];
 
+	port_format(dial, port);
 	address_bluetooth_format(&dial->device, address);
 	if (dial->remote->port)
 		return error_set(
 			error, -ECONNREFUSED,
-			"%s refuses %s %u: nothing listens there ('btgate "
+			"%s refuses %s: nothing listens there ('btgate "
 			"services %s' shows what does), or it wants to be "
 			"paired first ('bluetoothctl pair %s')",
-			dial->who, word, dial->port, address, address);
+			dial->who, port, address, address);
 	return error_set(error, -ECONNREFUSED,
-			 "%s says that its service is on %s %u and refuses "
+			 "%s says that its service is on %s and refuses "
 			 "that: its program is not running, or it wants to be "
 			 "paired first ('bluetoothctl pair %s')",
-			 dial->who, word, dial->port, address);
+			 dial->who, port, address);
 }
 
 static int pairing_error(const struct remote_dial *dial, struct error *error)
@@ -180,8 +196,9 @@ static int pairing_error(const struct remote_dial *dial, struct error *error)
 static int describe_failure(const struct remote_dial *dial, int code,
 			    const struct error *said, struct error *error)
 {
-	const char *word = dial->remote->ops->port_word;
+	char port[PORT_TEXT_BYTES];
 
+	port_format(dial, port);
 	if (bt_socket_is_missing(code, error))
 		return code;
 	switch (-code) {
@@ -211,12 +228,12 @@ static int describe_failure(const struct remote_dial *dial, int code,
 		return refused_error(dial, error);
 	case ECONNRESET:
 		return error_set(error, code,
-				 "%s hung up while the link to its %s %u was "
+				 "%s hung up while the link to its %s was "
 				 "being made",
-				 dial->who, word, dial->port);
+				 dial->who, port);
 	default:
-		return error_set(error, code, "cannot connect to %s, %s %u: %s",
-				 dial->who, word, dial->port, strerror(-code));
+		return error_set(error, code, "cannot connect to %s, %s: %s",
+				 dial->who, port, strerror(-code));
 	}
 }
 

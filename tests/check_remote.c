@@ -432,6 +432,18 @@ START_TEST(refused_where_the_record_said_it_is)
 }
 END_TEST
 
+/* By its number as an endpoint has it. */
+START_TEST(a_psm_that_is_refused)
+{
+	record("1101", SDP_FOUND_PROTOCOL_L2CAP, 0x1001);
+	remote_ops.protocol = SDP_FOUND_PROTOCOL_L2CAP;
+	remote_ops.port_word = "PSM";
+	open_codes[0] = -ECONNREFUSED;
+	call("rfcomm:" DEVICE);
+	expect_failure(-ECONNREFUSED, "its service is on PSM 0x1001 and");
+}
+END_TEST
+
 START_TEST(without_a_common_key)
 {
 	open_codes[0] = -EACCES;
@@ -650,6 +662,7 @@ int main(void)
 	tcase_add_test(tests, a_service_by_another_protocol);
 	tcase_add_test(tests, refused);
 	tcase_add_test(tests, refused_where_the_record_said_it_is);
+	tcase_add_test(tests, a_psm_that_is_refused);
 	tcase_add_test(tests, without_a_common_key);
 	tcase_add_test(tests, without_an_adapter);
 	tcase_add_test(tests, a_name_that_nobody_has);
