@@ -149,8 +149,10 @@ build-fuzz/%: tests/%.c $(FUZZED) Makefile | build-fuzz
 install: all
 	install -D -m 755 $(PROGRAM) $(DESTDIR)$(BINDIR)/btgate
 	install -D -m 644 scripts/btgate.8 $(DESTDIR)$(MANDIR)/man8/btgate.8
-	install -D -m 644 scripts/btgate.conf.5 \
-		$(DESTDIR)$(MANDIR)/man5/btgate.conf.5
+	install -d $(DESTDIR)$(MANDIR)/man5
+	sed 's,@EXAMPLEDIR@,$(EXAMPLEDIR),' scripts/btgate.conf.5 \
+		>$(DESTDIR)$(MANDIR)/man5/btgate.conf.5
+	chmod 644 $(DESTDIR)$(MANDIR)/man5/btgate.conf.5
 	install -d $(DESTDIR)$(EXAMPLEDIR)
 	install -m 644 conf/*.conf $(DESTDIR)$(EXAMPLEDIR)
 	install -d $(DESTDIR)$(UNITDIR)

@@ -41,6 +41,12 @@ SANITIZER = re.compile(
     r"(Address|Leak|Thread|UndefinedBehavior)Sanitizer|runtime error:")
 PR_SET_CHILD_SUBREAPER = 36
 
+# As a shell starts programs: whoever runs the tests in the background or under
+# nohup has them ignored, and what is ignored is inherited.
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
+
 
 def is_sanitized():
     with open(BTGATE, "rb") as program:
