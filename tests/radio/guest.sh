@@ -196,10 +196,19 @@ adapter_get() {
 }
 
 # adapter_set N PROPERTY TYPE:VALUE: e.g. adapter_set 0 Discoverable boolean:true
-adapter_set() {
+adapter_ask_set() {
 	dbus-send --system --print-reply --dest=org.bluez \
 		"/org/bluez/hci$1" org.freedesktop.DBus.Properties.Set \
 		string:org.bluez.Adapter1 "string:$2" "variant:$3" >/dev/null
+}
+adapter_set() {
+	adapter_ask_set "$@" && return
+	# See bluetoothd_end.
+	grep -q l2cap_sock_accept "/proc/$RADIO_BLUETOOTHD_PID/stack" || return
+	echo "bluetoothd hangs, and is started anew"
+	bluetoothd_kill
+	bluetoothd_start
+	adapter_ask_set "$@"
 }
 
 adapter_is_powered() { [ "$(adapter_get "$1" Powered)" = true ]; }
