@@ -106,7 +106,8 @@ check: $(PROGRAM) $(CHECKS)
 
 # An error or a leak ends the test's process with a status that fails it.
 valgrind: $(PROGRAM) $(CHECKS)
-	$(Q)BTGATE=./$(PROGRAM) BTGATE_VALGRIND=1 CK_TIMEOUT_MULTIPLIER=10 WRAPPER="valgrind --quiet \
+	$(Q)BTGATE=./$(PROGRAM) BTGATE_VALGRIND=1 CK_TIMEOUT_MULTIPLIER=10 \
+		WRAPPER="valgrind --quiet \
 		--error-exitcode=99 --leak-check=full \
 		--errors-for-leak-kinds=definite \
 		--suppressions=tests/valgrind.supp" tests/run-checks $(CHECKS)

@@ -669,8 +669,6 @@ static int l2cap_open_target(struct loop *loop,
 		return code;
 	}
 	self->remote.target.ops = &ops;
-	/* A device is one thing, though the kernel would make more channels. */
-	self->remote.target.sessions_max = 1;
 	*out = &self->remote.target;
 	return 0;
 }

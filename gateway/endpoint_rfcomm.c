@@ -368,8 +368,6 @@ static int rfcomm_open_target(struct loop *loop,
 		return code;
 	}
 	remote->target.ops = &ops;
-	/* A device's channel is one thing: a second link to it is EBUSY. */
-	remote->target.sessions_max = 1;
 	*out = &remote->target;
 	return 0;
 }

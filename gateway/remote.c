@@ -563,6 +563,11 @@ int remote_init(struct remote *remote, const struct remote_ops *ops,
 	remote->device.address = device->address;
 	address_endpoint_format(address, ENDPOINT_ROLE_CONNECT, text);
 	copy_shown(remote->target.name, sizeof(remote->target.name), text);
+	/*
+	 * A device is one thing: a second RFCOMM link to its channel is EBUSY.
+	 * L2CAP would make more channels, but it is one thing all the same.
+	 */
+	remote->target.sessions_max = 1;
 	if (!device->name)
 		return 0;
 	remote->device.name = strdup(device->name);

@@ -53,7 +53,7 @@ struct remote_ops {
 
 /* What such a target begins with. */
 struct remote {
-	struct target target; /* ops and sessions_max are the kind's */
+	struct target target; /* its ops are the kind's */
 	const struct remote_ops *ops;
 	struct loop *loop;
 	struct bluez *bluez; /* NULL: names cannot be found */

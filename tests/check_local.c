@@ -6,7 +6,6 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +20,7 @@
 #include <event2/event.h>
 
 #include "address_endpoint.h"
+#include "counted_lookups.h"
 #include "endpoint.h"
 #include "error.h"
 #include "loop.h"
@@ -390,20 +390,6 @@ START_TEST(test_file_that_cannot_be_given)
 	ck_assert_int_ne(lstat(path, &st), 0);
 }
 END_TEST
-
-/* Names may live far away: they are looked up once. */
-static unsigned int lookups;
-
-struct passwd *getpwnam(const char *name)
-{
-	static struct passwd entry;
-	static char buffer[4096];
-	struct passwd *found = NULL;
-
-	lookups++;
-	errno = getpwnam_r(name, &entry, buffer, sizeof(buffer), &found);
-	return found;
-}
 
 /* Needs root. */
 START_TEST(test_file_access)

@@ -195,12 +195,13 @@ adapter_get() {
 		awk '{ print $NF }'
 }
 
-# adapter_set N PROPERTY TYPE:VALUE: e.g. adapter_set 0 Discoverable boolean:true
 adapter_ask_set() {
 	dbus-send --system --print-reply --dest=org.bluez \
 		"/org/bluez/hci$1" org.freedesktop.DBus.Properties.Set \
 		string:org.bluez.Adapter1 "string:$2" "variant:$3" >/dev/null
 }
+
+# adapter_set N PROPERTY TYPE:VALUE: e.g. adapter_set 0 Discoverable boolean:true
 adapter_set() {
 	adapter_ask_set "$@" && return
 	# See bluetoothd_end.
