@@ -959,8 +959,9 @@ const char *bluez_advice(const struct bluez *bluez)
 {
 	switch (bluez->state) {
 	case BLUEZ_STATE_NO_BUS:
-		return "; start both with 'systemctl start dbus bluetooth', or "
-		       "in a container mount /run/dbus into it";
+		return "; start both with 'systemctl start dbus bluetooth'; "
+		       "in a container, mount /run/dbus into it and run as a "
+		       "user that the host has";
 	case BLUEZ_STATE_NO_DAEMON:
 		if (strcmp(bluez->reason, not_running) == 0)
 			return "; start it with 'systemctl start bluetooth'";

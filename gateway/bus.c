@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <event2/event.h>
 
@@ -82,6 +83,12 @@ static void lose_with_errno(struct bus *bus, int code)
 		snprintf(reason, sizeof(reason),
 			 "the system bus does not let us in (%s)",
 			 strerror(-code));
+	else if (code == -ECONNRESET || code == -ENOTCONN)
+		/* Seen where a container's user is none of the host's. */
+		snprintf(reason, sizeof(reason),
+			 "the system bus hung up on user %u, whom its system "
+			 "may not know",
+			 (unsigned int)geteuid());
 	else
 		snprintf(reason, sizeof(reason),
 			 "the system bus is not there (%s)", strerror(-code));

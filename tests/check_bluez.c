@@ -102,24 +102,50 @@ START_TEST(test_no_bus)
 }
 END_TEST
 
-/* What listens is no bus: the loop must not hang in its greeting. */
-START_TEST(test_mute_bus)
+static int listen_as_bus(void)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	uint64_t begin;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
 
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s/bus",
 		 mock.directory);
 	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)),
 			 0);
 	ck_assert_int_eq(listen(fd, 5), 0);
-	begin = loop_now_ms();
+	return fd;
+}
+
+/* What listens is no bus: the loop must not hang in its greeting. */
+START_TEST(test_mute_bus)
+{
+	int fd = listen_as_bus();
+	uint64_t begin = loop_now_ms();
+
 	start(NULL);
 	for (int i = 0; i < 10; i++)
 		event_base_loop(loop->base, EVLOOP_NONBLOCK);
 	ck_assert_uint_lt(loop_now_ms() - begin, 2000);
 	ck_assert_str_eq(bluez_reason(bluez), "");
+	stop();
+	close(fd);
+}
+END_TEST
+
+/* As a bus does to a user that its system does not know. */
+START_TEST(test_bus_hangs_up)
+{
+	int client, fd = listen_as_bus();
+
+	start(NULL);
+	while ((client = accept(fd, NULL, NULL)) < 0)
+		event_base_loop(loop->base, EVLOOP_NONBLOCK);
+	/* With something unread: a reset. */
+	while (recv(client, &(char){0}, 1, MSG_PEEK | MSG_DONTWAIT) < 1)
+		event_base_loop(loop->base, EVLOOP_NONBLOCK);
+	close(client);
+	run_until_state(BLUEZ_STATE_NO_BUS);
+	ck_assert_ptr_nonnull(strstr(bluez_reason(bluez), "hung up on user"));
+	ck_assert_ptr_nonnull(strstr(bluez_advice(bluez), "run as a user"));
 	stop();
 	close(fd);
 }
@@ -827,6 +853,7 @@ int main(void)
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, test_no_bus);
 	tcase_add_test(tcase, test_mute_bus);
+	tcase_add_test(tcase, test_bus_hangs_up);
 	tcase_add_test(tcase, test_no_daemon);
 	tcase_add_test(tcase, test_bus_restart);
 	tcase_add_test(tcase, test_idle_has_no_timer);
