@@ -15,6 +15,15 @@ static void print_error(const char *text, void *arg)
 	fprintf(stderr, "%s\n", text);
 }
 
+/* In the words of a configuration: what is printed can be read as one. */
+static void print_files(const struct config *config)
+{
+	if (config->file_count < 2)
+		return;
+	for (size_t i = 0; i < config->file_count; i++)
+		printf("; from %s\n", config->files[i]);
+}
+
 int command_check(const struct command_options *options)
 {
 	struct config *config;
@@ -30,6 +39,7 @@ int command_check(const struct command_options *options)
 				count == 1 ? "" : "s");
 		return COMMAND_STATUS_USAGE;
 	}
+	print_files(config);
 	code = config_print(config, stdout);
 	config_free(config);
 	if (code == 0)

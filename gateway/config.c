@@ -36,6 +36,9 @@ void config_free(struct config *config)
 	for (size_t i = 0; i < config->route_count; i++)
 		config_route_clear(&config->routes[i]);
 	free(config->routes);
+	for (size_t i = 0; i < config->file_count; i++)
+		free(config->files[i]);
+	free(config->files);
 	free(config->gateway.name);
 	free(config);
 }

@@ -47,7 +47,7 @@ extern const char *const config_share_write_words[];
 
 struct config_route {
 	char *name; /* [A-Za-z0-9._-]+, unique */
-	unsigned int line; /* of the section's header */
+	unsigned int line; /* of the section's header, in its file */
 	struct address_endpoint listen;
 	struct address_endpoint connect;
 	char *service_name; /* the route's name; only the entrance's is shown */
@@ -73,8 +73,10 @@ struct config_route {
 
 struct config {
 	struct config_gateway gateway;
-	struct config_route *routes; /* in file order */
+	struct config_route *routes; /* in file order, and that of the files */
 	size_t route_count;
+	char **files; /* that it was read from, in that order */
+	size_t file_count;
 };
 
 /* One finding, "FILE:LINE: what is wrong"; @text is gone after the call. */

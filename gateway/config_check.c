@@ -210,7 +210,7 @@ static void note_conflict(struct config_drafts *drafts,
 			  enum config_key earlier_key)
 {
 	char text[ADDRESS_ENDPOINT_TEXT_BYTES];
-	char title[CONFIG_TITLE_BYTES];
+	char title[CONFIG_TITLE_BYTES], where[CONFIG_WHERE_BYTES];
 
 	address_endpoint_format(end_of(earlier, earlier_key),
 				earlier_key == CONFIG_KEY_LISTEN
@@ -218,11 +218,12 @@ static void note_conflict(struct config_drafts *drafts,
 					: ENDPOINT_ROLE_CONNECT,
 				text);
 	config_note(&drafts->findings, draft->lines[key],
-		    "'%s' is in use already: %s has %s = %s on line %u",
+		    "'%s' is in use already: %s has %s = %s on %s",
 		    config_draft_key_name(key),
 		    config_draft_title(earlier, title, sizeof(title)),
 		    config_draft_key_name(earlier_key), text,
-		    earlier->lines[earlier_key]);
+		    config_where(&drafts->findings, earlier->lines[earlier_key],
+				 draft->lines[key], where));
 }
 
 /* What one end of route @index holds, against all earlier routes. */

@@ -147,8 +147,7 @@ static int parse_peers(const struct key_info *key, struct config_draft *draft,
 
 	if (draft->is_valid[CONFIG_KEY_PEERS] && !draft->route.peers.count)
 		return error_set(error, -EINVAL,
-				 "peers is 'any' already, on line %u",
-				 draft->lines[CONFIG_KEY_PEERS]);
+				 "peers is 'any' already, by a line above");
 	code = address_peers_add(value, &draft->route.peers, error);
 	return code < 0 ? error_prefix(error, code, "%s", key->name) : 0;
 }
@@ -464,11 +463,14 @@ static void set_value(struct config_draft *draft, enum config_key key,
 		      struct config_findings *findings)
 {
 	struct error error = {""};
+	char where[CONFIG_WHERE_BYTES];
 	int code;
 
 	if (draft->lines[key] && !keys[key].is_list) {
-		config_note(findings, line, "'%s' is already set on line %u",
-			    keys[key].name, draft->lines[key]);
+		config_note(findings, line, "'%s' is already set on %s",
+			    keys[key].name,
+			    config_where(findings, draft->lines[key], line,
+					 where));
 		return;
 	}
 	if (!draft->lines[key])

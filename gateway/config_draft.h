@@ -48,7 +48,7 @@ enum config_key {
 /* One section. */
 struct config_draft {
 	enum config_section section;
-	unsigned int line; /* of its header */
+	unsigned int line; /* of its header, the last one if there are some */
 	unsigned int lines[CONFIG_KEY_COUNT]; /* the first; 0: not given */
 	bool is_valid[CONFIG_KEY_COUNT]; /* given, and understood */
 	bool is_meant[CONFIG_KEY_COUNT]; /* by a line that was refused */
@@ -56,7 +56,7 @@ struct config_draft {
 	struct config_route route;
 };
 
-/* All sections of a file, and what is wrong with them. */
+/* All sections of all files, and what is wrong with them. */
 struct config_drafts {
 	struct config_draft gateway;
 	struct config_draft defaults;

@@ -107,16 +107,17 @@ static void check_agreement(struct config_drafts *drafts,
 {
 	enum config_key key = find_difference(&first->route, &draft->route);
 	char text[ADDRESS_ENDPOINT_TEXT_BYTES];
-	char title[CONFIG_TITLE_BYTES];
+	char title[CONFIG_TITLE_BYTES], where[CONFIG_WHERE_BYTES];
 	unsigned int line = draft->lines[CONFIG_KEY_SERVICE_NAME];
 
 	config_draft_title(first, title, sizeof(title));
+	config_where(&drafts->findings, first->line, draft->line, where);
 	if (line)
 		config_note(&drafts->findings, line,
 			    "'service-name' has no effect here: phones see one "
-			    "service, by the name of %s on line %u; leave it "
+			    "service, by the name of %s on %s; leave it "
 			    "out, or give this one another %s",
-			    title, first->line, number_word(draft));
+			    title, where, number_word(draft));
 	if (key == CONFIG_KEY_COUNT)
 		return;
 	line = config_draft_line_of(drafts, draft, key);
@@ -124,9 +125,8 @@ static void check_agreement(struct config_drafts *drafts,
 				text);
 	config_note(&drafts->findings,
 		    line ? line : draft->lines[CONFIG_KEY_LISTEN],
-		    "'%s' must be as in %s on line %u, which listens on %s, "
-		    "too",
-		    config_draft_key_name(key), title, first->line, text);
+		    "'%s' must be as in %s on %s, which listens on %s, too",
+		    config_draft_key_name(key), title, where, text);
 }
 
 /* The first of those that share with route @index and take every device. */
@@ -154,6 +154,7 @@ static void check_peers(struct config_drafts *drafts,
 	const struct address_peers *peers = &draft->route.peers;
 	char text[ADDRESS_PEER_TEXT_BYTES];
 	char title[CONFIG_TITLE_BYTES], quoted[TEXT_QUOTED_BYTES];
+	char where[CONFIG_WHERE_BYTES];
 
 	if (!draft->lines[CONFIG_KEY_PEERS])
 		return;
@@ -165,11 +166,13 @@ static void check_peers(struct config_drafts *drafts,
 			continue;
 		address_peer_format(&peers->items[i], text);
 		config_note(&drafts->findings, draft->lines[CONFIG_KEY_PEERS],
-			    "peers: %s never gets here: %s on line %u is tried "
+			    "peers: %s never gets here: %s on %s is tried "
 			    "before, and takes it",
 			    text_printable(text, quoted),
 			    config_draft_title(taker, title, sizeof(title)),
-			    taker->line);
+			    config_where(&drafts->findings, taker->line,
+					 draft->lines[CONFIG_KEY_PEERS],
+					 where));
 	}
 }
 
@@ -179,17 +182,19 @@ static bool check_reachable(struct config_drafts *drafts, size_t index)
 	const struct config_draft *draft = drafts->routes[index];
 	const struct config_draft *greedy = find_greedy(drafts, index);
 	char text[ADDRESS_ENDPOINT_TEXT_BYTES];
-	char title[CONFIG_TITLE_BYTES];
+	char title[CONFIG_TITLE_BYTES], where[CONFIG_WHERE_BYTES];
 
 	if (greedy) {
 		address_endpoint_format(&greedy->route.listen,
 					ENDPOINT_ROLE_LISTEN, text);
 		config_note(&drafts->findings, draft->lines[CONFIG_KEY_LISTEN],
-			    "nobody gets here: %s on line %u listens on %s, "
+			    "nobody gets here: %s on %s listens on %s, "
 			    "too, and takes every device; give it 'peers', or "
 			    "this one another %s",
 			    config_draft_title(greedy, title, sizeof(title)),
-			    greedy->line, text, number_word(draft));
+			    config_where(&drafts->findings, greedy->line,
+					 draft->line, where),
+			    text, number_word(draft));
 		return false;
 	}
 	if (!is_left_nobody(drafts, index, draft->route.entrance)) {

@@ -14,6 +14,62 @@ struct config_finding {
 	char *text;
 };
 
+void config_findings_add_source(struct config_findings *findings,
+				const char *name)
+{
+	struct config_source *larger = realloc(
+		findings->sources,
+		(findings->source_count + 1) * sizeof(*findings->sources));
+	char *copy = strdup(name);
+
+	if (larger)
+		findings->sources = larger;
+	if (!larger || !copy) {
+		findings->is_out_of_memory = true;
+		free(copy);
+		return;
+	}
+	larger[findings->source_count++] = (struct config_source){
+		.name = copy,
+		.lines_before = findings->line_count,
+	};
+}
+
+/* The file that @line is in. */
+static const struct config_source *find_source(
+	const struct config_findings *findings, unsigned int line)
+{
+	static const struct config_source none = {.name = (char *)""};
+	const struct config_source *found = &none;
+
+	for (size_t i = 0; i < findings->source_count; i++) {
+		if (findings->sources[i].lines_before < line)
+			found = &findings->sources[i];
+	}
+	return found;
+}
+
+unsigned int config_line_in_file(const struct config_findings *findings,
+				 unsigned int line)
+{
+	return line - find_source(findings, line)->lines_before;
+}
+
+const char *config_where(const struct config_findings *findings,
+			 unsigned int line, unsigned int from,
+			 char out[CONFIG_WHERE_BYTES])
+{
+	const struct config_source *source = find_source(findings, line);
+	unsigned int number = line - source->lines_before;
+
+	if (source == find_source(findings, from))
+		snprintf(out, CONFIG_WHERE_BYTES, "line %u", number);
+	else
+		snprintf(out, CONFIG_WHERE_BYTES, "line %u of %s", number,
+			 source->name);
+	return out;
+}
+
 void config_note(struct config_findings *findings, unsigned int line,
 		 const char *format, ...)
 {
@@ -94,12 +150,15 @@ void config_findings_report(struct config_findings *findings, const char *name,
 		      compare_findings);
 	for (size_t i = 0; i < count; i++) {
 		const struct config_finding *finding = &findings->list[i];
+		const struct config_source *source;
 
 		if (!finding->text || (i && is_repeated(finding, finding - 1)))
 			continue;
+		source = find_source(findings, finding->line);
 		if (finding->line)
-			config_report(report, arg, "%s:%u: %s", name,
-				      finding->line, finding->text);
+			config_report(report, arg, "%s:%u: %s", source->name,
+				      finding->line - source->lines_before,
+				      finding->text);
 		else
 			config_report(report, arg, "%s: %s", name,
 				      finding->text);
@@ -114,4 +173,7 @@ void config_findings_clear(struct config_findings *findings)
 	for (size_t i = 0; findings->list && i < FINDINGS_MAX; i++)
 		free(findings->list[i].text);
 	free(findings->list);
+	for (size_t i = 0; i < findings->source_count; i++)
+		free(findings->sources[i].name);
+	free(findings->sources);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An INI file (inih) to a struct config, with all of its errors at once.
+ * INI files (inih) to one struct config, with all of their errors at once.
  *
- * Opens the one file and puts the steps together: config_read.h reads lines,
- * config_check.h looks at the whole. Never logs: it reports through a callback.
+ * Puts the steps together: config_files.h opens files, config_read.h reads
+ * lines, config_check.h looks at the whole. Never logs: it reports through a
+ * callback.
  */
 #ifndef BTGATE_CONFIG_LOAD_H
 #define BTGATE_CONFIG_LOAD_H
@@ -13,10 +14,10 @@
 #include "config.h"
 
 /*
- * Read @path. Every error in the file is reported through @report, in the
- * order of its lines. Returns 0 with *out owned by the caller, or -errno with
- * *out NULL: -EINVAL for a bad file, else why it could not be read (which was
- * reported too, with what to do).
+ * Read @path and what is in conf.d beside it, as if they were one file. Every
+ * error is reported through @report, in the order of files and lines. Returns 0 with *out owned by the caller, or -errno with
+ * *out NULL: -EINVAL for what is wrong in a file, else why one could not be
+ * read (which was reported too, with what to do).
  */
 int config_load(const char *path, struct config **out, config_error_cb report,
 		void *arg);

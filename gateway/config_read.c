@@ -13,7 +13,8 @@
 struct reader {
 	const char *cursor; /* what is still to be read */
 	const char *end;
-	unsigned int line; /* the one that was taken last */
+	unsigned int lines_before; /* of the files before this one */
+	unsigned int line; /* the one that was taken last, of all files */
 	/* That line, while inih has it and has not called back. */
 	char pending[CONFIG_LINE_BYTES_MAX + 1];
 	struct config_drafts *drafts;
@@ -43,6 +44,7 @@ static void check_route_name(struct reader *reader, const char *name,
 				      "abcdefghijklmnopqrstuvwxyz"
 				      "0123456789._-";
 	const struct config_draft *first = find_route(reader->drafts, name);
+	char where[CONFIG_WHERE_BYTES];
 
 	if (!*name) {
 		config_note(reader->findings, reader->line,
@@ -58,8 +60,9 @@ static void check_route_name(struct reader *reader, const char *name,
 			name, strlen(name), CONFIG_ROUTE_NAME_BYTES_MAX);
 	} else if (first) {
 		config_note(reader->findings, reader->line,
-			    "[route %s] is already there on line %u", name,
-			    first->line);
+			    "[route %s] is already there on %s", name,
+			    config_where(reader->findings, first->line,
+					 reader->line, where));
 	} else {
 		draft->route.name = strdup(name);
 		if (!draft->route.name)
@@ -82,16 +85,17 @@ static void start_route(struct reader *reader, const char *name)
 	reader->is_skipping = !reader->current;
 }
 
-/* [gateway] and [defaults]: once each. */
+/* [gateway] and [defaults]: once in each file. */
 static void start_single(struct reader *reader, struct config_draft *draft)
 {
-	char title[CONFIG_TITLE_BYTES];
+	char title[CONFIG_TITLE_BYTES], where[CONFIG_WHERE_BYTES];
 
-	if (draft->line)
+	if (draft->line > reader->lines_before)
 		config_note(reader->findings, reader->line,
-			    "%s is already there on line %u",
+			    "%s is already there on %s",
 			    config_draft_title(draft, title, sizeof(title)),
-			    draft->line);
+			    config_where(reader->findings, draft->line,
+					 reader->line, where));
 	else
 		draft->line = reader->line;
 	reader->current = draft;
@@ -239,7 +243,8 @@ static size_t take_line(struct reader *reader, const char **text)
 	reader->line++;
 	if (length && (*text)[length - 1] == '\r')
 		length--;
-	if (reader->line == 1 && length >= 3 && !memcmp(*text, mark, 3)) {
+	if (reader->line == reader->lines_before + 1 && length >= 3 &&
+	    !memcmp(*text, mark, 3)) {
 		*text += 3;
 		length -= 3;
 	}
@@ -329,15 +334,21 @@ static int on_key(void *arg, const char *section, const char *name,
 	return 1;
 }
 
-void config_read(const char *data, size_t size, struct config_drafts *drafts)
+void config_read(const char *name, const char *data, size_t size,
+		 struct config_drafts *drafts)
 {
+	struct config_findings *findings = &drafts->findings;
 	struct reader reader = {
 		.cursor = data,
 		.end = data + size,
+		.lines_before = findings->line_count,
+		.line = findings->line_count,
 		.drafts = drafts,
-		.findings = &drafts->findings,
+		.findings = findings,
 	};
 
+	config_findings_add_source(findings, name);
 	ini_parse_stream(read_line, &reader, on_key, &reader);
 	finish_pending(&reader);
+	findings->line_count = reader.line;
 }

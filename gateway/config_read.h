@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The text of a configuration file, line by line, into drafts of its sections.
+ * The text of one file of a configuration, line by line, into drafts of its sections.
  * Reads headers itself and gives inih only what it cannot misread.
  *
  * Knows lines and headers; leaves keys and their values to config_draft.h.
@@ -12,7 +12,11 @@
 
 struct config_drafts;
 
-/* Read all of @data; what is wrong with it is among the drafts' findings. */
-void config_read(const char *data, size_t size, struct config_drafts *drafts);
+/*
+ * Read all of @data, which is what is in file @name, on top of what was read
+ * before; what is wrong with it is among the drafts' findings.
+ */
+void config_read(const char *name, const char *data, size_t size,
+		 struct config_drafts *drafts);
 
 #endif

@@ -639,6 +639,135 @@ START_TEST(print_reports_a_full_disk)
 }
 END_TEST
 
+/* ---- conf.d -------------------------------------------------------------------------- */
+
+/* A directory of its own, with conf.d and a main file that has @main in it. */
+static const char *make_tree(const char *main)
+{
+	make_directory();
+	ck_assert_int_eq(mkdir(in_directory("conf.d"), 0755), 0);
+	return write_file("btgate.conf", main);
+}
+
+/* That the files of the tree give @expected, in which '@' is the directory. */
+static void check_tree(int code, const char *expected)
+{
+	struct outcome outcome = load(in_directory("btgate.conf"));
+	char *text = malloc(strlen(expected) * 32 + 1), *to = text;
+
+	for (const char *from = expected; *from; from++) {
+		if (*from == '@')
+			to = stpcpy(to, directory);
+		else
+			*to++ = *from;
+	}
+	*to = '\0';
+	ck_assert_str_eq(outcome.text, text);
+	ck_assert_int_eq(outcome.code, code);
+	free(text);
+	free(outcome.text);
+}
+
+/* By bytes ("B" before "a"), and nothing else that may lie about there. */
+START_TEST(directory_is_read_in_order)
+{
+	static const char *const names[] = {"B", "10-b", "a", "10-a", "main"};
+	static const char *const expected[] = {"main", "10-a", "10-b", "B",
+					       "a"};
+	const char *path = make_tree(ROUTE("main", "rfcomm:1", ""));
+	struct config *config;
+
+	for (unsigned int i = 0; i < 4; i++) {
+		char name[64], data[128];
+
+		snprintf(name, sizeof(name), "conf.d/%s.conf", names[i]);
+		snprintf(data, sizeof(data),
+			 "[route %s]\nlisten = rfcomm:%u\nconnect = echo",
+			 names[i], i + 2);
+		write_file(name, data);
+	}
+	write_file("conf.d/x.conf.bak", "rubbish");
+	write_file("conf.d/x.conf~", "rubbish");
+	write_file("conf.d/.hidden.conf", "rubbish");
+	write_file("conf.d/.conf", "rubbish");
+	path = in_directory("btgate.conf");
+	ck_assert_int_eq(config_load(path, &config, on_error, NULL), 0);
+	ck_assert_uint_eq(config->route_count, 5);
+	ck_assert_uint_eq(config->file_count, 5);
+	for (unsigned int i = 0; i < 5; i++) {
+		ck_assert_str_eq(config->routes[i].name, expected[i]);
+		ck_assert_uint_eq(config->routes[i].line, 1);
+		ck_assert_ptr_nonnull(strstr(config->files[i],
+					     i ? expected[i] : "/btgate.conf"));
+	}
+	config_free(config);
+}
+END_TEST
+
+START_TEST(directory_may_have_all_of_it)
+{
+	make_tree("; routes are in conf.d\n");
+	write_file("conf.d/1.conf",
+		   "[gateway]\nname = N\n[defaults]\nlinger = 1s\n");
+	write_file("conf.d/2.conf",
+		   "\xef\xbb\xbf[gateway]\ndiscoverable = no\n"
+		   "[defaults]\ndrain-timeout = 1s\n"
+		   "[route a]\nlisten = tcp:1\nconnect = echo\n");
+	check_tree(0, "[gateway]\nadapter = any\nname = N\n"
+		      "discoverable = no\n\n[route a]\n"
+		      "listen = tcp:127.0.0.1:1\nconnect = echo\n"
+		      "max-sessions = unlimited\nwhen-busy = refuse\n"
+		      "connect-timeout = 10s\nlinger = 1s\n"
+		      "drain-timeout = 1s\n");
+}
+END_TEST
+
+/* Each with its own file and line, in order; and who was there before. */
+START_TEST(errors_name_their_files)
+{
+	make_tree("[gateway]\nname = N\n[defaults]\nlinger = 1s\n" ROUTE(
+		"a", "tcp:1", ""));
+	write_file("conf.d/1.conf",
+		   "linger = 1s\n[gateway]\nname = N\n[gateway]\n" ROUTE(
+			   "a", "tcp:2", "") "lingr = 1s\n");
+	write_file("conf.d/2.conf",
+		   "\n" ROUTE("b", "tcp:1", "") "[defaults]\nlinger = 2s");
+	check_tree(-EINVAL,
+		   "@/conf.d/1.conf:1: 'linger' is outside of a section; start "
+		   "one above it, like [route NAME]\n"
+		   "@/conf.d/1.conf:3: 'name' is already set on line 2 of "
+		   "@/btgate.conf\n"
+		   "@/conf.d/1.conf:4: [gateway] is already there on line 2\n"
+		   "@/conf.d/1.conf:5: [route a] is already there on line 5 of "
+		   "@/btgate.conf\n"
+		   "@/conf.d/1.conf:9: unknown key 'lingr' in this [route]; "
+		   "did you mean 'linger'?\n"
+		   "@/conf.d/2.conf:3: 'listen' is in use already: [route a] "
+		   "has listen = tcp:127.0.0.1:1 on line 6 of @/btgate.conf\n"
+		   "@/conf.d/2.conf:7: 'linger' is already set on line 4 of "
+		   "@/btgate.conf\n");
+}
+END_TEST
+
+START_TEST(directory_that_cannot_be_read)
+{
+	make_tree(ROUTE("a", "tcp:1", ""));
+	ck_assert_int_eq(symlink("/nowhere", in_directory("conf.d/1.conf")), 0);
+	ck_assert_int_eq(mkdir(in_directory("conf.d/2.conf"), 0755), 0);
+	check_tree(-ENOENT,
+		   "@/conf.d/1.conf: cannot read it: No such file or "
+		   "directory; create it, or name another with -c FILE\n"
+		   "@/conf.d/2.conf: cannot read it: Is a directory; name "
+		   "another with -c FILE\n");
+	unlink(in_directory("conf.d/1.conf"));
+	rmdir(in_directory("conf.d/2.conf"));
+	rmdir(in_directory("conf.d"));
+	write_file("conf.d", "");
+	check_tree(-ENOTDIR,
+		   "@/conf.d: cannot read the directory: Not a directory\n");
+}
+END_TEST
+
 /* ---- the command ------------------------------------------------------------------- */
 
 /* btgate check on @data, with its outputs in files "out" and "err". */
@@ -680,6 +809,29 @@ START_TEST(command_prints_what_it_understood)
 	check_output("out", expected);
 	check_output("err", "");
 	free(expected);
+}
+END_TEST
+
+START_TEST(command_names_the_files)
+{
+	char path[128], expected[512];
+	size_t bytes;
+	char *printed;
+	struct outcome again;
+
+	strcpy(path, write_file("btgate.conf", ROUTE("a", "tcp:1", "")));
+	mkdir(in_directory("conf.d"), 0755);
+	write_file("conf.d/b.conf", ROUTE("b", "tcp:2", ""));
+	ck_assert_int_eq(run_check(path), COMMAND_STATUS_OK);
+	printed = read_file(in_directory("out"), &bytes);
+	snprintf(expected, sizeof(expected),
+		 "; from %s/btgate.conf\n; from %s/conf.d/b.conf\n[gateway]\n",
+		 directory, directory);
+	ck_assert_int_eq(strncmp(printed, expected, strlen(expected)), 0);
+	again = parse("again", printed, bytes);
+	ck_assert_int_eq(again.code, 0);
+	free(again.text);
+	free(printed);
 }
 END_TEST
 
@@ -752,6 +904,19 @@ static TCase *contents_tests(void)
 	return test;
 }
 
+static TCase *directory_tests(void)
+{
+	TCase *test = tcase_create("conf.d");
+
+	tcase_set_timeout(test, 240);
+	tcase_add_checked_fixture(test, NULL, remove_directory);
+	tcase_add_test(test, directory_is_read_in_order);
+	tcase_add_test(test, directory_may_have_all_of_it);
+	tcase_add_test(test, errors_name_their_files);
+	tcase_add_test(test, directory_that_cannot_be_read);
+	return test;
+}
+
 static TCase *file_tests(void)
 {
 	TCase *test = tcase_create("files");
@@ -764,6 +929,7 @@ static TCase *file_tests(void)
 	tcase_add_test(test, pipe_on_standard_input);
 	tcase_add_test(test, print_reports_a_full_disk);
 	tcase_add_test(test, command_prints_what_it_understood);
+	tcase_add_test(test, command_names_the_files);
 	tcase_add_test(test, command_counts_errors);
 	tcase_add_test(test, command_says_what_to_do_without_a_file);
 	tcase_add_test(test, command_reports_a_full_disk);
@@ -777,6 +943,7 @@ int main(void)
 	int failed;
 
 	suite_add_tcase(suite, contents_tests());
+	suite_add_tcase(suite, directory_tests());
 	suite_add_tcase(suite, file_tests());
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
