@@ -63,7 +63,8 @@ CHECKS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(SLOW_CHECKS) \
 FUZZERS := $(patsubst tests/%.c,build-fuzz/%,$(wildcard tests/fuzz_*.c))
 # What a fuzzer may link: text to structs, without libevent or BlueZ.
 FUZZED := $(wildcard gateway/address*.c gateway/config*.c) gateway/error.c \
-	gateway/sdp_parse.c gateway/sdp_transaction.c gateway/text.c
+	gateway/json.c gateway/sdp_parse.c gateway/sdp_transaction.c \
+	gateway/service_list.c gateway/text.c
 # Seconds that `make fuzz` spends on each fuzzer.
 FUZZ_SECONDS ?= 60
 

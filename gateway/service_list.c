@@ -170,9 +170,12 @@ static void print_service(FILE *stream, const struct sdp_service_found *service,
 {
 	char text[TEXT_QUOTED_BYTES], uuid[ADDRESS_UUID_TEXT_BYTES];
 
-	fprintf(stream, "%s\n",
-		service->name[0] ? text_printable(service->name, text)
-				 : "(no name)");
+	/* In quotes, or a name like "    connect = ..." would be one of ours. */
+	if (service->name[0])
+		fprintf(stream, "\"%s\"\n",
+			text_printable(service->name, text));
+	else
+		fprintf(stream, "(no name)\n");
 	for (size_t i = 0; i < service->class_count; i++) {
 		const char *name = class_name(&service->classes[i]);
 

@@ -61,16 +61,17 @@ START_TEST(test_text)
 		     "8ce255c0-200a-11e0-ac64-0800200c9a66 1203"),
 		make("", OTHER, 0, "1200"),
 		make("\x1b[2Jno\xc2\x9b", RFCOMM, 3, ""),
+		make("    connect = exec:sh", OTHER, 0, ""),
 	};
 
 	list[1].goep_psm = 0x1005;
-	assert_prints(list, 6, service_list_print,
-		      "Workshop\n"
+	assert_prints(list, 7, service_list_print,
+		      "\"Workshop\"\n"
 		      "    0x1101 Serial Port\n"
 		      "    RFCOMM channel 22\n"
 		      "    connect = rfcomm:00:11:22:33:44:55/spp\n"
 		      "\n"
-		      "Push\n"
+		      "\"Push\"\n"
 		      "    0x1105 OBEX Object Push\n"
 		      "    RFCOMM channel 12, or L2CAP PSM 0x1005\n"
 		      "    connect = rfcomm:00:11:22:33:44:55/uuid:1105\n"
@@ -81,7 +82,7 @@ START_TEST(test_text)
 		      "    L2CAP PSM 0x0011\n"
 		      "    connect = l2cap:00:11:22:33:44:55/uuid:1124\n"
 		      "\n"
-		      "Mine\n"
+		      "\"Mine\"\n"
 		      "    8ce255c0-200a-11e0-ac64-0800200c9a66\n"
 		      "    0x1203 Audio\n"
 		      "    L2CAP PSM 0x1001\n"
@@ -92,9 +93,12 @@ START_TEST(test_text)
 		      "    0x1200 Device Information (PnP)\n"
 		      "    neither RFCOMM nor L2CAP\n"
 		      "\n"
-		      "?[2Jno?\n"
+		      "\"?[2Jno?\"\n"
 		      "    RFCOMM channel 3\n"
-		      "    connect = rfcomm:00:11:22:33:44:55/3\n");
+		      "    connect = rfcomm:00:11:22:33:44:55/3\n"
+		      "\n"
+		      "\"    connect = exec:sh\"\n"
+		      "    neither RFCOMM nor L2CAP\n");
 }
 END_TEST
 
@@ -111,29 +115,29 @@ START_TEST(test_same_class)
 
 	list[3].goep_psm = 0x1005;
 	assert_prints(list, 5, service_list_print,
-		      "a\n"
+		      "\"a\"\n"
 		      "    0x1101 Serial Port\n"
 		      "    RFCOMM channel 1\n"
 		      "    connect = rfcomm:00:11:22:33:44:55/1\n"
 		      "\n"
-		      "b\n"
+		      "\"b\"\n"
 		      "    0x1203 Audio\n"
 		      "    0x1101 Serial Port\n"
 		      "    RFCOMM channel 2\n"
 		      "    connect = rfcomm:00:11:22:33:44:55/uuid:1203\n"
 		      "\n"
-		      "c\n"
+		      "\"c\"\n"
 		      "    0x1101 Serial Port\n"
 		      "    L2CAP PSM 0x1001\n"
 		      "    connect = l2cap:00:11:22:33:44:55/spp\n"
 		      "\n"
-		      "d\n"
+		      "\"d\"\n"
 		      "    0x1105 OBEX Object Push\n"
 		      "    RFCOMM channel 3, or L2CAP PSM 0x1005\n"
 		      "    connect = rfcomm:00:11:22:33:44:55/uuid:1105\n"
 		      "    connect = l2cap:00:11:22:33:44:55/0x1005\n"
 		      "\n"
-		      "e\n"
+		      "\"e\"\n"
 		      "    0x1105 OBEX Object Push\n"
 		      "    L2CAP PSM 0x1003\n"
 		      "    connect = l2cap:00:11:22:33:44:55/0x1003\n");

@@ -2,16 +2,22 @@
 /*
  * A hostile device. The first byte says what the rest is: records; or packets,
  * each behind its length in two bytes, that answer one search: what they say
- * is read as records, too.
+ * is read as records, too. What was read is printed, for people and as JSON.
  */
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "address_endpoint.h"
 #include "error.h"
 #include "sdp_parse.h"
 #include "sdp_transaction.h"
+#include "service_list.h"
+#include "text.h"
+
+#define PASTED "    connect = "
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -41,6 +47,78 @@ static bool is_port(const struct sdp_service_found *found)
 	return false;
 }
 
+/* To a string, which is the caller's. */
+static char *print(void (*list_print)(FILE *, const struct address_bluetooth *,
+				      const struct sdp_service_found *, size_t),
+		   const struct sdp_service_found *list, size_t count)
+{
+	const struct address_bluetooth device = {{1, 2, 3, 4, 5, 6}};
+	char *printed = NULL;
+	size_t bytes = 0;
+	FILE *stream = open_memstream(&printed, &bytes);
+
+	if (!stream)
+		abort();
+	list_print(stream, &device, list, count);
+	if (fclose(stream) != 0 || strlen(printed) != bytes)
+		abort();
+	return printed;
+}
+
+/* Nothing that moves a cursor or forges a line: UTF-8 without controls. */
+static void check_line(const char *line)
+{
+	while (*line) {
+		size_t bytes = text_utf8_bytes(line);
+		unsigned char c = (unsigned char)*line;
+
+		if (!bytes || c < ' ' || c == 0x7f ||
+		    (c == 0xc2 && (unsigned char)line[1] < 0xa0))
+			abort();
+		line += bytes;
+	}
+}
+
+/* What is there to be pasted is an endpoint, and prints as it did. */
+static void check_pasted(const char *text)
+{
+	struct address_endpoint endpoint;
+	char again[ADDRESS_ENDPOINT_TEXT_BYTES];
+	struct error error;
+
+	if (address_endpoint_parse(text, ENDPOINT_ROLE_CONNECT, &endpoint,
+				   &error) < 0)
+		abort();
+	address_endpoint_format(&endpoint, ENDPOINT_ROLE_CONNECT, again);
+	if (strcmp(again, text) != 0)
+		abort();
+	address_endpoint_clear(&endpoint);
+}
+
+static void check_printed(const struct sdp_service_found *list, size_t count)
+{
+	char *people = print(service_list_print, list, count);
+	char *json = print(service_list_print_json, list, count);
+	char *rest = people, *line;
+	size_t names = 0, objects = 0;
+
+	while ((line = strsep(&rest, "\n"))) {
+		check_line(line);
+		names += line[0] == '"' || !strcmp(line, "(no name)");
+		if (!strncmp(line, PASTED, strlen(PASTED)))
+			check_pasted(line + strlen(PASTED));
+	}
+	rest = json;
+	while ((line = strsep(&rest, "\n"))) {
+		check_line(line);
+		objects += line[0] == '{';
+	}
+	if (names != count || objects != count)
+		abort();
+	free(json);
+	free(people);
+}
+
 static void fuzz_records(const uint8_t *data, size_t size)
 {
 	struct sdp_service_found *found;
@@ -61,6 +139,7 @@ static void fuzz_records(const uint8_t *data, size_t size)
 		    (found[i].goep_psm && (found[i].goep_psm & 0x101) != 1))
 			abort();
 	}
+	check_printed(found, count);
 	free(found);
 }
 
