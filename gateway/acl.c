@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <bluetooth/hci.h>
@@ -16,6 +15,7 @@
 #include <bluetooth/l2cap.h>
 #include <event2/event.h>
 
+#include "capability.h"
 #include "loop.h"
 
 #define ANSWER_MS 2000
@@ -92,13 +92,7 @@ int acl_check_encrypted(const bdaddr_t *adapter, const bdaddr_t *device)
 
 bool acl_may_flush(void)
 {
-	struct __user_cap_header_struct header = {
-		.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
-
-	return syscall(SYS_capget, &header, data) == 0 &&
-	       data[CAP_TO_INDEX(CAP_NET_RAW)].effective &
-		       CAP_TO_MASK(CAP_NET_RAW);
+	return capability_has(CAP_NET_RAW);
 }
 
 /* ---- the flush timeout ------------------------------------------------- */

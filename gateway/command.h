@@ -47,6 +47,12 @@ int command_check(const struct command_options *options);
  */
 int command_scan(const struct command_options *options);
 
+/*
+ * Print what stands between this machine and a Bluetooth serial link, each
+ * with its cure: COMMAND_STATUS_FAILED if there is a problem. Changes nothing.
+ */
+int command_doctor(const struct command_options *options);
+
 /* Print the services of a device as endpoints ready to paste into a route. */
 int command_services(const struct command_options *options);
 

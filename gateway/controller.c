@@ -12,6 +12,7 @@
 
 #include <bluetooth/bluetooth.h>
 #include <bluetooth/hci.h>
+#include <bluetooth/hci_lib.h>
 
 #include "bdaddr.h"
 #include "error.h"
@@ -21,22 +22,28 @@ static int open_hci(void)
 	return socket(AF_BLUETOOTH, SOCK_RAW | SOCK_CLOEXEC, BTPROTO_HCI);
 }
 
-/*
- * Also of one that is down, which hci_devba(3) refuses. False for one that is
- * not there, or was never up: its address is not known yet.
- */
-static bool get_address(int fd, uint16_t index, struct address_bluetooth *out)
+/* Also of one that is down, which hci_devba(3) refuses. */
+static bool read_controller(int fd, uint16_t index, struct controller *out)
 {
-	const struct address_bluetooth none = {{0}};
 	struct hci_dev_info info = {.dev_id = index};
 
 	if (ioctl(fd, HCIGETDEVINFO, &info) < 0)
 		return false;
-	bdaddr_to_address(&info.bdaddr, out);
-	return memcmp(out, &none, sizeof(none)) != 0;
+	out->index = index;
+	out->is_up = hci_test_bit(HCI_UP, &info.flags);
+	bdaddr_to_address(&info.bdaddr, &out->address);
+	return true;
 }
 
-size_t controller_list(struct address_bluetooth addresses[CONTROLLERS_MAX])
+/* One that was never up has none yet. */
+static bool has_address(const struct controller *controller)
+{
+	const struct address_bluetooth none = {{0}};
+
+	return memcmp(&controller->address, &none, sizeof(none)) != 0;
+}
+
+size_t controllers_read(struct controller controllers[CONTROLLERS_MAX])
 {
 	struct hci_dev_list_req *list;
 	size_t count = 0;
@@ -51,8 +58,8 @@ size_t controller_list(struct address_bluetooth addresses[CONTROLLERS_MAX])
 		if (ioctl(fd, HCIGETDEVLIST, list) < 0)
 			list->dev_num = 0;
 		for (int i = 0; i < list->dev_num; i++)
-			if (get_address(fd, list->dev_req[i].dev_id,
-					&addresses[count]))
+			if (read_controller(fd, list->dev_req[i].dev_id,
+					    &controllers[count]))
 				count++;
 	}
 	free(list);
@@ -60,16 +67,31 @@ size_t controller_list(struct address_bluetooth addresses[CONTROLLERS_MAX])
 	return count;
 }
 
+size_t controller_list(struct address_bluetooth addresses[CONTROLLERS_MAX])
+{
+	struct controller controllers[CONTROLLERS_MAX];
+	size_t all = controllers_read(controllers), count = 0;
+
+	for (size_t i = 0; i < all; i++)
+		if (has_address(&controllers[i]))
+			addresses[count++] = controllers[i].address;
+	return count;
+}
+
 static int choose_index(uint16_t index, struct address_bluetooth *out,
 			struct error *error)
 {
+	struct controller controller;
 	int fd = open_hci();
-	bool is_there = fd >= 0 && get_address(fd, index, out);
+	bool is_there = fd >= 0 && read_controller(fd, index, &controller) &&
+			has_address(&controller);
 
 	if (fd >= 0)
 		close(fd);
-	if (is_there)
+	if (is_there) {
+		*out = controller.address;
 		return 0;
+	}
 	return error_set(error, -ENODEV,
 			 "adapter hci%u is not there; 'bluetoothctl list' "
 			 "shows the adapters of this machine",

@@ -6,7 +6,9 @@
 #ifndef BTGATE_CONTROLLER_H
 #define BTGATE_CONTROLLER_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "address.h"
 
@@ -14,7 +16,16 @@ struct error;
 
 #define CONTROLLERS_MAX 16 /* HCI_MAX_DEV */
 
-/* The addresses of the adapters that are there; the count. */
+struct controller {
+	uint16_t index; /* N of hciN */
+	struct address_bluetooth address; /* all zero: it was never up */
+	bool is_up;
+};
+
+/* All that are there, also those without an address yet; the count. */
+size_t controllers_read(struct controller controllers[CONTROLLERS_MAX]);
+
+/* The addresses of those that have one; the count. */
 size_t controller_list(struct address_bluetooth addresses[CONTROLLERS_MAX]);
 
 /*

@@ -112,6 +112,16 @@ static const struct command commands[] = {
 	 "error in it with file and line. Needs neither Bluetooth nor\n"
 	 "privileges.\n",
 	 command_check},
+	{"doctor", NULL, BIT(OPTION_JSON),
+	 "what stands in the way of a link, and what to do about it",
+	 "Looks at the kernel, the adapters, rfkill, bluetoothd and the system "
+	 "bus, and\n"
+	 "at what each route of the configuration needs: free channels and "
+	 "ports, paths,\n"
+	 "paired devices, capabilities. Changes nothing. Exit status 1 if "
+	 "there is a\n"
+	 "problem; -q leaves out what is as it should be.\n",
+	 command_doctor},
 	{"scan", NULL,
 	 BIT(OPTION_ADAPTER) | BIT(OPTION_TIMEOUT) | BIT(OPTION_JSON),
 	 "devices nearby and known: address, name, class, paired",

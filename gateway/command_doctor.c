@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/* doctor: what stands between this machine and a Bluetooth serial link. */
+#include "command.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "bluez.h"
+#include "capability.h"
+#include "config_load.h"
+#include "diagnosis.h"
+#include "diagnosis_bluez.h"
+#include "diagnosis_machine.h"
+#include "diagnosis_route.h"
+#include "log.h"
+#include "loop.h"
+
+/* bluetoothd answers in milliseconds; one that is being activated does not. */
+#define ANSWER_MS 5000
+
+struct doctor {
+	struct diagnosis diagnosis;
+	struct loop *loop;
+	struct bluez *bluez;
+	struct bluez_watcher watcher;
+	struct event *deadline;
+	struct config *config; /* NULL: there is none to be used */
+};
+
+static void on_bluez_changed(struct bluez *bluez, void *arg)
+{
+	struct doctor *doctor = arg;
+
+	if (*bluez_reason(bluez))
+		loop_stop(doctor->loop);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	struct doctor *doctor = arg;
+
+	loop_stop(doctor->loop);
+}
+
+static void add_config_error(const char *text, void *arg)
+{
+	diagnosis_add(arg, FINDING_PROBLEM, "configuration",
+		      "correct it; 'btgate check' tells when it is right", "%s",
+		      text);
+}
+
+/* Without a file there is still the machine to be looked at. */
+static void look_at_config(struct doctor *doctor, const char *path)
+{
+	struct diagnosis *diagnosis = &doctor->diagnosis;
+
+	if (access(path, F_OK) < 0 && errno == ENOENT)
+		diagnosis_add(
+			diagnosis, FINDING_NOTE, "configuration",
+			"write one, as in btgate.conf(5), or name it with "
+			"-c",
+			"there is no %s", path);
+	else if (config_load(path, &doctor->config, add_config_error,
+			     diagnosis) == 0)
+		diagnosis_add(diagnosis, FINDING_OK, "configuration", NULL,
+			      "%s is valid, %zu route%s", path,
+			      doctor->config->route_count,
+			      doctor->config->route_count == 1 ? "" : "s");
+}
+
+static bool listens_on_bluetooth(const struct config *config)
+{
+	for (size_t i = 0; i < config->route_count; i++)
+		if (address_endpoint_is_bluetooth(&config->routes[i].listen))
+			return true;
+	return false;
+}
+
+static void look_at_gateway(struct doctor *doctor)
+{
+	const struct config *config = doctor->config;
+
+	if (config && !config->gateway.is_discoverable &&
+	    listens_on_bluetooth(config) && !capability_has(CAP_NET_ADMIN))
+		diagnosis_add(&doctor->diagnosis, FINDING_NOTE, "configuration",
+			      "AmbientCapabilities=CAP_NET_ADMIN in a drop-in, "
+			      "'sudo systemctl edit btgate'",
+			      "discoverable = no lets in paired devices only, "
+			      "and strangers by its address only with "
+			      "CAP_NET_ADMIN");
+}
+
+static void look_at_routes(struct doctor *doctor, bool has_bluetooth)
+{
+	const struct diagnosis_surroundings around = {
+		.root = "",
+		.has_bluetooth = has_bluetooth,
+		.has_gateway = diagnosis_is_gateway_running(""),
+	};
+
+	if (around.has_gateway)
+		diagnosis_add(&doctor->diagnosis, FINDING_OK, "gateway", NULL,
+			      "one is running");
+	for (size_t i = 0; doctor->config && i < doctor->config->route_count;
+	     i++) {
+		const struct config_route *route = &doctor->config->routes[i];
+
+		diagnosis_route(&doctor->diagnosis, doctor->loop, route,
+				&around);
+		diagnosis_devices(&doctor->diagnosis, doctor->bluez, route);
+	}
+}
+
+static void look_around(struct doctor *doctor, const char *config_path)
+{
+	bool has_bluetooth;
+
+	diagnosis_begin(&doctor->diagnosis);
+	has_bluetooth = diagnosis_machine(&doctor->diagnosis, "");
+	diagnosis_bluez(&doctor->diagnosis, doctor->bluez);
+	look_at_config(doctor, config_path);
+	look_at_gateway(doctor);
+	look_at_routes(doctor, has_bluetooth);
+	diagnosis_end(&doctor->diagnosis);
+}
+
+static int doctor_start(struct doctor *doctor)
+{
+	static const struct bluez_settings settings = {0};
+
+	doctor->loop = loop_new();
+	if (!doctor->loop)
+		return -ENOMEM;
+	doctor->deadline = evtimer_new(doctor->loop->base, on_deadline, doctor);
+	if (!doctor->deadline || loop_start_timer(doctor->deadline, ANSWER_MS))
+		return -ENOMEM;
+	doctor->bluez = bluez_new(doctor->loop, &settings);
+	if (!doctor->bluez)
+		return -errno;
+	bluez_watch(doctor->bluez, &doctor->watcher, on_bluez_changed, doctor);
+	return loop_run(doctor->loop);
+}
+
+static void doctor_clear(struct doctor *doctor)
+{
+	config_free(doctor->config);
+	bluez_unwatch(&doctor->watcher);
+	bluez_free(doctor->bluez);
+	if (doctor->deadline)
+		event_free(doctor->deadline);
+	loop_free(doctor->loop);
+}
+
+int command_doctor(const struct command_options *options)
+{
+	struct doctor doctor = {
+		.diagnosis =
+			{
+				.stream = stdout,
+				.is_json = options->is_json,
+				.is_brief = log_level() < LOG_LEVEL_WARNING,
+			},
+	};
+	int code, status = COMMAND_STATUS_FAILED;
+
+	code = doctor_start(&doctor);
+	if (code < 0) {
+		log_error("cannot look around: %s", strerror(-code));
+	} else {
+		look_around(&doctor, options->config_path);
+		if (fflush(stdout) || ferror(stdout))
+			log_error("cannot write to standard output: %s",
+				  strerror(errno));
+		else if (!doctor.diagnosis.problems)
+			status = COMMAND_STATUS_OK;
+	}
+	doctor_clear(&doctor);
+	return status;
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+#include "diagnosis_bluez.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "bluez.h"
+#include "config.h"
+#include "diagnosis.h"
+#include "text.h"
+
+#define SUBJECT_BYTES 96
+
+void diagnosis_bluez(struct diagnosis *diagnosis, const struct bluez *bluez)
+{
+	char sentence[400];
+
+	snprintf(sentence, sizeof(sentence), "%s%s", bluez_reason(bluez),
+		 bluez_advice(bluez));
+	if (!*bluez_reason(bluez))
+		diagnosis_add(diagnosis, FINDING_PROBLEM, "system bus",
+			      "systemctl status dbus", "it does not answer");
+	else if (bluez_state(bluez) != BLUEZ_STATE_READY)
+		diagnosis_add_sentence(diagnosis, FINDING_PROBLEM, "bluetoothd",
+				       sentence);
+	else if (!bluez_adapters_powered(bluez))
+		diagnosis_add(diagnosis, FINDING_PROBLEM, "bluetoothd",
+			      "bluetoothctl power on",
+			      "it runs, and has no adapter that is powered on");
+	else
+		diagnosis_add(diagnosis, FINDING_OK, "bluetoothd", NULL,
+			      "it runs and answers, with %u adapter%s",
+			      bluez_adapters_powered(bluez),
+			      bluez_adapters_powered(bluez) == 1 ? "" : "s");
+}
+
+/* ---- devices --------------------------------------------------------------- */
+
+/* Who is looked for among the devices, and what is known of it. */
+struct search {
+	const struct address_bluetooth *address; /* NULL: by name */
+	const char *name;
+	unsigned int known;
+	unsigned int paired;
+};
+
+static bool is_called(const struct device *device, const char *name)
+{
+	return (device->name && strcasecmp(device->name, name) == 0) ||
+	       (device->alias && strcasecmp(device->alias, name) == 0);
+}
+
+static void take_device(const struct device *device, void *arg)
+{
+	struct search *search = arg;
+
+	if (search->address ? memcmp(search->address, &device->address,
+				     sizeof(device->address)) != 0
+			    : !is_called(device, search->name))
+		return;
+	search->known++;
+	if (device->is_paired)
+		search->paired++;
+}
+
+static void look_at_target(struct diagnosis *diagnosis,
+			   const struct bluez *bluez,
+			   const struct config_route *route,
+			   const char *subject)
+{
+	const struct address_device *device = address_endpoint_device(
+		&route->connect);
+	struct search search = {0};
+	char text[ADDRESS_DEVICE_TEXT_BYTES], shown[TEXT_QUOTED_BYTES];
+	char cure[64 + TEXT_QUOTED_BYTES];
+
+	if (!device)
+		return;
+	search.name = device->name;
+	search.address = device->name ? NULL : &device->address;
+	bluez_devices(bluez, &route->adapter, take_device, &search);
+	address_device_format(device, text);
+	text_printable(text, shown);
+	snprintf(cure, sizeof(cure), "bluetoothctl pair %s",
+		 device->name ? "ADDRESS, as 'btgate scan' shows it" : shown);
+	if (search.paired == 1)
+		diagnosis_add(diagnosis, FINDING_OK, subject, NULL,
+			      "%s is paired", shown);
+	else if (search.paired > 1 && device->name)
+		diagnosis_add(diagnosis, FINDING_PROBLEM, subject,
+			      "write the address, as 'btgate scan' shows it",
+			      "%u paired devices are called %s", search.paired,
+			      shown);
+	else if (search.paired > 1)
+		diagnosis_add(diagnosis, FINDING_OK, subject, NULL,
+			      "%s is paired with %u adapters", shown,
+			      search.paired);
+	else if (route->security > SECURITY_LEVEL_LOW)
+		diagnosis_add(diagnosis, FINDING_PROBLEM, subject, cure,
+			      "%s is %s, and security = %s needs a pairing",
+			      shown, search.known ? "not paired" : "not known",
+			      address_security_to_string(route->security));
+	else
+		diagnosis_add(diagnosis, FINDING_NOTE, subject, cure,
+			      "%s is %s; security = low may do without a "
+			      "pairing",
+			      shown, search.known ? "not paired" : "not known");
+}
+
+static void look_at_peers(struct diagnosis *diagnosis,
+			  const struct bluez *bluez,
+			  const struct config_route *route, const char *subject)
+{
+	for (size_t i = 0; i < route->peers.count; i++) {
+		const struct address_peer *peer = &route->peers.items[i];
+		struct search search = {0};
+		char text[ADDRESS_PEER_TEXT_BYTES], shown[TEXT_QUOTED_BYTES];
+
+		if (peer->choice == PEER_CHOICE_PREFIX)
+			continue;
+		search.name = peer->name;
+		search.address = peer->choice == PEER_CHOICE_ADDRESS
+					 ? &peer->address
+					 : NULL;
+		bluez_devices(bluez, &route->adapter, take_device, &search);
+		address_peer_format(peer, text);
+		if (!search.paired && (peer->choice == PEER_CHOICE_NAME ||
+				       route->security > SECURITY_LEVEL_LOW))
+			diagnosis_add(diagnosis, FINDING_NOTE, subject,
+				      "pair it, or correct peers",
+				      "peers names %s, which is not paired",
+				      text_printable(text, shown));
+	}
+}
+
+void diagnosis_devices(struct diagnosis *diagnosis, const struct bluez *bluez,
+		       const struct config_route *route)
+{
+	char subject[SUBJECT_BYTES];
+
+	if (bluez_state(bluez) != BLUEZ_STATE_READY)
+		return;
+	snprintf(subject, sizeof(subject), "route %s", route->name);
+	look_at_target(diagnosis, bluez, route, subject);
+	if (address_endpoint_is_bluetooth(&route->listen))
+		look_at_peers(diagnosis, bluez, route, subject);
+}

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+#include "diagnosis_route.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "acl.h"
+#include "config.h"
+#include "diagnosis.h"
+#include "diagnosis_machine.h"
+#include "endpoint.h"
+#include "error.h"
+#include "holder.h"
+
+/* What is looked at. */
+struct visit {
+	struct diagnosis *diagnosis;
+	struct loop *loop;
+	const struct config_route *route;
+	const struct diagnosis_surroundings *around;
+	char subject[96]; /* "route NAME" */
+};
+
+static void add(const struct visit *visit, enum finding_level level,
+		const char *cure, const char *text)
+{
+	diagnosis_add(visit->diagnosis, level, visit->subject, cure, "%s",
+		      text);
+}
+
+/* ---- sockets --------------------------------------------------------------- */
+
+static void forget_client(struct stream *client, void *arg)
+{
+	stream_close(client, STREAM_CLOSE_ABORT);
+}
+
+static void look_at_socket(const struct visit *visit)
+{
+	const struct config_route *route = visit->route;
+	const struct endpoint_settings settings = {
+		.adapter = route->adapter,
+		.security = route->security,
+		.reserved_channels = route->reserved_channels,
+	};
+	struct listener *listener;
+	struct error error = {""};
+	int code = listener_open(visit->loop, &route->listen, &settings,
+				 forget_client, NULL, &listener, &error);
+
+	if (code == 0) {
+		diagnosis_add(visit->diagnosis, FINDING_OK, visit->subject,
+			      NULL, "%s is free", listener->name);
+		listener_close(listener);
+	} else if (code == -EADDRINUSE && visit->around->has_gateway) {
+		/* Its cure would be to choose another one. */
+		error.text[strcspn(error.text, ";")] = '\0';
+		diagnosis_add(visit->diagnosis, FINDING_OK, visit->subject,
+			      NULL, "%s (a gateway is running)", error.text);
+	} else {
+		diagnosis_add_sentence(visit->diagnosis, FINDING_PROBLEM,
+				       visit->subject, error.text);
+	}
+}
+
+/* ---- paths ----------------------------------------------------------------- */
+
+/* The directory that @path is in, or the nearest one above it that is there. */
+static void find_directory(const char *path, char directory[PATH_MAX])
+{
+	char *slash;
+
+	snprintf(directory, PATH_MAX, "%s", path);
+	do {
+		slash = strrchr(directory, '/');
+		if (!slash || slash == directory) {
+			strcpy(directory, "/");
+			return;
+		}
+		*slash = '\0';
+	} while (access(directory, F_OK) < 0 && errno == ENOENT);
+}
+
+/* Whether something can be made at @path. */
+static void look_at_room(const struct visit *visit, const char *path)
+{
+	char directory[PATH_MAX], cure[PATH_MAX + 64];
+
+	find_directory(path, directory);
+	snprintf(cure, sizeof(cure),
+		 "sudo setfacl -m u:%u:rwx '%s', or another path",
+		 (unsigned int)geteuid(), directory);
+	if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) < 0)
+		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
+			      cure, "%s cannot be made: %s in %s", path,
+			      strerror(errno), directory);
+	else
+		diagnosis_add(visit->diagnosis, FINDING_OK, visit->subject,
+			      NULL, "%s can be made", path);
+}
+
+/* Whether a gateway holds the lock beside @path (lockfile.h). */
+static bool is_locked(const char *path, bool *is_there)
+{
+	char lock[PATH_MAX];
+	bool is_held = false;
+	int fd;
+
+	snprintf(lock, sizeof(lock), "%s.lock", path);
+	fd = open(lock, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	*is_there = fd >= 0 || errno == EACCES;
+	if (fd >= 0) {
+		is_held = flock(fd, LOCK_SH | LOCK_NB) < 0;
+		close(fd);
+	}
+	return is_held;
+}
+
+static void look_at_pty(const struct visit *visit, const char *path)
+{
+	char cure[PATH_MAX + 16];
+	struct stat status;
+	bool has_lock, is_held = is_locked(path, &has_lock);
+
+	snprintf(cure, sizeof(cure), "sudo mv '%s' '%s.old'", path, path);
+	if (lstat(path, &status) < 0 && errno == ENOENT)
+		look_at_room(visit, path);
+	else if (is_held)
+		diagnosis_add(visit->diagnosis,
+			      visit->around->has_gateway ? FINDING_OK
+							 : FINDING_PROBLEM,
+			      visit->subject, NULL,
+			      "%s is held by a gateway that runs", path);
+	else if (has_lock && S_ISLNK(status.st_mode))
+		diagnosis_add(visit->diagnosis, FINDING_NOTE, visit->subject,
+			      "the gateway replaces it when it starts",
+			      "%s is stale: a gateway that was killed left it",
+			      path);
+	else
+		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
+			      cure,
+			      "%s is there already, and is not the gateway's",
+			      path);
+}
+
+static void look_at_unix(const struct visit *visit, const char *path)
+{
+	char holder[HOLDER_TEXT_BYTES], cure[PATH_MAX + 16];
+	struct stat status;
+
+	snprintf(cure, sizeof(cure), "sudo mv '%s' '%s.old'", path, path);
+	if (lstat(path, &status) < 0) {
+		look_at_room(visit, path);
+	} else if (!S_ISSOCK(status.st_mode)) {
+		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
+			      cure, "%s is there already, and is no socket",
+			      path);
+	} else {
+		holder_of_unix_path(path, holder);
+		diagnosis_add(visit->diagnosis, FINDING_NOTE, visit->subject,
+			      NULL, "%s is there; held by %s", path, holder);
+	}
+}
+
+static void look_at_serial(const struct visit *visit, const char *path)
+{
+	char holder[HOLDER_TEXT_BYTES];
+
+	if (access(path, F_OK) < 0) {
+		diagnosis_add(
+			visit->diagnosis, FINDING_NOTE, visit->subject,
+			"plug it in; 'ls -l /dev/serial/by-id' shows what "
+			"there is",
+			"%s is not there", path);
+		return;
+	}
+	if (faccessat(AT_FDCWD, path, R_OK | W_OK, AT_EACCESS) < 0)
+		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
+			      "sudo adduser $USER dialout, and log in again",
+			      "%s: %s", path, strerror(errno));
+	else if (holder_of_device(path, holder) && !visit->around->has_gateway)
+		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
+			      "end that program", "%s is held by %s", path,
+			      holder);
+	else
+		diagnosis_add(visit->diagnosis, FINDING_OK, visit->subject,
+			      NULL, "%s is there", path);
+	if (diagnosis_is_modem_manager_after(visit->around->root, path))
+		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
+			      "the rule in 77-btgate-modemmanager.rules, or "
+			      "'sudo systemctl disable --now ModemManager'",
+			      "ModemManager will try whether %s is a modem",
+			      path);
+}
+
+static void look_at_file(const struct visit *visit, const char *path)
+{
+	if (access(path, F_OK) < 0)
+		look_at_room(visit, path);
+	else if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) < 0)
+		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
+			      "sudo chown it, or choose another path",
+			      "%s cannot be written: %s", path,
+			      strerror(errno));
+	else
+		diagnosis_add(visit->diagnosis, FINDING_OK, visit->subject,
+			      NULL, "%s can be written", path);
+}
+
+/* The program, where the command begins with the path of one. */
+static void look_at_program(const struct visit *visit, const char *command)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%.*s",
+		 (int)strcspn(command, " \t\"'\\$;&|<>"), command);
+	if (*path != '/')
+		return;
+	if (access(path, X_OK) < 0)
+		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
+			      "install it, or correct the path",
+			      "%s cannot be run: %s", path, strerror(errno));
+	else
+		diagnosis_add(visit->diagnosis, FINDING_OK, visit->subject,
+			      NULL, "%s is there", path);
+}
+
+/* ---- both ends ------------------------------------------------------------- */
+
+static void look_at_flush_timeout(const struct visit *visit,
+				  const struct address_endpoint *endpoint)
+{
+	if (endpoint->kind == ENDPOINT_KIND_L2CAP &&
+	    endpoint->l2cap.flush_timeout_ms && !acl_may_flush())
+		add(visit, FINDING_PROBLEM,
+		    "AmbientCapabilities=CAP_NET_RAW in a drop-in, 'sudo "
+		    "systemctl edit btgate'",
+		    "flush-timeout needs the capability CAP_NET_RAW");
+}
+
+static void look_at_listen(const struct visit *visit)
+{
+	const struct address_endpoint *listen = &visit->route->listen;
+
+	switch (listen->kind) {
+	case ENDPOINT_KIND_RFCOMM:
+	case ENDPOINT_KIND_L2CAP:
+		if (visit->around->has_bluetooth)
+			look_at_socket(visit);
+		break;
+	case ENDPOINT_KIND_TCP:
+		look_at_socket(visit);
+		break;
+	case ENDPOINT_KIND_UNIX:
+		look_at_unix(visit, listen->local.path);
+		break;
+	case ENDPOINT_KIND_PTY:
+		look_at_pty(visit, listen->pty.path);
+		break;
+	case ENDPOINT_KIND_SERIAL:
+		look_at_serial(visit, listen->serial.path);
+		break;
+	case ENDPOINT_KIND_FILE:
+	case ENDPOINT_KIND_EXEC:
+	case ENDPOINT_KIND_ECHO:
+		break;
+	}
+	look_at_flush_timeout(visit, listen);
+}
+
+static void look_at_connect(const struct visit *visit)
+{
+	const struct address_endpoint *connect = &visit->route->connect;
+
+	switch (connect->kind) {
+	case ENDPOINT_KIND_PTY:
+		look_at_pty(visit, connect->pty.path);
+		break;
+	case ENDPOINT_KIND_SERIAL:
+		look_at_serial(visit, connect->serial.path);
+		break;
+	case ENDPOINT_KIND_FILE:
+		look_at_file(visit, connect->file.path);
+		break;
+	case ENDPOINT_KIND_EXEC:
+		look_at_program(visit, connect->exec.command);
+		break;
+	/* Whether somebody answers is seen when a client comes. */
+	case ENDPOINT_KIND_RFCOMM:
+	case ENDPOINT_KIND_L2CAP:
+	case ENDPOINT_KIND_TCP:
+	case ENDPOINT_KIND_UNIX:
+	case ENDPOINT_KIND_ECHO:
+		break;
+	}
+	look_at_flush_timeout(visit, connect);
+}
+
+void diagnosis_route(struct diagnosis *diagnosis, struct loop *loop,
+		     const struct config_route *route,
+		     const struct diagnosis_surroundings *surroundings)
+{
+	struct visit visit = {
+		.diagnosis = diagnosis,
+		.loop = loop,
+		.route = route,
+		.around = surroundings,
+	};
+
+	snprintf(visit.subject, sizeof(visit.subject), "route %s", route->name);
+	look_at_listen(&visit);
+	look_at_connect(&visit);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What stands between the routes of a configuration and the things of this
+ * machine at both their ends: channels, ports, paths, programs, capabilities.
+ */
+#ifndef BTGATE_DIAGNOSIS_ROUTE_H
+#define BTGATE_DIAGNOSIS_ROUTE_H
+
+#include <stdbool.h>
+
+struct config_route;
+struct diagnosis;
+struct loop;
+
+/* What was found out before. */
+struct diagnosis_surroundings {
+	const char *root; /* as in diagnosis_machine.h */
+	bool has_bluetooth; /* the kernel has its sockets */
+	bool has_gateway; /* one runs: what is taken is likely to be its */
+};
+
+/*
+ * Sockets are bound and closed again at once, because nothing else tells
+ * whether they could be; nothing else is opened, made or removed.
+ */
+void diagnosis_route(struct diagnosis *diagnosis, struct loop *loop,
+		     const struct config_route *route,
+		     const struct diagnosis_surroundings *surroundings);
+
+#endif

@@ -1,0 +1,666 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * btgate doctor: each finding is provoked, on a made-up machine below a
+ * directory, against a mock of bluetoothd, and with real paths and ports; and
+ * the program itself. What takes a radio is in tests/radio/doctor.
+ */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "bluez.h"
+#include "config_load.h"
+#include "diagnosis.h"
+#include "diagnosis_bluez.h"
+#include "diagnosis_machine.h"
+#include "diagnosis_route.h"
+#include "log.h"
+#include "loop.h"
+#include "mock_bluez.h"
+
+static char root[] = "/tmp/btgate-doctor-XXXXXX";
+static struct loop *loop;
+static struct mock mock;
+static struct diagnosis diagnosis;
+static char *text;
+static size_t text_bytes;
+
+static void setup(void)
+{
+	strcpy(root + sizeof(root) - 7, "XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(root));
+	chmod(root, 0755);
+	log_set_level(LOG_LEVEL_ERROR);
+	loop = loop_new();
+	ck_assert_ptr_nonnull(loop);
+	mock_setup(&mock, loop);
+	memset(&diagnosis, 0, sizeof(diagnosis));
+	diagnosis.stream = open_memstream(&text, &text_bytes);
+	ck_assert_ptr_nonnull(diagnosis.stream);
+}
+
+static void teardown(void)
+{
+	char command[64];
+
+	fclose(diagnosis.stream);
+	free(text);
+	mock_teardown(&mock);
+	loop_free(loop);
+	snprintf(command, sizeof(command), "rm -rf %s", root);
+	ck_assert_int_eq(system(command), 0);
+}
+
+/* ROOT/PATH with its directories, and what is in it. */
+static void put(const char *path, const char *content)
+{
+	char whole[256];
+	FILE *file;
+
+	snprintf(whole, sizeof(whole), "%s%s", root, path);
+	for (char *slash = whole + 1; (slash = strchr(slash, '/')); slash++) {
+		*slash = '\0';
+		mkdir(whole, 0755);
+		*slash = '/';
+	}
+	file = fopen(whole, "w");
+	ck_assert_ptr_nonnull(file);
+	fputs(content, file);
+	fclose(file);
+}
+
+/* What was said until now. */
+static void forget(void)
+{
+	fclose(diagnosis.stream);
+	free(text);
+	diagnosis.stream = open_memstream(&text, &text_bytes);
+	ck_assert_ptr_nonnull(diagnosis.stream);
+}
+
+static void assert_said(const char *part)
+{
+	fflush(diagnosis.stream);
+	ck_assert_msg(text && strstr(text, part), "\"%s\" is not in: %s", part,
+		      text ? text : "");
+}
+
+static void assert_not_said(const char *part)
+{
+	fflush(diagnosis.stream);
+	ck_assert_msg(!text || !strstr(text, part), "\"%s\" is in: %s", part,
+		      text);
+}
+
+/* ---- how findings look ------------------------------------------------------- */
+
+static void add_three(void)
+{
+	diagnosis_begin(&diagnosis);
+	diagnosis_add(&diagnosis, FINDING_OK, "kernel", NULL, "it is %s",
+		      "well");
+	diagnosis_add(&diagnosis, FINDING_NOTE, "route a", "do this", "look");
+	diagnosis_add_sentence(&diagnosis, FINDING_PROBLEM, "b\x1b",
+			       "no; do that; or this");
+	diagnosis_end(&diagnosis);
+	fflush(diagnosis.stream);
+}
+
+START_TEST(test_print)
+{
+	add_three();
+	ck_assert_str_eq(text, "ok       kernel: it is well\n"
+			       "note     route a: look\n"
+			       "         -> do this\n"
+			       "problem  b?: no\n"
+			       "         -> do that; or this\n"
+			       "1 problem found\n");
+	ck_assert_uint_eq(diagnosis.problems, 1);
+}
+END_TEST
+
+START_TEST(test_print_brief)
+{
+	diagnosis.is_brief = true;
+	add_three();
+	assert_not_said("kernel");
+	assert_said("route a");
+}
+END_TEST
+
+START_TEST(test_print_json)
+{
+	diagnosis.is_json = true;
+	add_three();
+	ck_assert_str_eq(
+		text, "[\n"
+		      "  {\"level\": \"ok\", \"subject\": \"kernel\", "
+		      "\"finding\": \"it is well\", \"cure\": null},\n"
+		      "  {\"level\": \"note\", \"subject\": \"route a\", "
+		      "\"finding\": \"look\", \"cure\": \"do this\"},\n"
+		      "  {\"level\": \"problem\", \"subject\": \"b\\u001b\", "
+		      "\"finding\": \"no\", \"cure\": \"do that; or this\"}\n"
+		      "]\n");
+}
+END_TEST
+
+START_TEST(test_print_nothing)
+{
+	diagnosis.is_json = _i;
+	diagnosis_begin(&diagnosis);
+	diagnosis_end(&diagnosis);
+	fflush(diagnosis.stream);
+	ck_assert_str_eq(text, _i ? "[]\n" : "no problem found\n");
+}
+END_TEST
+
+/* ---- the machine --------------------------------------------------------------- */
+
+START_TEST(test_container)
+{
+	static const struct {
+		const char *path;
+		const char *word;
+	} table[] = {
+		{"/.dockerenv", "a Docker container"},
+		{"/run/.containerenv", "a Podman container"},
+		{"/run/systemd/container", "a container"},
+	};
+	char said[80];
+
+	ck_assert_ptr_null(diagnosis_container(root));
+	put(table[_i].path, "");
+	ck_assert_str_eq(diagnosis_container(root), table[_i].word);
+	diagnosis_machine(&diagnosis, root);
+	snprintf(said, sizeof(said),
+		 "problem  container: this is %s without the host's system bus",
+		 table[_i].word);
+	assert_said(said);
+	assert_said("-v /run/dbus:/run/dbus:ro");
+	put("/run/dbus/system_bus_socket", "");
+	diagnosis_machine(&diagnosis, root);
+	assert_said("ok       container");
+}
+END_TEST
+
+START_TEST(test_rfkill)
+{
+	put("/sys/class/rfkill/rfkill0/type", "wlan\n");
+	put("/sys/class/rfkill/rfkill0/soft", "1\n");
+	put("/sys/class/rfkill/rfkill1/type", "bluetooth\n");
+	put("/sys/class/rfkill/rfkill1/name", "hci0\n");
+	put("/sys/class/rfkill/rfkill1/soft", "0\n");
+	put("/sys/class/rfkill/rfkill1/hard", "0\n");
+	diagnosis_machine(&diagnosis, root);
+	assert_not_said("rfkill");
+	put("/sys/class/rfkill/rfkill1/soft", "1\n");
+	diagnosis_machine(&diagnosis, root);
+	assert_said("problem  rfkill: hci0 is blocked\n"
+		    "         -> sudo rfkill unblock bluetooth\n");
+	put("/sys/class/rfkill/rfkill1/hard", "1\n");
+	diagnosis_machine(&diagnosis, root);
+	assert_said("problem  rfkill: a switch blocks hci0\n");
+}
+END_TEST
+
+START_TEST(test_gateway)
+{
+	ck_assert(!diagnosis_is_gateway_running(root));
+	put("/proc/7/comm", "btgate\n");
+	put("/proc/7/cmdline", "btgate"); /* NULs do not fit into put() */
+	ck_assert(!diagnosis_is_gateway_running(root));
+	put("/proc/8/comm", "btgate\n");
+	put("/proc/8/cmdline", "");
+	{
+		static const char line[] = "/usr/bin/btgate\0-v\0run";
+		char path[64];
+		int fd;
+
+		snprintf(path, sizeof(path), "%s/proc/8/cmdline", root);
+		fd = open(path, O_WRONLY);
+		ck_assert_int_eq(write(fd, line, sizeof(line)), sizeof(line));
+		close(fd);
+	}
+	ck_assert(diagnosis_is_gateway_running(root));
+}
+END_TEST
+
+START_TEST(test_modem_manager)
+{
+	struct stat status;
+	char path[64];
+
+	/* Whether it is a serial port is not asked here. */
+	ck_assert_int_eq(stat("/dev/null", &status), 0);
+	ck_assert(!diagnosis_is_modem_manager_after(root, "/dev/null"));
+	put("/proc/9/comm", "ModemManager\n");
+	ck_assert(diagnosis_is_modem_manager_after(root, "/dev/null"));
+	ck_assert(!diagnosis_is_modem_manager_after(root, "/nothing"));
+	snprintf(path, sizeof(path), "/run/udev/data/c%u:%u",
+		 major(status.st_rdev), minor(status.st_rdev));
+	put(path, "E:ID_BUS=usb\n");
+	ck_assert(diagnosis_is_modem_manager_after(root, "/dev/null"));
+	put(path, "E:ID_BUS=usb\nE:ID_MM_PORT_IGNORE=1\n");
+	ck_assert(!diagnosis_is_modem_manager_after(root, "/dev/null"));
+	put(path, "E:ID_MM_DEVICE_IGNORE=1\n");
+	ck_assert(!diagnosis_is_modem_manager_after(root, "/dev/null"));
+}
+END_TEST
+
+/* ---- bluetoothd ------------------------------------------------------------------ */
+
+static struct bluez *bluez;
+static struct bluez_watcher watcher;
+
+static void on_changed(struct bluez *changed, void *arg)
+{
+}
+
+static void start_bluez(void)
+{
+	static const struct bluez_settings settings = {0};
+
+	bluez = bluez_new(loop, &settings);
+	ck_assert_ptr_nonnull(bluez);
+	bluez_watch(bluez, &watcher, on_changed, NULL);
+	while (!*bluez_reason(bluez))
+		event_base_loop(loop->base, EVLOOP_ONCE);
+}
+
+static void stop_bluez(void)
+{
+	bluez_unwatch(&watcher);
+	bluez_free(bluez);
+}
+
+START_TEST(test_no_bus)
+{
+	start_bluez();
+	diagnosis_bluez(&diagnosis, bluez);
+	assert_said("problem  bluetoothd: the system bus is not there");
+	assert_said("-> start both with 'systemctl start dbus bluetooth'");
+	stop_bluez();
+}
+END_TEST
+
+START_TEST(test_no_daemon)
+{
+	mock_bus_start(&mock, "");
+	start_bluez();
+	diagnosis_bluez(&diagnosis, bluez);
+	assert_said("problem  bluetoothd: bluetoothd is not running\n"
+		    "         -> start it with 'systemctl start bluetooth'\n");
+	stop_bluez();
+}
+END_TEST
+
+START_TEST(test_bus_policy)
+{
+	mock_bus_start(&mock, "<deny send_interface="
+			      "'org.freedesktop.DBus.ObjectManager'/>");
+	mock_daemon_start(&mock);
+	start_bluez();
+	diagnosis_bluez(&diagnosis, bluez);
+	assert_said("the system bus's policy forbids it to this user\n"
+		    "         -> allow send_destination=\"org.bluez\"");
+	stop_bluez();
+}
+END_TEST
+
+START_TEST(test_daemon_adapters)
+{
+	mock_bus_start(&mock, "");
+	mock_daemon_start(&mock);
+	start_bluez();
+	diagnosis_bluez(&diagnosis, bluez);
+	assert_said("problem  bluetoothd: it runs, and has no adapter that is "
+		    "powered on");
+	mock_tell(&mock, "adapter 0 1");
+	while (!bluez_adapters_powered(bluez))
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	diagnosis_bluez(&diagnosis, bluez);
+	assert_said("ok       bluetoothd: it runs and answers, with 1 adapter");
+	stop_bluez();
+}
+END_TEST
+
+static struct config *config;
+
+static void fail_config(const char *complaint, void *arg)
+{
+	ck_abort_msg("%s", complaint);
+}
+
+static const struct config_route *route(const char *format, ...)
+	__attribute__((format(printf, 1, 2)));
+
+/* The lines of a route; the one at a time that there is. */
+static const struct config_route *route(const char *format, ...)
+{
+	char file[1024] = "[route r]\n";
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(file + strlen(file), sizeof(file) - strlen(file), format,
+		  arguments);
+	va_end(arguments);
+	config_free(config);
+	ck_assert_int_eq(config_parse("test", file, strlen(file), &config,
+				      fail_config, NULL),
+			 0);
+	return &config->routes[0];
+}
+
+static void clear_route(void)
+{
+	config_free(config);
+	config = NULL;
+}
+
+START_TEST(test_devices)
+{
+	static const struct {
+		const char *lines;
+		const char *said;
+	} table[] = {
+		{"listen = tcp:7\nconnect = rfcomm:\"one\"",
+		 "ok       route r: \"one\" is paired"},
+		{"listen = tcp:7\nconnect = rfcomm:\"two\"",
+		 "problem  route r: 2 paired devices are called \"two\"\n"
+		 "         -> write the address"},
+		{"listen = tcp:7\nconnect = rfcomm:\"loose\"",
+		 "problem  route r: \"loose\" is not paired, and security = "
+		 "medium needs a pairing\n"
+		 "         -> bluetoothctl pair ADDRESS"},
+		{"listen = tcp:7\nconnect = rfcomm:\"loose\"\nsecurity = low",
+		 "note     route r: \"loose\" is not paired; security = low"},
+		{"listen = tcp:7\nconnect = rfcomm:00:11:22:33:44:55",
+		 "problem  route r: 00:11:22:33:44:55 is not known, and "
+		 "security = medium needs a pairing\n"
+		 "         -> bluetoothctl pair 00:11:22:33:44:55"},
+		{"listen = rfcomm\nconnect = echo\npeers = \"one\", \"loose\"",
+		 "note     route r: peers names \"loose\", which is not "
+		 "paired"},
+	};
+
+	mock_bus_start(&mock, "");
+	mock_daemon_start(&mock);
+	mock_tell(&mock, "adapter 0 1");
+	mock_tell(&mock, "device 0 1 paired one");
+	mock_tell(&mock, "device 0 2 paired two");
+	mock_tell(&mock, "device 0 3 paired two");
+	mock_tell(&mock, "device 0 4 known loose");
+	start_bluez();
+	diagnosis_devices(&diagnosis, bluez, route("%s", table[_i].lines));
+	assert_said(table[_i].said);
+	assert_not_said("names \"one\"");
+	stop_bluez();
+	clear_route();
+}
+END_TEST
+
+/* ---- what routes need -------------------------------------------------------- */
+
+static struct diagnosis_surroundings around = {.root = root};
+
+static void look_at(const struct config_route *looked)
+{
+	forget();
+	diagnosis_route(&diagnosis, loop, looked, &around);
+	clear_route();
+}
+
+START_TEST(test_tcp)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	socklen_t bytes = sizeof(address);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	unsigned int port;
+
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, bytes), 0);
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &bytes),
+			 0);
+	ck_assert_int_eq(listen(fd, 1), 0);
+	port = ntohs(address.sin_port);
+	look_at(route("listen = tcp:%u\nconnect = echo", port));
+	assert_said("is held by check_doctor (pid ");
+	assert_said("problem  route r");
+	around.has_gateway = true;
+	look_at(route("listen = tcp:%u\nconnect = echo", port));
+	assert_said("(a gateway is running)");
+	close(fd);
+	look_at(route("listen = tcp:%u\nconnect = echo", port));
+	assert_said("is free");
+}
+END_TEST
+
+START_TEST(test_pty_room)
+{
+	look_at(route("listen = tcp:7\nconnect = pty:%s/new/gps", root));
+	assert_said("/new/gps can be made");
+	if (geteuid() != 0)
+		return;
+	ck_assert_int_eq(seteuid(65534), 0);
+	look_at(route("listen = tcp:7\nconnect = pty:%s/new/gps", root));
+	ck_assert_int_eq(seteuid(0), 0);
+	assert_said("/new/gps cannot be made: Permission denied in ");
+	assert_said("setfacl -m u:65534:rwx");
+}
+END_TEST
+
+START_TEST(test_pty_path)
+{
+	char path[64], lock[80];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/gps", root);
+	snprintf(lock, sizeof(lock), "%s.lock", path);
+	put("/gps", "a file");
+	look_at(route("listen = tcp:7\nconnect = pty:%s", path));
+	assert_said("is there already, and is not the gateway's\n");
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(symlink("/dev/pts/999", path), 0);
+	look_at(route("listen = pty:%s\nconnect = echo", path));
+	assert_said("is there already, and is not the gateway's\n");
+	put("/gps.lock", "1\n");
+	look_at(route("listen = pty:%s\nconnect = echo", path));
+	assert_said("is stale: a gateway that was killed left it\n");
+	fd = open(lock, O_RDONLY);
+	ck_assert_int_eq(flock(fd, LOCK_EX), 0);
+	look_at(route("listen = pty:%s\nconnect = echo", path));
+	assert_said("problem  route r: ");
+	assert_said("is held by a gateway that runs\n");
+	around.has_gateway = true;
+	look_at(route("listen = pty:%s\nconnect = echo", path));
+	assert_said("ok       route r: ");
+	close(fd);
+}
+END_TEST
+
+START_TEST(test_unix)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/s", root);
+	look_at(route("listen = unix:%s/s\nconnect = echo", root));
+	assert_said("/s can be made");
+	put("/s", "");
+	look_at(route("listen = unix:%s/s\nconnect = echo", root));
+	assert_said("problem  route r: ");
+	assert_said("/s is there already, and is no socket\n");
+	ck_assert_int_eq(unlink(address.sun_path), 0);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)),
+			 0);
+	ck_assert_int_eq(listen(fd, 1), 0);
+	look_at(route("listen = unix:%s/s\nconnect = echo", root));
+	assert_said("held by check_doctor (pid ");
+	close(fd);
+}
+END_TEST
+
+START_TEST(test_serial)
+{
+	look_at(route("listen = tcp:7\nconnect = serial:/dev/ttyNone,9600n81"));
+	assert_said("note     route r: /dev/ttyNone is not there\n");
+	look_at(route("listen = tcp:7\nconnect = serial:/dev/null,9600n81"));
+	assert_said("route r: /dev/null is ");
+	put("/proc/9/comm", "ModemManager\n");
+	look_at(route("listen = tcp:7\nconnect = serial:/dev/null,9600n81"));
+	assert_said("ModemManager will try whether /dev/null is a modem\n");
+	if (geteuid() != 0)
+		return;
+	put("/tty", "");
+	ck_assert_int_eq(seteuid(65534), 0);
+	look_at(route("listen = tcp:7\nconnect = serial:%s/tty,9600n81", root));
+	ck_assert_int_eq(seteuid(0), 0);
+	assert_said("/tty: Permission denied\n"
+		    "         -> sudo adduser $USER dialout");
+}
+END_TEST
+
+START_TEST(test_file)
+{
+	look_at(route("listen = tcp:7\nconnect = file:%s/log", root));
+	assert_said("/log can be made");
+	put("/log", "");
+	look_at(route("listen = tcp:7\nconnect = file:%s/log", root));
+	assert_said("/log can be written");
+	if (geteuid() != 0)
+		return;
+	ck_assert_int_eq(seteuid(65534), 0);
+	look_at(route("listen = tcp:7\nconnect = file:%s/log", root));
+	ck_assert_int_eq(seteuid(0), 0);
+	assert_said("/log cannot be written: Permission denied\n");
+}
+END_TEST
+
+START_TEST(test_program)
+{
+	look_at(route("listen = tcp:7\nconnect = exec:/bin/cat -u"));
+	assert_said("ok       route r: /bin/cat is there\n");
+	look_at(route("listen = tcp:7\nconnect = exec:/bin/dog | tee"));
+	assert_said("problem  route r: /bin/dog cannot be run: No such file");
+	/* What a shell finds by itself is not guessed at. */
+	look_at(route("listen = tcp:7\nconnect = exec:dog"));
+	assert_not_said("dog cannot");
+}
+END_TEST
+
+/* Under a user who has no capability; seteuid(2) drops them. */
+START_TEST(test_capability)
+{
+	if (geteuid() == 0)
+		ck_assert_int_eq(seteuid(65534), 0);
+	look_at(route("listen = l2cap\nconnect = echo\n"
+		      "security = low"));
+	assert_not_said("flush-timeout");
+	look_at(route("listen = l2cap,mode=basic,flush-timeout=100ms\nconnect "
+		      "= echo"));
+	if (getuid() == 0)
+		ck_assert_int_eq(seteuid(0), 0);
+	assert_said("problem  route r: flush-timeout needs the capability "
+		    "CAP_NET_RAW\n");
+}
+END_TEST
+
+/* ---- the program --------------------------------------------------------------- */
+
+static int run(const char *arguments)
+{
+	char command[512], line[512];
+	FILE *pipe;
+	int status;
+
+	ck_assert_ptr_nonnull(getenv("BTGATE"));
+	snprintf(command, sizeof(command), "exec 2>&1; %s doctor %s",
+		 getenv("BTGATE"), arguments);
+	pipe = popen(command, "r");
+	while (fgets(line, sizeof(line), pipe))
+		fputs(line, diagnosis.stream);
+	status = pclose(pipe);
+	ck_assert(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+START_TEST(test_program_config)
+{
+	char arguments[80];
+
+	snprintf(arguments, sizeof(arguments), "-c %s/none.conf", root);
+	ck_assert_int_eq(run(arguments), 1); /* there is no bus */
+	assert_said("problem  bluetoothd: the system bus is not there");
+	assert_said("note     configuration: there is no ");
+	put("/bad.conf", "[route a]\nlisten = tcp\n");
+	snprintf(arguments, sizeof(arguments), "-q -c %s/bad.conf", root);
+	ck_assert_int_eq(run(arguments), 1);
+	assert_said("problem  configuration: ");
+	assert_said("bad.conf:2: ");
+	put("/good.conf", "[gateway]\ndiscoverable = no\n[route a]\n"
+			  "listen = rfcomm\nconnect = exec:/bin/dog\n");
+	snprintf(arguments, sizeof(arguments), "-c %s/good.conf", root);
+	ck_assert_int_eq(run(arguments), 1);
+	assert_said("good.conf is valid, 1 route\n");
+	assert_said("problem  route a: /bin/dog cannot be run");
+}
+END_TEST
+
+START_TEST(test_program_full)
+{
+	ck_assert_int_eq(run(">/dev/full"), 1);
+	assert_said("btgate: cannot write to standard output: No space left");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("doctor");
+	TCase *tcase = tcase_create("doctor");
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_set_timeout(tcase, 30);
+	tcase_add_test(tcase, test_print);
+	tcase_add_test(tcase, test_print_brief);
+	tcase_add_test(tcase, test_print_json);
+	tcase_add_loop_test(tcase, test_print_nothing, 0, 2);
+	tcase_add_loop_test(tcase, test_container, 0, 3);
+	tcase_add_test(tcase, test_rfkill);
+	tcase_add_test(tcase, test_gateway);
+	tcase_add_test(tcase, test_modem_manager);
+	tcase_add_test(tcase, test_no_bus);
+	tcase_add_test(tcase, test_no_daemon);
+	tcase_add_test(tcase, test_bus_policy);
+	tcase_add_test(tcase, test_daemon_adapters);
+	tcase_add_loop_test(tcase, test_devices, 0, 6);
+	tcase_add_test(tcase, test_tcp);
+	tcase_add_test(tcase, test_pty_room);
+	tcase_add_test(tcase, test_pty_path);
+	tcase_add_test(tcase, test_unix);
+	tcase_add_test(tcase, test_serial);
+	tcase_add_test(tcase, test_file);
+	tcase_add_test(tcase, test_program);
+	tcase_add_test(tcase, test_capability);
+	tcase_add_test(tcase, test_program_config);
+	tcase_add_test(tcase, test_program_full);
+	suite_add_tcase(suite, tcase);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
