@@ -11,6 +11,7 @@
 #include "text.h"
 
 #define KEEPALIVE_S_MAX 32767 /* MAX_TCP_KEEPIDLE in the kernel */
+#define KEEPALIVE_S_DEFAULT 60
 
 static int parse_tcp(struct address_endpoint *endpoint, enum endpoint_role role,
 		     char *address, struct error *error)
@@ -49,6 +50,7 @@ static int parse_tcp(struct address_endpoint *endpoint, enum endpoint_role role,
 				 "host's name or address",
 				 host);
 	endpoint->tcp.port = (uint16_t)number;
+	endpoint->tcp.keepalive_s = KEEPALIVE_S_DEFAULT;
 	endpoint->tcp.host = strdup(host);
 	return endpoint->tcp.host ? 0
 				  : error_set(error, -ENOMEM, "out of memory");
@@ -74,14 +76,16 @@ static int parse_keepalive(struct address_endpoint *endpoint, const char *value,
 {
 	char quoted[TEXT_QUOTED_BYTES];
 	unsigned int ms = 0;
-	int code = address_duration_parse(value, &ms, error);
+	int code = strcmp(value, "off") == 0
+			   ? 0
+			   : address_duration_parse(value, &ms, error);
 
 	if (code < 0)
 		return error_prefix(error, code, "keepalive");
-	if (!ms || ms % 1000 || ms / 1000 > KEEPALIVE_S_MAX)
+	if (ms % 1000 || ms / 1000 > KEEPALIVE_S_MAX)
 		return error_set(error, -EINVAL,
 				 "keepalive '%s' is not in whole seconds from "
-				 "1s to %ds",
+				 "1s to %ds, or off",
 				 text_printable(value, quoted),
 				 KEEPALIVE_S_MAX);
 	endpoint->tcp.keepalive_s = ms / 1000;
@@ -91,8 +95,11 @@ static int parse_keepalive(struct address_endpoint *endpoint, const char *value,
 static bool format_keepalive(const struct address_endpoint *endpoint,
 			     char *text, size_t bytes)
 {
-	address_duration_format(endpoint->tcp.keepalive_s * 1000, text);
-	return endpoint->tcp.keepalive_s;
+	if (endpoint->tcp.keepalive_s)
+		address_duration_format(endpoint->tcp.keepalive_s * 1000, text);
+	else
+		snprintf(text, bytes, "off");
+	return endpoint->tcp.keepalive_s != KEEPALIVE_S_DEFAULT;
 }
 
 static bool tcp_is_conflict(const struct address_endpoint *a,

@@ -26,6 +26,7 @@
 #include "loop.h"
 #include "resolve.h"
 #include "socket.h"
+#include "tcp_peer.h"
 
 #define BACKLOG 128
 #define ADDRESSES_MAX 8
@@ -37,15 +38,84 @@
 /* About a second of what a Bluetooth link carries, doubled by the kernel. */
 #define SLOW_BUFFER_BYTES (64 * 1024)
 
-static const struct stream_ops tcp_stream_ops = {
-	.read = socket_read,
-	.peek = socket_peek,
-	.skip = socket_skip,
-	.write = socket_write,
-	.check = socket_check,
-	.shutdown_write = socket_shutdown_write,
-	.close = socket_close,
+/* ---- streams ------------------------------------------------------------- */
+
+struct tcp_stream {
+	struct socket_stream base;
+	struct tcp_peer peer;
 };
+
+static bool is_gone(const struct stream *stream)
+{
+	return tcp_peer_is_gone(&((const struct tcp_stream *)stream)->peer);
+}
+
+/* What it sent before it was given up is worth as much as ever. */
+static ssize_t tcp_read(struct stream *stream, void *buffer, size_t bytes)
+{
+	ssize_t got = socket_read(stream, buffer, bytes);
+
+	return got == 0 && is_gone(stream) ? -ETIMEDOUT : got;
+}
+
+static ssize_t tcp_peek(struct stream *stream, void *buffer, size_t bytes)
+{
+	ssize_t got = socket_peek(stream, buffer, bytes);
+
+	return got == 0 && is_gone(stream) ? -ETIMEDOUT : got;
+}
+
+static ssize_t tcp_write(struct stream *stream, const void *buffer,
+			 size_t bytes)
+{
+	ssize_t put;
+
+	if (is_gone(stream))
+		return -ETIMEDOUT;
+	put = socket_write(stream, buffer, bytes);
+	if (put > 0)
+		tcp_peer_sent(&((struct tcp_stream *)stream)->peer);
+	return put;
+}
+
+static int tcp_check(struct stream *stream)
+{
+	return is_gone(stream) ? -ETIMEDOUT : socket_check(stream);
+}
+
+static void tcp_close(struct stream *stream, enum stream_close how)
+{
+	/* Nobody is there to take an orderly end. */
+	if (is_gone(stream))
+		how = STREAM_CLOSE_ABORT;
+	tcp_peer_clear(&((struct tcp_stream *)stream)->peer);
+	socket_close(stream, how);
+}
+
+static const struct stream_ops tcp_stream_ops = {
+	.read = tcp_read,
+	.peek = tcp_peek,
+	.skip = socket_skip,
+	.write = tcp_write,
+	.check = tcp_check,
+	.shutdown_write = socket_shutdown_write,
+	.close = tcp_close,
+};
+
+/* Takes over @fd; NULL, and @fd left open, without memory. */
+static struct stream *tcp_stream_new(struct loop *loop, int fd,
+				     unsigned int keepalive_s, const char *peer)
+{
+	const int on = 1;
+	struct tcp_stream *self = calloc(1, sizeof(*self));
+
+	if (!self)
+		return NULL;
+	socket_stream_init(&self->base, &tcp_stream_ops, fd, peer);
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	tcp_peer_init(&self->peer, loop, fd, keepalive_s);
+	return &self->base.stream;
+}
 
 /*
  * Left alone, the kernel takes megabytes from a server before a stalled phone
@@ -61,21 +131,6 @@ static void keep_queue_short(int fd)
 		   sizeof(receive_bytes));
 	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes,
 		   sizeof(unsent_bytes));
-}
-
-static void set_options(int fd, unsigned int keepalive_s)
-{
-	const int on = 1, probes = 3;
-	const int interval = keepalive_s > 3 ? (int)keepalive_s / 3 : 1;
-	const int idle = (int)keepalive_s;
-
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (!keepalive_s)
-		return;
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 }
 
 static void format_sockaddr(const struct sockaddr *address, socklen_t bytes,
@@ -108,9 +163,10 @@ static void tcp_accepted(int fd, void *arg)
 	if (getpeername(fd, (struct sockaddr *)&address, &bytes) == 0)
 		format_sockaddr((struct sockaddr *)&address, bytes, peer,
 				sizeof(peer));
-	set_options(fd, listener->keepalive_s);
 	socket_listener_give(&listener->base,
-			     socket_stream_new(&tcp_stream_ops, fd, peer), fd);
+			     tcp_stream_new(listener->base.loop, fd,
+					    listener->keepalive_s, peer),
+			     fd);
 }
 
 /* The wildcard takes IPv4 too where the kernel has IPv6, else IPv4 alone. */
@@ -327,10 +383,10 @@ static void tcp_connected(int fd, int code, void *arg)
 		tcp_dial_fail(dial, code);
 		return;
 	}
-	set_options(fd, dial->target->keepalive_s);
 	format_sockaddr((struct sockaddr *)&dial->addresses[used],
 			dial->address_bytes[used], peer, sizeof(peer));
-	stream = socket_stream_new(&tcp_stream_ops, fd, peer);
+	stream = tcp_stream_new(dial->target->loop, fd,
+				dial->target->keepalive_s, peer);
 	if (!stream) {
 		close(fd);
 		tcp_dial_fail(dial, -ENOMEM);

@@ -25,6 +25,15 @@
 
 /* ---- a stream over one socket ------------------------------------------ */
 
+void socket_stream_init(struct socket_stream *self,
+			const struct stream_ops *ops, int fd, const char *peer)
+{
+	self->stream.ops = ops;
+	self->stream.read_fd = fd;
+	self->stream.write_fd = fd;
+	strncpy(self->stream.peer, peer, sizeof(self->stream.peer) - 1);
+}
+
 struct stream *socket_stream_new(const struct stream_ops *ops, int fd,
 				 const char *peer)
 {
@@ -32,10 +41,7 @@ struct stream *socket_stream_new(const struct stream_ops *ops, int fd,
 
 	if (!self)
 		return NULL;
-	self->stream.ops = ops;
-	self->stream.read_fd = fd;
-	self->stream.write_fd = fd;
-	strncpy(self->stream.peer, peer, sizeof(self->stream.peer) - 1);
+	socket_stream_init(self, ops, fd, peer);
 	return &self->stream;
 }
 

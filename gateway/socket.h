@@ -26,6 +26,9 @@ struct socket_stream {
 /* Takes over @fd; NULL with errno set, and @fd left open, without memory. */
 struct stream *socket_stream_new(const struct stream_ops *ops, int fd,
 				 const char *peer);
+/* The same for one that is part of something larger, and begins it. */
+void socket_stream_init(struct socket_stream *self,
+			const struct stream_ops *ops, int fd, const char *peer);
 
 /* Ops to fill a stream_ops with. The write never raises SIGPIPE. */
 ssize_t socket_read(struct stream *stream, void *buffer, size_t bytes);

@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -34,6 +35,7 @@
 #include "loop.h"
 #include "resolve.h"
 #include "socket.h"
+#include "tcp_peer.h"
 
 #define DEADLINE_MS 20000
 
@@ -469,6 +471,102 @@ START_TEST(an_abort_is_a_reset_and_an_orderly_close_is_not)
 	stream_close(stream, STREAM_CLOSE_ABORT);
 	ck_assert_int_eq(recv(far, buffer, sizeof(buffer), 0), -1);
 	ck_assert_int_eq(errno, ECONNRESET);
+	close(far);
+}
+END_TEST
+
+/* ---- whether the other end is there -------------------------------------------- */
+
+/* From now on it is as if its cable were cut. */
+static void cut_cable(int fd)
+{
+	struct sock_filter drop_all = BPF_STMT(BPF_RET | BPF_K, 0);
+	const struct sock_fprog program = {1, &drop_all};
+
+	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
+				    sizeof(program)),
+			 0);
+}
+
+static void watch_peer(struct tcp_peer *peer, const struct stream *stream)
+{
+	tcp_peer_init(peer, loop, stream->write_fd, 1);
+	/* 1 s, and three questions. */
+	ck_assert_uint_eq(peer->limit_ms, 4000);
+	peer->limit_ms = 500;
+}
+
+/* The timer was set anew: it has looked. */
+static void await_look(const struct tcp_peer *peer)
+{
+	struct timeval before = {0}, now = {0};
+
+	ck_assert(evtimer_pending(peer->timer, &before));
+	AWAIT(!evtimer_pending(peer->timer, &now) ||
+	      before.tv_usec != now.tv_usec);
+}
+
+START_TEST(a_peer_that_does_not_answer_is_gone)
+{
+	struct tcp_peer peer;
+	char buffer[16];
+	int far;
+	struct stream *stream = tcp_stream(&far);
+
+	watch_peer(&peer, stream);
+	cut_cable(far);
+	ck_assert_int_eq(send(far, "last words", 10, 0), 10);
+	ck_assert_int_eq(stream_write(stream, "hello", 5), 5);
+	tcp_peer_sent(&peer);
+	AWAIT(tcp_peer_is_gone(&peer));
+	ck_assert(stream_is_hung_up(stream));
+	ck_assert_int_eq(stream_read(stream, buffer, sizeof(buffer)), 10);
+	ck_assert(!peer.is_watched);
+	tcp_peer_clear(&peer);
+	stream_close(stream, STREAM_CLOSE_ABORT);
+	close(far);
+}
+END_TEST
+
+START_TEST(a_peer_that_does_not_read_is_there)
+{
+	static const char chunk[65536];
+	static char buffer[65536];
+	struct tcp_peer peer;
+	int far;
+	struct stream *stream = tcp_stream(&far);
+
+	watch_peer(&peer, stream);
+	while (stream_write(stream, chunk, sizeof(chunk)) > 0)
+		tcp_peer_sent(&peer);
+	/* Its window has been closed for longer than it may be silent. */
+	for (int i = 0; i < 3; i++)
+		await_look(&peer);
+	ck_assert(!tcp_peer_is_gone(&peer));
+	ck_assert(peer.is_watched);
+	/* What is answered needs no watching. */
+	AWAIT(recv(far, buffer, sizeof(buffer), 0) < 0 && !peer.is_watched);
+	ck_assert(!tcp_peer_is_gone(&peer));
+	tcp_peer_clear(&peer);
+	stream_close(stream, STREAM_CLOSE_ORDERLY);
+	close(far);
+}
+END_TEST
+
+START_TEST(a_peer_may_be_left_alone)
+{
+	struct tcp_peer peer;
+	int far, on = 1;
+	socklen_t bytes = sizeof(on);
+	struct stream *stream = tcp_stream(&far);
+
+	tcp_peer_init(&peer, loop, stream->write_fd, 0);
+	tcp_peer_sent(&peer);
+	ck_assert(!peer.is_watched && !peer.timer);
+	getsockopt(stream->write_fd, SOL_SOCKET, SO_KEEPALIVE, &on, &bytes);
+	ck_assert(!on);
+	tcp_peer_clear(&peer);
+	stream_close(stream, STREAM_CLOSE_ORDERLY);
 	close(far);
 }
 END_TEST
@@ -1081,6 +1179,34 @@ START_TEST(tcp_clients_come)
 	ck_assert_int_eq(
 		connect(fd, (struct sockaddr *)&address, sizeof(address)), -1);
 	ck_assert_int_eq(errno, ECONNREFUSED);
+	close(fd);
+	close_clients();
+}
+END_TEST
+
+START_TEST(a_tcp_client_that_vanishes_is_noticed)
+{
+	uint16_t port = free_port();
+	struct sockaddr_in address = loopback(port);
+	char text[64], buffer[16];
+	int fd;
+
+	snprintf(text, sizeof(text), "tcp:%u,keepalive=1s", port);
+	must_listen(text);
+	fd = call(&address);
+	AWAIT(client_count == 1);
+	cut_cable(fd);
+	ck_assert_int_eq(send(fd, "last words", 10, 0), 10);
+	ck_assert_int_eq(stream_write(clients[0], "x", 1), 1);
+	AWAIT(stream_is_hung_up(clients[0]));
+	ck_assert_int_eq(stream_check(clients[0]), -ETIMEDOUT);
+	ck_assert_int_eq(stream_write(clients[0], "x", 1), -ETIMEDOUT);
+	ck_assert_int_eq(stream_read(clients[0], buffer, sizeof(buffer)), 10);
+	ck_assert_int_eq(stream_read(clients[0], buffer, sizeof(buffer)),
+			 -ETIMEDOUT);
+	ck_assert_int_eq(stream_peek(clients[0], buffer, sizeof(buffer)),
+			 -ETIMEDOUT);
+	listener_close(listener);
 	close(fd);
 	close_clients();
 }
@@ -2117,6 +2243,9 @@ static void add_sockets(Suite *suite)
 	tcase_add_test(tests, a_reset_is_told_by_check_and_by_read);
 	tcase_add_test(tests, writing_to_nobody_raises_no_signal);
 	tcase_add_test(tests, an_abort_is_a_reset_and_an_orderly_close_is_not);
+	tcase_add_test(tests, a_peer_that_does_not_answer_is_gone);
+	tcase_add_test(tests, a_peer_that_does_not_read_is_there);
+	tcase_add_test(tests, a_peer_may_be_left_alone);
 	tcase_add_test(tests, a_long_name_is_cut);
 	tcase_add_test(tests, an_acceptor_calls_back_from_the_loop);
 	tcase_add_test(tests, an_acceptor_is_freed_by_its_own_callback);
@@ -2147,6 +2276,7 @@ static void add_listeners(Suite *suite)
 	TCase *tests = add_case(suite, "listeners", setup);
 
 	tcase_add_test(tests, tcp_clients_come);
+	tcase_add_test(tests, a_tcp_client_that_vanishes_is_noticed);
 	tcase_add_test(tests, a_listener_is_closed_by_its_own_callback);
 	tcase_add_test(tests, every_address_takes_both_families);
 	tcase_add_test(tests, a_port_in_use_says_by_whom);
