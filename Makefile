@@ -15,6 +15,8 @@ SYSCONFDIR ?= /etc
 EXAMPLEDIR ?= $(PREFIX)/share/doc/btgate/examples
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 UDEVRULESDIR ?= $(PREFIX)/lib/udev/rules.d
 DESTDIR ?=
 
@@ -165,6 +167,10 @@ install: all
 		$(DESTDIR)$(SYSUSERSDIR)/btgate.conf
 	install -D -m 644 scripts/system/77-btgate-modemmanager.rules \
 		$(DESTDIR)$(UDEVRULESDIR)/77-btgate-modemmanager.rules
+	install -D -m 644 scripts/system/btgate.tmpfiles \
+		$(DESTDIR)$(TMPFILESDIR)/btgate.conf
+	install -D -m 644 scripts/system/btgate.bash-completion \
+		$(DESTDIR)$(COMPLETIONDIR)/btgate
 	@# A configuration that somebody made is never overwritten.
 	test -e $(DESTDIR)$(SYSCONFDIR)/btgate/btgate.conf || \
 		install -D -m 644 conf/btgate.conf \
@@ -175,6 +181,8 @@ uninstall:
 		$(DESTDIR)$(MANDIR)/man5/btgate.conf.5 \
 		$(DESTDIR)$(UNITDIR)/btgate.service \
 		$(DESTDIR)$(SYSUSERSDIR)/btgate.conf \
+		$(DESTDIR)$(TMPFILESDIR)/btgate.conf \
+		$(DESTDIR)$(COMPLETIONDIR)/btgate \
 		$(DESTDIR)$(UDEVRULESDIR)/77-btgate-modemmanager.rules
 	rm -rf $(DESTDIR)$(EXAMPLEDIR)
 	-rmdir $(DESTDIR)$(dir $(EXAMPLEDIR)) 2>/dev/null
