@@ -160,6 +160,7 @@ static void client_admitted(struct admission *admission, struct stream *stream,
 	const struct session_settings settings = {
 		.linger_ms = clients->config->linger_ms,
 		.drain_timeout_ms = clients->config->drain_timeout_ms,
+		.idle_timeout_ms = clients->config->idle_timeout_ms,
 		.client_packing = clients->config->listen.packing,
 		.target_packing = clients->config->connect.packing,
 	};

@@ -69,6 +69,14 @@ static void print_duration(const char *key, unsigned int ms, FILE *stream)
 	fprintf(stream, "%s = %s\n", key, text);
 }
 
+static void print_limit(const char *key, unsigned int ms, FILE *stream)
+{
+	if (ms)
+		print_duration(key, ms, stream);
+	else
+		fprintf(stream, "%s = off\n", key);
+}
+
 /* As many on a line as can be read again. */
 static void print_peers(const struct address_peers *peers, FILE *stream)
 {
@@ -136,6 +144,7 @@ static void print_route(const struct config_route *route, bool is_service,
 	print_duration("connect-timeout", route->connect_timeout_ms, stream);
 	print_duration("linger", route->linger_ms, stream);
 	print_duration("drain-timeout", route->drain_timeout_ms, stream);
+	print_limit("idle-timeout", route->idle_timeout_ms, stream);
 }
 
 int config_print(const struct config *config, FILE *stream)

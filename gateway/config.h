@@ -69,6 +69,7 @@ struct config_route {
 	unsigned int connect_timeout_ms; /* 10 s; config_check.c */
 	unsigned int linger_ms; /* 2 s: session.h */
 	unsigned int drain_timeout_ms; /* 5 s: session.h */
+	unsigned int idle_timeout_ms; /* 0: off, the default */
 };
 
 struct config {

@@ -30,6 +30,7 @@ struct key_info {
 	int (*copy)(const struct config_route *from, struct config_route *to);
 	unsigned int min_ms;
 	unsigned int max_ms;
+	bool may_be_off; /* a duration; off is 0 */
 };
 
 /* The shown text in @value, without its quotes. */
@@ -191,15 +192,21 @@ static int parse_duration(const struct key_info *key,
 					       key->offset);
 	char least[24], most[24];
 	unsigned int ms = 0;
-	int code = address_duration_parse(value, &ms, error);
+	int code;
 
+	if (key->may_be_off && strcmp(value, "off") == 0) {
+		*field = 0;
+		return 0;
+	}
+	code = address_duration_parse(value, &ms, error);
 	if (code < 0)
 		return error_prefix(error, code, "%s", key->name);
 	address_duration_format(key->min_ms, least);
 	address_duration_format(key->max_ms, most);
 	if (ms < key->min_ms || ms > key->max_ms)
-		return error_set(error, -EINVAL, "%s '%s' is not %s to %s",
-				 key->name, value, least, most);
+		return error_set(error, -EINVAL, "%s '%s' is not %s to %s%s",
+				 key->name, value, least, most,
+				 key->may_be_off ? ", or off" : "");
 	*field = ms;
 	return 0;
 }
@@ -305,6 +312,15 @@ static const struct key_info keys[CONFIG_KEY_COUNT] = {
 		.parse = parse_duration,
 		INHERITED(drain_timeout_ms),
 		.max_ms = 60 * 1000,
+	},
+	[CONFIG_KEY_IDLE_TIMEOUT] = {
+		.name = "idle-timeout",
+		.sections = IN_DEFAULTS | IN_ROUTE,
+		.parse = parse_duration,
+		INHERITED(idle_timeout_ms),
+		.min_ms = 1000,
+		.max_ms = 24 * 60 * 60 * 1000,
+		.may_be_off = true,
 	},
 };
 /* clang-format on */

@@ -112,6 +112,7 @@ enum session_end {
 	SESSION_END_TRUNCATED, /* one side's record could not be read whole */
 	SESSION_END_STOPPED, /* session_stop */
 	SESSION_END_REPLACED, /* session_replace */
+	SESSION_END_IDLE, /* nothing passed for idle_timeout_ms */
 	SESSION_END_NO_MEMORY,
 };
 
@@ -128,6 +129,9 @@ struct session {
 	struct session_counters counters;
 	struct event *timer; /* made when first needed */
 	enum session_timer timer_is;
+	unsigned int idle_timeout_ms; /* 0: off */
+	struct event *idle; /* NULL where off */
+	uint64_t passed_ms; /* loop_now_ms when something last did */
 	struct loop_task finish;
 	enum session_phase phase;
 	enum session_end end; /* the first reason is the one that counts */
@@ -207,6 +211,8 @@ static void session_free(struct session *session)
 	side_free(&session->target);
 	if (session->timer)
 		event_free(session->timer);
+	if (session->idle)
+		event_free(session->idle);
 	free(session);
 }
 
@@ -233,6 +239,8 @@ static void session_finish_with(struct session *session, enum stream_close how)
 	side_free(&session->target);
 	if (session->timer)
 		event_del(session->timer);
+	if (session->idle)
+		event_del(session->idle);
 	loop_defer(session->loop, &session->finish);
 }
 
@@ -506,6 +514,16 @@ static void session_progress(struct session *session, enum session_timer timer)
 		session_start_timer(session, timer);
 }
 
+/*
+ * The idle timer is not moved by what passes: it looks at the time when it
+ * fires, which is as seldom as idle_timeout_ms.
+ */
+static void session_passed(struct session *session)
+{
+	if (session->idle_timeout_ms)
+		session->passed_ms = loop_now_ms();
+}
+
 /* ---- passing on --------------------------------------------------------------- */
 
 static void side_count(struct side *side, size_t bytes)
@@ -516,8 +534,10 @@ static void side_count(struct side *side, size_t bytes)
 		session->counters.down_bytes += bytes;
 	else
 		session->counters.up_bytes += bytes;
-	if (bytes)
-		session_progress(session, SESSION_TIMER_DRAIN);
+	if (!bytes)
+		return;
+	session_passed(session);
+	session_progress(session, SESSION_TIMER_DRAIN);
 }
 
 static bool side_takes_more(const struct side *side)
@@ -867,6 +887,7 @@ static void side_received(struct side *side, size_t bytes, bool is_peek)
 	struct session *session = side->session;
 	const uint8_t *data = session->loop->buffer;
 
+	session_passed(session);
 	session_progress(session, SESSION_TIMER_LINGER);
 	if (side->packing)
 		side_pack(side, data, bytes);
@@ -1028,6 +1049,34 @@ static void side_gap_over(evutil_socket_t fd, short what, void *arg)
 	session_advance(side->session);
 }
 
+/* Take what has arrived, deliver it, and end. */
+static void session_end_in_order(struct session *session)
+{
+	session_enter(session, SESSION_PHASE_ENDING);
+	side_start_ending(&session->client);
+	side_start_ending(&session->target);
+	session_advance(session);
+}
+
+static void session_look_idle(evutil_socket_t fd, short what, void *arg)
+{
+	struct session *session = arg;
+	uint64_t idle_ms = loop_now_ms() - session->passed_ms;
+
+	if (session->phase != SESSION_PHASE_RELAYING)
+		return;
+	/* The loop's clock may be some ms ahead. */
+	if (idle_ms < session->idle_timeout_ms) {
+		if (loop_start_timer(session->idle,
+				     session->idle_timeout_ms + 1 -
+					     (unsigned int)idle_ms))
+			session_out_of_memory(session);
+		return;
+	}
+	set_end(session, SESSION_END_IDLE, NULL, 0);
+	session_end_in_order(session);
+}
+
 /* ---- from outside ---------------------------------------------------------------- */
 
 static int side_init(struct side *side, const struct endpoint_packing *packing)
@@ -1053,6 +1102,18 @@ static int side_init(struct side *side, const struct endpoint_packing *packing)
 	if (!side->readable || event_add(side->readable, NULL))
 		return -ENOMEM;
 	return 0;
+}
+
+static int session_start_idle(struct session *session, unsigned int timeout_ms)
+{
+	session->idle_timeout_ms = timeout_ms;
+	if (!timeout_ms)
+		return 0;
+	session->passed_ms = session->counters.started_ms;
+	session->idle = evtimer_new(session->loop->base, session_look_idle,
+				    session);
+	return session->idle ? loop_start_timer(session->idle, timeout_ms + 1)
+			     : -ENOMEM;
 }
 
 struct session *session_new(struct loop *loop, struct stream *client,
@@ -1084,7 +1145,8 @@ struct session *session_new(struct loop *loop, struct stream *client,
 	session->client.stream = client;
 	session->target.stream = target;
 	if (side_init(&session->client, &settings->client_packing) ||
-	    side_init(&session->target, &settings->target_packing)) {
+	    side_init(&session->target, &settings->target_packing) ||
+	    session_start_idle(session, settings->idle_timeout_ms)) {
 		session_free(session);
 		errno = ENOMEM;
 		return NULL;
@@ -1098,10 +1160,7 @@ void session_stop(struct session *session)
 		return;
 	set_end(session, SESSION_END_STOPPED, NULL, 0);
 	session->is_stopping = true;
-	session_enter(session, SESSION_PHASE_ENDING);
-	side_start_ending(&session->client);
-	side_start_ending(&session->target);
-	session_advance(session);
+	session_end_in_order(session);
 }
 
 void session_abort(struct session *session)
@@ -1157,6 +1216,7 @@ bool session_has_failed(const struct session *session)
 		return session_end_phrase(session) != NULL;
 	case SESSION_END_STOPPED:
 	case SESSION_END_REPLACED:
+	case SESSION_END_IDLE:
 		return false;
 	default:
 		return true;
@@ -1173,6 +1233,7 @@ void session_format_reason(const struct session *session,
 	const char *other = is_client ? target : client;
 	const int detail = session->end_detail;
 	const char *phrase = session_end_phrase(session);
+	char limit[24];
 
 	if (phrase) {
 		snprintf(text, SESSION_REASON_BYTES, "%s", phrase);
@@ -1217,6 +1278,11 @@ void session_format_reason(const struct session *session,
 	case SESSION_END_REPLACED:
 		snprintf(text, SESSION_REASON_BYTES, "replaced by %s",
 			 session->replaced_by);
+		break;
+	case SESSION_END_IDLE:
+		address_duration_format(session->idle_timeout_ms, limit);
+		snprintf(text, SESSION_REASON_BYTES,
+			 "nothing passed for %s (idle-timeout)", limit);
 		break;
 	case SESSION_END_NO_MEMORY:
 		snprintf(text, SESSION_REASON_BYTES, "out of memory");

@@ -34,6 +34,8 @@
  * - A gap in what one side sent (a record that cannot be carried or read, a
  *   link without flow control that is too fast) ends the session as a stop
  *   does: what came before the gap is delivered, nothing that comes after.
+ * - So does idle_timeout_ms in which nothing was read and nothing delivered,
+ *   also where something waits.
  */
 #ifndef BTGATE_SESSION_H
 #define BTGATE_SESSION_H
@@ -54,6 +56,8 @@ struct stream;
 struct session_settings {
 	unsigned int linger_ms;
 	unsigned int drain_timeout_ms;
+	/* 0: never. */
+	unsigned int idle_timeout_ms;
 	/*
 	 * The client is this program's own terminal, and nobody is there who
 	 * would hang up: it is over when the target has said all and the client

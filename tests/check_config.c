@@ -712,13 +712,15 @@ START_TEST(directory_may_have_all_of_it)
 	write_file("conf.d/2.conf",
 		   "\xef\xbb\xbf[gateway]\ndiscoverable = no\n"
 		   "[defaults]\ndrain-timeout = 1s\n"
+		   "idle-timeout = off\n"
 		   "[route a]\nlisten = tcp:1\nconnect = echo\n");
 	check_tree(0, "[gateway]\nadapter = any\nname = N\n"
 		      "discoverable = no\n\n[route a]\n"
 		      "listen = tcp:127.0.0.1:1\nconnect = echo\n"
 		      "max-sessions = unlimited\nwhen-busy = refuse\n"
 		      "connect-timeout = 10s\nlinger = 1s\n"
-		      "drain-timeout = 1s\n");
+		      "drain-timeout = 1s\n"
+		      "idle-timeout = off\n");
 }
 END_TEST
 

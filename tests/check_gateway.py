@@ -1532,6 +1532,17 @@ class Holding(GatewayTest):
 # ---- stopping ---------------------------------------------------------------------------------
 
 
+class Idling(GatewayTest):
+    def test_idle_timeout(self):
+        gateway, client, target = self.tcp_pair(idle_timeout="1s")
+        client.send(b"last words")
+        self.assertEqual(target.recv_exactly(10), b"last words")
+        self.assertEqual(client.recv(), b"")
+        self.assertEqual(target.recv(), b"")
+        gateway.await_line(
+            r"nothing passed for 1s \(idle-timeout\).* 10 bytes to target")
+
+
 class Stopping(GatewayTest):
     def assert_drains(self, client, target, gateway, taken):
         """Stop it, and what it has from the client all reaches the target."""

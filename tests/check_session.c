@@ -839,6 +839,69 @@ START_TEST(a_port_is_told_of_the_stop)
 }
 END_TEST
 
+/* ---- nothing passes ----------------------------------------------------------- */
+
+static void start_idling(unsigned int idle_timeout_ms)
+{
+	const struct session_settings settings = {
+		.linger_ms = 2000,
+		.drain_timeout_ms = 100,
+		.idle_timeout_ms = idle_timeout_ms,
+	};
+
+	is_ended = false;
+	session = session_new(loop, unix_end(&whole_ops, &client_fd),
+			      unix_end(&whole_ops, &target_fd), &settings,
+			      on_end, NULL);
+	ck_assert_ptr_nonnull(session);
+}
+
+START_TEST(an_idle_session_ends)
+{
+	start_idling(50);
+	await_end();
+	ck_assert_str_eq(reason, "nothing passed for 50ms (idle-timeout)");
+	expect_closed(client_fd);
+	expect_closed(target_fd);
+}
+END_TEST
+
+/* Either way, for several times as long as it may be silent. */
+START_TEST(what_passes_keeps_a_session)
+{
+	const uint64_t idle_ms = 200, end_ms = loop_now_ms() + 3 * idle_ms;
+	uint64_t put_ms = loop_now_ms(), gap_ms = 0;
+	bool is_up = false;
+
+	start_idling((unsigned int)idle_ms);
+	while (put_ms < end_ms && gap_ms < idle_ms) {
+		ck_assert(!is_ended);
+		put(is_up ? client_fd : target_fd, "x");
+		expect(is_up ? target_fd : client_fd, "x");
+		is_up = !is_up;
+		/* A machine that stood still for so long is not its fault. */
+		gap_ms = loop_now_ms() - put_ms;
+		put_ms += gap_ms;
+	}
+	await_end();
+	ck_assert_str_eq(reason, "nothing passed for 200ms (idle-timeout)");
+}
+END_TEST
+
+START_TEST(a_session_that_is_stuck_is_idle)
+{
+	size_t sent;
+
+	start_idling(50);
+	sent = fill(client_fd);
+	await_end();
+	ck_assert_str_eq(reason, "nothing passed for 50ms (idle-timeout)");
+	/* What neither is in the target's hands nor was read is not its loss. */
+	ck_assert_uint_gt(counters.lost_bytes, 0);
+	ck_assert_uint_le(counters.up_bytes + counters.lost_bytes, sent);
+}
+END_TEST
+
 START_TEST(abort_ends_at_once)
 {
 	start(&link_ops, &whole_ops);
@@ -1124,6 +1187,9 @@ int main(void)
 	tcase_add_test(tests, a_port_sends_what_it_has_before_it_closes);
 	tcase_add_test(tests, a_port_that_does_not_get_on_is_closed);
 	tcase_add_test(tests, a_port_is_told_of_the_stop);
+	tcase_add_test(tests, an_idle_session_ends);
+	tcase_add_test(tests, what_passes_keeps_a_session);
+	tcase_add_test(tests, a_session_that_is_stuck_is_idle);
 	tcase_add_test(tests, abort_ends_at_once);
 	tcase_add_test(tests, a_local_client_leaves_when_all_is_said);
 	tcase_add_test(tests, a_local_client_may_finish_what_it_sends);
