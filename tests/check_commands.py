@@ -30,6 +30,7 @@ import time
 import unittest
 
 import check_gateway
+import check_gateway_local
 from check_gateway import (BTGATE, MEGABYTE, PATIENCE_S, PortEnd, SANITIZER,
                            SocketEnd, digest, free_port, is_sanitized)
 
@@ -738,6 +739,121 @@ class Listening(CommandTest):
         self.assertEqual(stdout.recv_exactly(14), b"from a program")
         program.close()
         self.assert_ends(command, 0, ENDED)
+
+
+# ---- files and serial ports -------------------------------------------------------------------
+
+
+class Local(CommandTest):
+    def device(self):
+        path = os.path.join(self.base, "tty")
+        return self.keep(check_gateway_local.Device(path))
+
+    def content(self, path):
+        with open(path, "rb") as file:
+            return file.read()
+
+    def test_a_file_is_appended_to(self):
+        path = self.file(b"was there\n")
+        for _ in range(2):
+            self.assertEqual(
+                self.run_command("connect", f"file:{path}", data=b"new\n"),
+                (0, b"", ""))
+        self.assertEqual(self.content(path), b"was there\nnew\nnew\n")
+
+    def test_a_file_that_is_made(self):
+        path = os.path.join(self.base, "made")
+        data = random.randbytes(MEGABYTE)
+        self.assertEqual(
+            self.run_command("connect", f"file:{path},mode=0600", data=data),
+            (0, b"", ""))
+        self.assertEqual(digest(self.content(path)), digest(data))
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
+
+    def test_a_file_that_cannot_be_opened(self):
+        path = os.path.join(self.base, "nowhere", "file")
+        status, output, said = self.run_command("connect", f"file:{path}")
+        self.assertEqual((status, output), (1, b""))
+        self.assertRegex(said, f"{path}.*(No such file|is not there)")
+
+    def test_a_file_on_a_full_disk(self):
+        status, output, said = self.run_command(
+            "connect", f"file:{self.file()}", data=bytes(MEGABYTE),
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE,
+                                                  (1000, 1000)))
+        self.assertEqual((status, output), (1, b""))
+        self.assertIn("File too large", said)
+
+    def test_to_a_serial_port(self):
+        stdin, stdout = self.pipes()
+        device = self.device()
+        command = self.spawn("connect", "-v",
+                             f"serial:{device.path},9600n82,xonxoff",
+                             stdin=stdin, stdout=stdout)
+        command.await_line(CONNECTED)
+        settings = device.settings()
+        self.assertEqual(settings[4:6], [termios.B9600] * 2)
+        self.assertTrue(settings[0] & termios.IXON)
+        self.assertTrue(settings[2] & termios.CSTOPB)
+        stdin.send(b"ATI\r")
+        self.assertEqual(device.recv_exactly(4), b"ATI\r")
+        device.send(b"a modem\r\n")
+        self.assertEqual(stdout.recv_exactly(9), b"a modem\r\n")
+        stdin.end_writing()
+        self.assertEqual(stdout.recv_all(), b"")
+        self.assert_ends(command, 0, ENDED)
+
+    def test_a_serial_port_that_cannot_do_it(self):
+        """The kernel keeps a pty at eight bits."""
+        status, output, said = self.run_command(
+            "connect", f"serial:{self.device().path},9600e71")
+        self.assertEqual((status, output), (1, b""))
+        self.assertIn("does not know the number of data bits", said)
+
+    def test_a_serial_port_that_is_unplugged(self):
+        stdin, stdout = self.pipes()
+        device = self.device()
+        command = self.spawn("connect", f"serial:{device.path}", stdin=stdin,
+                             stdout=stdout)
+        stdin.send(b"x")
+        device.recv_exactly(1)
+        device.close()
+        self.assert_ends(command, 1, "No such device")
+
+    def test_a_serial_port_that_is_not_there(self):
+        path = os.path.join(self.base, "tty")
+        status, output, said = self.run_command("connect", f"serial:{path}")
+        self.assertEqual((status, output), (1, b""))
+        self.assertIn("is not there; is the adapter plugged in", said)
+
+    def test_listening_on_a_serial_port(self):
+        stdin, stdout = self.pipes()
+        device = self.device()
+        command = self.spawn("listen", "-v", f"serial:{device.path}",
+                             stdin=stdin, stdout=stdout)
+        command.await_line("listening on")
+        stdin.send(b"welcome")
+        self.assertEqual(device.recv_exactly(7), b"welcome")
+        device.send(b"from the line")
+        self.assertEqual(stdout.recv_exactly(13), b"from the line")
+        command.signal(signal.SIGTERM)
+        self.assert_ends(command, -signal.SIGTERM, "7 bytes sent, 13 received")
+
+    def test_listening_on_a_serial_port_that_comes_and_goes(self):
+        _, stdout = self.pipes()
+        path = os.path.join(self.base, "tty")
+        command = self.spawn("listen", "-v", "-k", f"serial:{path}",
+                             stdout=stdout)
+        command.await_line("is not there; .* It is taken when it comes")
+        for times in (1, 2):
+            device = self.device()
+            command.await_line(CONNECTED, times)
+            device.send(b"here")
+            self.assertEqual(stdout.recv_exactly(4), b"here")
+            device.close()
+            command.await_line("No such device", times)
+        command.signal(signal.SIGTERM)
+        self.assert_ends(command, -signal.SIGTERM, "4 received")
 
 
 # ---- a person at the terminal ----------------------------------------------------------------
