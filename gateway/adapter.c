@@ -62,6 +62,9 @@ struct adapter {
 	struct adapter_properties now;
 	unsigned int todo; /* enum adapter_step bits */
 	enum adapter_step step; /* asked, not answered */
+	/* What was asked for: the settings may be others at the answer. */
+	char *asked_alias;
+	bool asked_discoverable;
 	sd_bus_slot *call;
 	struct mgmt_call *mgmt;
 	struct event *timer; /* off: the grace; on: the next try */
@@ -81,6 +84,7 @@ struct adapter_before {
 	struct address_bluetooth address;
 	bool has_discoverable; /* changed, and nobody else did since */
 	bool is_discoverable;
+	bool was_made_discoverable; /* what it was changed to last */
 	bool has_timeout;
 	uint32_t timeout_s;
 };
@@ -104,6 +108,7 @@ struct adapter_list {
 /* ---- reaching the wanted state, one step at a time --------------------- */
 
 static void advance(struct adapter *adapter);
+static void give_back_next(struct adapter *adapter);
 
 /* Nothing is under way any more, whatever was. */
 static void cancel_steps(struct adapter *adapter)
@@ -154,10 +159,8 @@ static void finish_step(struct adapter *adapter)
 static int on_set(sd_bus_message *answer, void *arg, sd_bus_error *unused)
 {
 	struct adapter *adapter = arg;
-	const struct bluez_settings *settings = adapter->list->settings;
 	const sd_bus_error *failure = sd_bus_message_get_error(answer);
 	struct error error;
-	char *alias;
 
 	adapter->call = sd_bus_slot_unref(adapter->call);
 	if (failure) {
@@ -168,17 +171,15 @@ static int on_set(sd_bus_message *answer, void *arg, sd_bus_error *unused)
 	/* The answer comes before the signal that tells of the new value. */
 	switch (adapter->step) {
 	case ADAPTER_STEP_ALIAS:
-		alias = strdup(settings->name);
-		if (alias) {
-			free(adapter->now.alias);
-			adapter->now.alias = alias;
-		}
+		free(adapter->now.alias);
+		adapter->now.alias = adapter->asked_alias;
+		adapter->asked_alias = NULL;
 		break;
 	case ADAPTER_STEP_TIMEOUT:
 		adapter->now.timeout_s = 0;
 		break;
 	case ADAPTER_STEP_DISCOVERABLE:
-		adapter->now.is_discoverable = settings->is_discoverable;
+		adapter->now.is_discoverable = adapter->asked_discoverable;
 		break;
 	case ADAPTER_STEP_CONNECTABLE:
 		break;
@@ -234,10 +235,12 @@ static void remember(const struct adapter *adapter)
 
 	if (!before)
 		return;
-	if (adapter->step == ADAPTER_STEP_DISCOVERABLE &&
-	    !before->has_discoverable) {
+	if (adapter->step == ADAPTER_STEP_DISCOVERABLE) {
+		if (!before->has_discoverable)
+			before->is_discoverable = adapter->now.is_discoverable;
 		before->has_discoverable = true;
-		before->is_discoverable = adapter->now.is_discoverable;
+		before->was_made_discoverable =
+			adapter->list->settings->is_discoverable;
 	} else if (adapter->step == ADAPTER_STEP_TIMEOUT &&
 		   !before->has_timeout) {
 		before->has_timeout = true;
@@ -265,6 +268,13 @@ static int set_property(struct adapter *adapter)
 
 	if (code >= 0)
 		code = append_value(call, adapter->step, list->settings);
+	if (code >= 0 && adapter->step == ADAPTER_STEP_ALIAS) {
+		free(adapter->asked_alias);
+		adapter->asked_alias = strdup(list->settings->name);
+		if (!adapter->asked_alias)
+			code = -ENOMEM;
+	}
+	adapter->asked_discoverable = list->settings->is_discoverable;
 	if (code >= 0) {
 		remember(adapter);
 		code = send_set(adapter, call, on_set);
@@ -346,6 +356,11 @@ static void log_reachable(const struct adapter *adapter)
 		 adapter->now.alias ? adapter->now.alias : "");
 }
 
+static bool is_to_be_reached(const struct adapter *adapter)
+{
+	return adapter->is_chosen && adapter->list->settings->is_reachable;
+}
+
 /* Begin the next step, unless one is under way. */
 static void advance(struct adapter *adapter)
 {
@@ -373,7 +388,11 @@ static void advance(struct adapter *adapter)
 		return;
 	}
 	adapter->complaint[0] = '\0';
-	if (!adapter->is_reported)
+	if (!is_to_be_reached(adapter)) {
+		give_back_next(adapter);
+		return;
+	}
+	if (!adapter->is_reported && adapter->now.is_powered)
 		log_reachable(adapter);
 	adapter->is_reported = true;
 }
@@ -381,7 +400,7 @@ static void advance(struct adapter *adapter)
 static void begin(struct adapter *adapter)
 {
 	cancel_steps(adapter);
-	if (!adapter->list->settings->is_reachable)
+	if (!is_to_be_reached(adapter))
 		return;
 	adapter->todo = ADAPTER_STEPS_ALL;
 	adapter->is_reported = false;
@@ -478,6 +497,7 @@ static void adapter_free(struct adapter *adapter)
 		event_free(adapter->timer);
 	}
 	free(adapter->now.alias);
+	free(adapter->asked_alias);
 	free(adapter->path);
 	free(adapter);
 }
@@ -753,6 +773,9 @@ static int on_given_back(sd_bus_message *answer, void *arg,
 			    "it was before: %s",
 			    adapter->name, error.text);
 	}
+	/* It may be wanted again by now. */
+	if (!adapter->list->is_over)
+		advance(adapter);
 	return 0;
 }
 
@@ -783,7 +806,6 @@ static void give_back_property(struct adapter *adapter, const char *name,
  */
 static void give_back_next(struct adapter *adapter)
 {
-	const struct bluez_settings *settings = adapter->list->settings;
 	const struct adapter_properties *now = &adapter->now;
 	struct adapter_before *before = find_before(adapter, false);
 
@@ -791,7 +813,7 @@ static void give_back_next(struct adapter *adapter)
 		return;
 	if (before->has_discoverable) {
 		before->has_discoverable = false;
-		if (now->is_discoverable == settings->is_discoverable &&
+		if (now->is_discoverable == before->was_made_discoverable &&
 		    now->is_discoverable != before->is_discoverable) {
 			log_info("adapter %s: %s again, as before",
 				 adapter->name,
@@ -807,6 +829,43 @@ static void give_back_next(struct adapter *adapter)
 			give_back_property(adapter, "DiscoverableTimeout", "u",
 					   before->timeout_s);
 	}
+}
+
+/*
+ * Ours from now on, or no more. What was asked is waited for first: only then
+ * is it known what it is like. What is told late of an earlier state is put
+ * right (take_hidden).
+ */
+static void take_settings(struct adapter *adapter)
+{
+	adapter->is_chosen = is_match(adapter,
+				      &adapter->list->settings->adapter);
+	adapter->complaint[0] = '\0';
+	adapter->todo = 0;
+	adapter->is_reported = false;
+	mgmt_call_free(adapter->mgmt);
+	adapter->mgmt = NULL;
+	backoff_reset(&adapter->retry);
+	if (is_to_be_reached(adapter) && adapter->now.is_powered) {
+		adapter->todo = ADAPTER_STEPS_ALL;
+		adapter->settled_ms = loop_now_ms() + GRACE_MS;
+	}
+	advance(adapter);
+	if (adapter->is_chosen && !adapter->now.is_powered)
+		loop_start_timer(adapter->timer, GRACE_MS);
+}
+
+void adapter_list_take_settings(struct adapter_list *list)
+{
+	struct adapter *adapter;
+
+	for (adapter = TAILQ_FIRST(&list->adapters); adapter;
+	     adapter = TAILQ_NEXT(adapter, link))
+		take_settings(adapter);
+	list->is_absence_logged = false;
+	if (list->handle)
+		check_presence(list);
+	list->changed(list->arg);
 }
 
 /* True while an answer is due. */

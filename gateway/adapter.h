@@ -57,6 +57,13 @@ int adapter_list_load(struct adapter_list *list, struct sd_bus *handle,
 void adapter_list_clear(struct adapter_list *list);
 
 /*
+ * The settings have been changed: the adapters are worked on by the new ones;
+ * those that are not to be reachable any more are as discoverable again as they
+ * were before, and keep their name.
+ */
+void adapter_list_take_settings(struct adapter_list *list);
+
+/*
  * At the end: give Discoverable and DiscoverableTimeout the values that they
  * had before they were changed here, also by way of a restart of bluetoothd;
  * not where another program has changed them since. Waits for bluetoothd's

@@ -913,6 +913,35 @@ struct bluez *bluez_new(struct loop *loop,
 	return bluez;
 }
 
+static bool is_same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+int bluez_change(struct bluez *bluez, const struct bluez_settings *settings)
+{
+	const struct bluez_settings *now = &bluez->settings;
+	char *name = settings->name ? strdup(settings->name) : NULL;
+	bool is_same = address_adapter_is_same(&now->adapter,
+					       &settings->adapter) &&
+		       now->is_reachable == settings->is_reachable &&
+		       now->is_discoverable == settings->is_discoverable &&
+		       is_same_text(now->name, settings->name);
+
+	if (settings->name && !name)
+		return -ENOMEM;
+	if (is_same) {
+		free(name);
+		return 0;
+	}
+	free(bluez->name);
+	bluez->name = name;
+	bluez->settings = *settings;
+	bluez->settings.name = name;
+	adapter_list_take_settings(bluez->adapters);
+	return 0;
+}
+
 void bluez_free(struct bluez *bluez)
 {
 	if (!bluez)

@@ -35,6 +35,11 @@ const char *bluez_state_to_string(enum bluez_state state);
 struct bluez *bluez_new(struct loop *loop,
 			const struct bluez_settings *settings);
 /*
+ * Other settings from now on, copied; what is made of it stays as it is. 0, or
+ * -ENOMEM with nothing changed.
+ */
+int bluez_change(struct bluez *bluez, const struct bluez_settings *settings);
+/*
  * Closes the connection: bluetoothd drops our records at once. Before that the
  * adapters are made as discoverable as they were, which may take a moment, 1 s
  * at most. All that was made of it (records, watchers, lookups, discoveries)

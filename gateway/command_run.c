@@ -18,7 +18,7 @@ int command_run(const struct command_options *options)
 
 	if (config_load(options->config_path, &config, log_config_error, NULL))
 		return COMMAND_STATUS_USAGE;
-	code = gateway_run(config);
+	code = gateway_run(options->config_path, config);
 	config_free(config);
 	return code ? COMMAND_STATUS_FAILED : COMMAND_STATUS_OK;
 }

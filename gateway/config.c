@@ -163,3 +163,61 @@ int config_print(const struct config *config, FILE *stream)
 		return errno ? -errno : -EIO;
 	return 0;
 }
+
+/* ---- comparing ------------------------------------------------------- */
+
+/* malloc'd; NULL when memory is short. */
+static char *print_to_text(const struct config_route *route)
+{
+	char *text = NULL;
+	size_t bytes = 0;
+	FILE *stream = open_memstream(&text, &bytes);
+	bool has_failed;
+
+	if (!stream)
+		return NULL;
+	print_route(route, true, stream);
+	has_failed = ferror(stream);
+	if (fclose(stream) == 0 && !has_failed)
+		return text;
+	free(text);
+	return NULL;
+}
+
+int config_route_is_same(const struct config_route *a,
+			 const struct config_route *b)
+{
+	char *a_text = print_to_text(a), *b_text = print_to_text(b);
+	int result = -ENOMEM;
+
+	if (a_text && b_text)
+		result = strcmp(a_text, b_text) == 0;
+	free(a_text);
+	free(b_text);
+	return result;
+}
+
+/* Packing is each session's own. */
+static void format_listener(const struct address_endpoint *listen,
+			    char text[ADDRESS_ENDPOINT_TEXT_BYTES])
+{
+	struct address_endpoint bare = *listen;
+
+	memset(&bare.packing, 0, sizeof(bare.packing));
+	address_endpoint_format(&bare, ENDPOINT_ROLE_LISTEN, text);
+}
+
+bool config_listener_is_same(const struct config_route *a,
+			     const struct config_route *b)
+{
+	char a_text[ADDRESS_ENDPOINT_TEXT_BYTES];
+	char b_text[ADDRESS_ENDPOINT_TEXT_BYTES];
+
+	format_listener(&a->listen, a_text);
+	format_listener(&b->listen, b_text);
+	return strcmp(a_text, b_text) == 0 &&
+	       address_adapter_is_same(&a->adapter, &b->adapter) &&
+	       a->security == b->security &&
+	       address_endpoint_is_bluetooth(&a->connect) ==
+		       address_endpoint_is_bluetooth(&b->connect);
+}

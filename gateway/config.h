@@ -89,6 +89,16 @@ typedef void (*config_error_cb)(const char *text, void *arg);
  */
 int config_print(const struct config *config, FILE *stream);
 
+/*
+ * Whether both say the same: as far as config_print shows it, which is all but
+ * the place in the file and what follows from other routes. 1, 0, or -ENOMEM.
+ */
+int config_route_is_same(const struct config_route *a,
+			 const struct config_route *b);
+/* Whether one listener would do for both, whatever its service is called. */
+bool config_listener_is_same(const struct config_route *a,
+			     const struct config_route *b);
+
 void config_free(struct config *config);
 /* Free what @route owns; not @route itself. */
 void config_route_clear(struct config_route *route);

@@ -61,7 +61,8 @@ struct entrance {
 	struct bluez *bluez;
 	struct publisher *publisher;
 	struct door_list doors;
-	unsigned int open_count;
+	unsigned int open_count; /* doors, and one if it is held */
+	bool is_held;
 	struct listener *listener; /* NULL: no door is open */
 	struct publication *publication;
 	struct nameless_list nameless;
@@ -380,13 +381,35 @@ int door_open(struct door *door, struct error *error)
 	return 0;
 }
 
+/* One who wanted it open does no more. */
+static void entrance_leave(struct entrance *entrance)
+{
+	if (--entrance->open_count == 0)
+		entrance_close(entrance);
+}
+
 void door_close(struct door *door)
 {
 	if (!door->is_open)
 		return;
 	door->is_open = false;
-	if (--door->entrance->open_count == 0)
-		entrance_close(door->entrance);
+	entrance_leave(door->entrance);
+}
+
+void entrance_hold(struct entrance *entrance)
+{
+	if (entrance->is_held || !entrance->listener)
+		return;
+	entrance->is_held = true;
+	entrance->open_count++;
+}
+
+void entrance_let_go(struct entrance *entrance)
+{
+	if (!entrance->is_held)
+		return;
+	entrance->is_held = false;
+	entrance_leave(entrance);
 }
 
 const char *door_name(const struct door *door)
@@ -413,13 +436,60 @@ struct door *door_new(struct entrance *entrance,
 	return door;
 }
 
+/* Another door may come to be at the same address. */
+static void entrance_forget_door(struct entrance *entrance,
+				 const struct door *door)
+{
+	for (unsigned int i = 0; i < TURNED_AWAY_MAX; i++) {
+		struct turned_away *known = &entrance->turned_away[i];
+
+		if (known->door == door)
+			memset(known, 0, sizeof(*known));
+	}
+}
+
 void door_free(struct door *door)
 {
 	if (!door)
 		return;
 	door_close(door);
+	entrance_forget_door(door->entrance, door);
 	TAILQ_REMOVE(&door->entrance->doors, door, link);
 	free(door);
+}
+
+void door_move_last(struct door *door)
+{
+	struct door_list *doors = &door->entrance->doors;
+
+	TAILQ_REMOVE(doors, door, link);
+	TAILQ_INSERT_TAIL(doors, door, link);
+}
+
+bool entrance_is_empty(const struct entrance *entrance)
+{
+	return TAILQ_EMPTY(&entrance->doors);
+}
+
+uint16_t entrance_port(const struct entrance *entrance)
+{
+	return entrance->listener ? entrance->listener->port : 0;
+}
+
+void entrance_set_first(struct entrance *entrance,
+			const struct config_route *first)
+{
+	const struct config_route *before = entrance->first;
+	bool is_same = strcmp(first->service_name, before->service_name) == 0 &&
+		       address_uuid_is_equal(&first->service_uuid,
+					     &before->service_uuid);
+
+	entrance->first = first;
+	if (is_same || !entrance->listener)
+		return;
+	publication_free(entrance->publication);
+	entrance->publication = NULL;
+	entrance_publish(entrance);
 }
 
 struct entrance *entrance_new(struct loop *loop,

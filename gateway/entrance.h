@@ -15,6 +15,9 @@
 #ifndef BTGATE_ENTRANCE_H
 #define BTGATE_ENTRANCE_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "endpoint.h"
 
 struct bluez;
@@ -35,6 +38,24 @@ struct entrance *entrance_new(struct loop *loop,
 /* Its doors must have been freed. NULL is legal. */
 void entrance_free(struct entrance *entrance);
 
+/* Whether no door is left. */
+bool entrance_is_empty(const struct entrance *entrance);
+/* The channel or PSM that it has now; 0: none. */
+uint16_t entrance_port(const struct entrance *entrance);
+
+/*
+ * While its routes are exchanged: what listens now goes on although all doors
+ * are closed, until entrance_let_go.
+ */
+void entrance_hold(struct entrance *entrance);
+void entrance_let_go(struct entrance *entrance);
+/*
+ * Another route is its first from now on, with the same listener
+ * (config_listener_is_same). Its service is published anew if it has changed.
+ */
+void entrance_set_first(struct entrance *entrance,
+			const struct config_route *first);
+
 /*
  * The place of one more route, closed; the order of these calls is the file's.
  * @client_cb is for those it takes while it is open. NULL with errno set.
@@ -44,6 +65,8 @@ struct door *door_new(struct entrance *entrance,
 		      listener_client_cb client_cb, void *arg);
 /* Closes it. NULL is legal. */
 void door_free(struct door *door);
+/* Put it behind all others: for each of them in turn, a new order. */
+void door_move_last(struct door *door);
 
 /* Errors as for listener_open; an open door stays so. */
 int door_open(struct door *door, struct error *error);

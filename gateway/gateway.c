@@ -2,97 +2,84 @@
 #include "gateway.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <event2/event.h>
 #include <systemd/sd-daemon.h>
 
 #include "bluez.h"
 #include "config.h"
-#include "entrance.h"
+#include "config_load.h"
 #include "log.h"
 #include "loop.h"
 #include "publish.h"
-#include "route.h"
+#include "route_set.h"
 
-static const int stop_signals[] = {SIGTERM, SIGINT, SIGHUP};
+static const int signal_numbers[] = {SIGTERM, SIGINT, SIGHUP};
 
-#define STOP_SIGNALS (sizeof(stop_signals) / sizeof(stop_signals[0]))
+#define SIGNALS (sizeof(signal_numbers) / sizeof(signal_numbers[0]))
 /* What the longest drain-timeout is given on top before it is cut short. */
 #define STOP_GRACE_MS 500
 
 struct gateway {
+	const char *config_path;
 	struct loop *loop;
-	const struct config *config;
-	struct bluez *bluez; /* NULL: no end is Bluetooth */
+	struct bluez *bluez; /* NULL: no end is Bluetooth, nor ever was */
 	struct bluez_watcher bluez_watcher;
 	struct publisher *publisher; /* NULL: nobody listens on Bluetooth */
-	struct entrance **entrances; /* of the route with that index, or NULL */
-	struct route **routes;
-	size_t route_count; /* made */
-	size_t running_count; /* started and not stopped yet */
-	struct event *signals[STOP_SIGNALS];
+	struct route_set *routes;
+	struct event *signals[SIGNALS];
 	struct event *stop_deadline;
+	bool is_on_terminal[STDERR_FILENO + 1]; /* the standard streams */
 	bool is_stopping;
 };
 
-static void route_has_stopped(struct route *route, void *arg)
+/* ---- stopping ------------------------------------------------------------- */
+
+static void routes_have_stopped(void *arg)
 {
 	struct gateway *gateway = arg;
 
-	if (--gateway->running_count == 0 && gateway->is_stopping)
-		loop_stop(gateway->loop);
-}
-
-static void abort_routes(struct gateway *gateway)
-{
-	for (size_t i = 0; i < gateway->route_count; i++)
-		route_abort(gateway->routes[i]);
+	loop_stop(gateway->loop);
 }
 
 static void stop_deadline(evutil_socket_t fd, short what, void *arg)
 {
-	log_warning("stopping: some sessions did not drain in time; they are "
-		    "cut off");
-	abort_routes(arg);
-}
-
-static void start_stop_deadline(struct gateway *gateway)
-{
-	unsigned int ms = 0;
-
-	for (size_t i = 0; i < gateway->config->route_count; i++)
-		if (gateway->config->routes[i].drain_timeout_ms > ms)
-			ms = gateway->config->routes[i].drain_timeout_ms;
-	loop_start_timer(gateway->stop_deadline, ms + STOP_GRACE_MS);
-}
-
-static void stop_signal(evutil_socket_t number, short what, void *arg)
-{
 	struct gateway *gateway = arg;
 
+	log_warning("stopping: some sessions did not drain in time; they are "
+		    "cut off");
+	route_set_abort(gateway->routes);
+}
+
+static void gateway_stop(struct gateway *gateway, int number)
+{
 	if (gateway->is_stopping) {
-		abort_routes(gateway);
+		route_set_abort(gateway->routes);
 		return;
 	}
 	gateway->is_stopping = true;
-	log_info("stopping: %s", strsignal((int)number));
+	log_info("stopping: %s", strsignal(number));
 	sd_notify(0, "STOPPING=1");
-	start_stop_deadline(gateway);
-	for (size_t i = 0; i < gateway->route_count; i++)
-		route_stop(gateway->routes[i]);
+	loop_start_timer(gateway->stop_deadline,
+			 route_set_drain_ms(gateway->routes) + STOP_GRACE_MS);
+	route_set_stop(gateway->routes);
 }
+
+/* ---- bluetoothd ------------------------------------------------------------ */
 
 /* An adapter may have come that somebody waits for. */
 static void bluez_changed(struct bluez *bluez, void *arg)
 {
 	struct gateway *gateway = arg;
 
-	for (size_t i = 0; i < gateway->route_count; i++)
-		route_retry(gateway->routes[i]);
+	if (!gateway->is_stopping)
+		route_set_retry(gateway->routes);
 }
 
 static bool needs_publisher(const struct config *config)
@@ -111,144 +98,229 @@ static bool needs_bluez(const struct config *config)
 	return needs_publisher(config);
 }
 
-/* The publisher watches first: routes are retried after its round. */
-static int gateway_init_bluez(struct gateway *gateway)
+static struct bluez_settings settings_of(const struct config *config)
 {
-	const struct config *config = gateway->config;
-	const struct bluez_settings settings = {
+	return (struct bluez_settings){
 		.adapter = config->gateway.adapter,
 		.is_reachable = needs_publisher(config),
 		.name = config->gateway.name,
 		.is_discoverable = config->gateway.is_discoverable,
 	};
+}
 
-	if (!needs_bluez(config))
-		return 0;
-	gateway->bluez = bluez_new(gateway->loop, &settings);
-	if (!gateway->bluez)
-		return -errno;
-	if (settings.is_reachable) {
+/*
+ * What the routes of @config need; what is there already stays as it is. The
+ * publisher watches first: routes are retried after its round.
+ */
+static int gateway_provide_bluez(struct gateway *gateway,
+				 const struct config *config)
+{
+	const struct bluez_settings settings = settings_of(config);
+	bool is_new = false;
+
+	if (needs_bluez(config) && !gateway->bluez) {
+		gateway->bluez = bluez_new(gateway->loop, &settings);
+		if (!gateway->bluez)
+			return -errno;
+	}
+	if (needs_publisher(config) && !gateway->publisher) {
 		gateway->publisher = publisher_new(gateway->loop,
 						   gateway->bluez);
 		if (!gateway->publisher)
 			return -errno;
+		is_new = true;
 	}
-	bluez_watch(gateway->bluez, &gateway->bluez_watcher, bluez_changed,
-		    gateway);
+	if (gateway->bluez && (is_new || !gateway->bluez_watcher.bluez)) {
+		bluez_unwatch(&gateway->bluez_watcher);
+		bluez_watch(gateway->bluez, &gateway->bluez_watcher,
+			    bluez_changed, gateway);
+	}
 	return 0;
 }
 
-/* Behind an entrance of its own, unless an earlier one has the same. */
-static int gateway_add_route(struct gateway *gateway, size_t index)
-{
-	const struct config_route *config = &gateway->config->routes[index];
+/* ---- routes ----------------------------------------------------------------- */
 
-	if (config->entrance == index) {
-		gateway->entrances[index] = entrance_new(gateway->loop, config,
-							 gateway->bluez,
-							 gateway->publisher);
-		if (!gateway->entrances[index])
-			return -errno;
-	}
-	gateway->routes[index] = route_new(gateway->loop, config,
-					   gateway->entrances[config->entrance],
-					   gateway->bluez, route_has_stopped,
-					   gateway);
-	if (!gateway->routes[index])
-		return -errno;
-	gateway->route_count++;
-	return 0;
+static void notify_ready(const struct gateway *gateway)
+{
+	size_t count = route_set_count(gateway->routes);
+
+	sd_notifyf(0, "READY=1\nSTATUS=%zu of %zu routes up",
+		   count - route_set_hopeless(gateway->routes), count);
 }
 
-static int gateway_init(struct gateway *gateway, const struct config *config)
+/*
+ * Run the routes of @config instead of those that there are. 0, or -errno with
+ * nothing changed. What differs is told before it is done, whose lines follow.
+ */
+static int gateway_take_config(struct gateway *gateway, struct config *config,
+			       route_difference_cb differs, void *arg)
 {
-	int code;
+	const struct bluez_settings settings = settings_of(config);
+	struct route_change *change;
+	int code = gateway_provide_bluez(gateway, config);
 
-	gateway->config = config;
-	gateway->loop = loop_new();
-	gateway->routes = calloc(config->route_count, sizeof(struct route *));
-	gateway->entrances = calloc(config->route_count,
-				    sizeof(struct entrance *));
-	if (!gateway->loop || !gateway->routes || !gateway->entrances)
-		return -ENOMEM;
-	gateway->stop_deadline = evtimer_new(gateway->loop->base, stop_deadline,
-					     gateway);
-	if (!gateway->stop_deadline)
-		return -ENOMEM;
-	for (size_t i = 0; i < STOP_SIGNALS; i++) {
-		gateway->signals[i] = evsignal_new(gateway->loop->base,
-						   stop_signals[i], stop_signal,
-						   gateway);
-		if (!gateway->signals[i] ||
-		    event_add(gateway->signals[i], NULL))
-			return -ENOMEM;
-	}
-	code = gateway_init_bluez(gateway);
 	if (code)
 		return code;
-	for (size_t i = 0; i < config->route_count; i++) {
-		code = gateway_add_route(gateway, i);
-		if (code)
-			return code;
+	change = route_change_new(gateway->routes, config, gateway->bluez,
+				  gateway->publisher);
+	if (!change)
+		return -errno;
+	if (gateway->bluez)
+		code = bluez_change(gateway->bluez, &settings);
+	if (code) {
+		route_change_free(change);
+		return code;
 	}
+	if (differs)
+		route_change_list(change, differs, arg);
+	route_change_commit(change);
 	return 0;
+}
+
+static void log_finding(const char *text, void *arg)
+{
+	log_error("%s", text);
+}
+
+static void log_difference(const char *route, enum route_difference difference,
+			   void *arg)
+{
+	unsigned int *counts = arg;
+
+	counts[difference]++;
+	if (difference != ROUTE_IS_SAME)
+		log_info("route %s: %s", route,
+			 route_difference_to_string(difference));
+}
+
+static void gateway_reload(struct gateway *gateway)
+{
+	unsigned int counts[ROUTE_DIFFERENCES] = {0};
+	struct config *config;
+	int code;
+
+	log_info("reading %s again", gateway->config_path);
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
+		   (unsigned long long)loop_now_ms() * 1000);
+	code = config_load(gateway->config_path, &config, log_finding, NULL);
+	if (code == 0)
+		code = gateway_take_config(gateway, config, log_difference,
+					   counts);
+	if (code)
+		log_error("the configuration cannot be used%s%s; everything "
+			  "goes on as before",
+			  code == -EINVAL ? "" : ": ",
+			  code == -EINVAL ? "" : strerror(-code));
+	else
+		log_info("the new configuration is in force; routes: %u added, "
+			 "%u changed, %u removed, %u unchanged",
+			 counts[ROUTE_IS_ADDED], counts[ROUTE_IS_CHANGED],
+			 counts[ROUTE_IS_REMOVED], counts[ROUTE_IS_SAME]);
+	config_free(config);
+	/* What a route waits for may be what was put right. */
+	route_set_retry(gateway->routes);
+	notify_ready(gateway);
 }
 
 /* -EADDRNOTAVAIL when not one route is up or has something to wait for. */
-static int gateway_start(struct gateway *gateway)
+static int gateway_start(struct gateway *gateway, struct config *config)
 {
-	size_t hopeless = 0;
+	size_t count, hopeless;
+	int code = gateway_take_config(gateway, config, NULL, NULL);
 
-	for (size_t i = 0; i < gateway->route_count; i++) {
-		route_start(gateway->routes[i]);
-		gateway->running_count++;
-		if (route_is_hopeless(gateway->routes[i]))
-			hopeless++;
+	if (code) {
+		log_error("cannot start: %s", strerror(-code));
+		return code;
 	}
-	if (hopeless == gateway->route_count) {
+	count = route_set_count(gateway->routes);
+	hopeless = route_set_hopeless(gateway->routes);
+	if (hopeless == count) {
 		log_error("no route could be started; see above");
 		return -EADDRNOTAVAIL;
 	}
 	if (hopeless)
 		log_warning("%zu of %zu routes could not be started and are "
 			    "tried again every so often",
-			    hopeless, gateway->route_count);
-	sd_notifyf(0, "READY=1\nSTATUS=%zu of %zu routes up",
-		   gateway->route_count - hopeless, gateway->route_count);
+			    hopeless, count);
+	notify_ready(gateway);
 	return 0;
 }
 
+/* ---- signals ------------------------------------------------------------------ */
+
+static void find_terminals(struct gateway *gateway)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		gateway->is_on_terminal[fd] = isatty(fd);
+}
+
+/* Whoever looked at it has closed the window. */
+static bool is_terminal_gone(const struct gateway *gateway)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		struct pollfd poller = {.fd = fd};
+
+		if (gateway->is_on_terminal[fd] && poll(&poller, 1, 0) == 1 &&
+		    poller.revents & POLLHUP)
+			return true;
+	}
+	return false;
+}
+
+static void on_signal(evutil_socket_t number, short what, void *arg)
+{
+	struct gateway *gateway = arg;
+
+	if (number != SIGHUP || is_terminal_gone(gateway))
+		gateway_stop(gateway, (int)number);
+	else if (!gateway->is_stopping)
+		gateway_reload(gateway);
+}
+
 /* From here on the exit status is to tell how it went, not a late signal. */
-static void block_stop_signals(void)
+static void block_signals(void)
 {
 	sigset_t blocked;
 
 	sigemptyset(&blocked);
-	for (size_t i = 0; i < STOP_SIGNALS; i++)
-		sigaddset(&blocked, stop_signals[i]);
+	for (size_t i = 0; i < SIGNALS; i++)
+		sigaddset(&blocked, signal_numbers[i]);
 	sigprocmask(SIG_BLOCK, &blocked, NULL);
+}
+
+/* ---- the whole ------------------------------------------------------------------ */
+
+static int gateway_init(struct gateway *gateway)
+{
+	gateway->loop = loop_new();
+	if (!gateway->loop)
+		return -ENOMEM;
+	gateway->routes = route_set_new(gateway->loop, routes_have_stopped,
+					gateway);
+	gateway->stop_deadline = evtimer_new(gateway->loop->base, stop_deadline,
+					     gateway);
+	if (!gateway->routes || !gateway->stop_deadline)
+		return -ENOMEM;
+	for (size_t i = 0; i < SIGNALS; i++) {
+		gateway->signals[i] = evsignal_new(gateway->loop->base,
+						   signal_numbers[i], on_signal,
+						   gateway);
+		if (!gateway->signals[i] ||
+		    event_add(gateway->signals[i], NULL))
+			return -ENOMEM;
+	}
+	find_terminals(gateway);
+	return 0;
 }
 
 static void gateway_clear(struct gateway *gateway)
 {
-	const struct config *config = gateway->config;
-
-	block_stop_signals();
-	/* What failed half-way may have sessions: they end before the routes. */
-	abort_routes(gateway);
-	if (gateway->loop)
-		loop_flush(gateway->loop);
-	/* The last one first: what one made, the next may have used. */
-	while (gateway->route_count)
-		route_free(gateway->routes[--gateway->route_count]);
-	free(gateway->routes);
-	for (size_t i = 0; gateway->entrances && i < config->route_count; i++)
-		entrance_free(gateway->entrances[i]);
-	free(gateway->entrances);
+	block_signals();
+	route_set_free(gateway->routes);
 	publisher_free(gateway->publisher);
 	bluez_unwatch(&gateway->bluez_watcher);
 	bluez_free(gateway->bluez);
-	for (size_t i = 0; i < STOP_SIGNALS; i++)
+	for (size_t i = 0; i < SIGNALS; i++)
 		if (gateway->signals[i])
 			event_free(gateway->signals[i]);
 	if (gateway->stop_deadline)
@@ -256,10 +328,10 @@ static void gateway_clear(struct gateway *gateway)
 	loop_free(gateway->loop);
 }
 
-int gateway_run(const struct config *config)
+int gateway_run(const char *path, struct config *config)
 {
-	struct gateway gateway = {0};
-	int code = gateway_init(&gateway, config);
+	struct gateway gateway = {.config_path = path};
+	int code = gateway_init(&gateway);
 
 	/* A client that left shows as EPIPE where it is written to. */
 	signal(SIGPIPE, SIG_IGN);
@@ -268,7 +340,7 @@ int gateway_run(const struct config *config)
 	if (code)
 		log_error("cannot start: %s", strerror(-code));
 	else
-		code = gateway_start(&gateway);
+		code = gateway_start(&gateway, config);
 	if (code == 0) {
 		code = loop_run(gateway.loop);
 		if (code)

@@ -104,7 +104,8 @@ static const struct command commands[] = {
 	 "Runs the routes of the configuration until SIGTERM or SIGINT, and\n"
 	 "then delivers what is under way before it ends; a second signal "
 	 "cuts\n"
-	 "that short. Logs to stderr.\n",
+	 "that short. SIGHUP has it read the configuration again. Logs to "
+	 "stderr.\n",
 	 command_run},
 	{"check", NULL, 0,
 	 "print the configuration as understood, or its errors",

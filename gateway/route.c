@@ -168,7 +168,7 @@ static void route_is_stopped(void *arg)
 {
 	struct route *route = arg;
 
-	/* The target stays: those of several routes go in order (gateway.c). */
+	/* The target stays: those of several routes go in order (route_set.c). */
 	route->stopped(route, route->arg);
 }
 
@@ -227,11 +227,24 @@ void route_retry(struct route *route)
 	route_try(route, "tried again");
 }
 
+void route_leave(struct route *route)
+{
+	door_free(route->door);
+	route->door = NULL;
+	route_stop(route);
+}
+
+void route_move_last(struct route *route)
+{
+	door_move_last(route->door);
+}
+
 void route_stop(struct route *route)
 {
 	if (route->state == ROUTE_STATE_STOPPING)
 		return;
-	door_close(route->door);
+	if (route->door)
+		door_close(route->door);
 	clients_stop(route->clients);
 	if (clients_count(route->clients))
 		route_set_state(route, ROUTE_STATE_STOPPING, "stop",

@@ -47,6 +47,10 @@ void route_start(struct route *route);
 void route_retry(struct route *route);
 /* No new clients, drain the sessions, then call back (from the loop). */
 void route_stop(struct route *route);
+/* The same, and it is no more behind its entrance: for good. */
+void route_leave(struct route *route);
+/* Put it behind all others of its entrance, as door_move_last. */
+void route_move_last(struct route *route);
 /* Cut what still drains. */
 void route_abort(struct route *route);
 

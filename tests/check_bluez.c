@@ -672,6 +672,78 @@ START_TEST(test_given_back_at_once)
 }
 END_TEST
 
+/* ---- other settings ------------------------------------------------------------ */
+
+static void change(const struct bluez_settings *settings)
+{
+	ck_assert_int_eq(bluez_change(bluez, settings), 0);
+	for (int i = 0; i < 20; i++)
+		event_base_loop(loop->base, EVLOOP_NONBLOCK);
+}
+
+START_TEST(test_changed)
+{
+	char *report;
+
+	struct bluez_settings settings = {
+		.is_reachable = true,
+		.is_discoverable = true,
+	};
+
+	start_discoverable();
+	expect_sets("");
+	/* The same is nothing to do. */
+	change(&settings);
+	expect_sets("");
+	settings.name = "Other";
+	change(&settings);
+	mock_expect(&mock, "set /org/bluez/hci0 Alias Other");
+	settings.is_discoverable = false;
+	change(&settings);
+	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 0");
+	settings.is_discoverable = true;
+	change(&settings);
+	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 1");
+	while ((report = mock_take(&mock, "set ")))
+		free(report);
+	/* It was hidden before all of that. */
+	stop();
+	expect_sets("0 Discoverable 0, 0 DiscoverableTimeout 180, ");
+}
+END_TEST
+
+/* What is not to be reachable any more is as it was. */
+START_TEST(test_changed_to_others)
+{
+	struct bluez_settings settings = {
+		.is_reachable = true,
+		.is_discoverable = true,
+	};
+
+	start_discoverable();
+	if (_i)
+		settings.is_reachable = false;
+	else
+		ck_assert_int_eq(address_adapter_parse("hci1",
+						       &settings.adapter, NULL),
+				 0);
+	change(&settings);
+	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 0");
+	mock_expect(&mock, "set /org/bluez/hci0 DiscoverableTimeout 180");
+	ck_assert_uint_eq(bluez_adapters_powered(bluez), _i ? 1 : 0);
+	/* And back. */
+	settings = (struct bluez_settings){
+		.is_reachable = true,
+		.is_discoverable = true,
+	};
+	change(&settings);
+	mock_expect(&mock, "set /org/bluez/hci0 DiscoverableTimeout 0");
+	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 1");
+	stop();
+	expect_sets("0 Discoverable 0, 0 DiscoverableTimeout 180, ");
+}
+END_TEST
+
 /* It is not waited for long, nor is there an end without bluetoothd. */
 START_TEST(test_nobody_to_give_back)
 {
@@ -875,6 +947,8 @@ int main(void)
 	tcase_add_loop_test(tcase, test_not_ours_to_give_back, 0, 3);
 	tcase_add_test(tcase, test_hidden_is_given_back);
 	tcase_add_test(tcase, test_given_back_at_once);
+	tcase_add_test(tcase, test_changed);
+	tcase_add_loop_test(tcase, test_changed_to_others, 0, 2);
 	tcase_add_loop_test(tcase, test_nobody_to_give_back, 0, 4);
 	tcase_add_test(tcase, test_watchers);
 	tcase_add_loop_test(tcase, test_mgmt, 0, COUNT(exchanges));

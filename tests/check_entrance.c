@@ -599,6 +599,66 @@ START_TEST(a_record_that_cannot_be_made)
 }
 END_TEST
 
+/* Closed doors, and phones that come meanwhile: it is not given up. */
+START_TEST(held_while_doors_are_exchanged)
+{
+	add_route(0, "any");
+	entrance_hold(entrance);
+	entrance_let_go(entrance);
+	open_door(0);
+	entrance_hold(entrance);
+	entrance_hold(entrance);
+	door_close(doors[0]);
+	ck_assert(fake.is_open);
+	ck_assert_uint_eq(entrance_port(entrance), 7);
+	come("00:AA:01:01:00:01");
+	expect_refused();
+	open_door(0);
+	entrance_let_go(entrance);
+	ck_assert(fake.is_open);
+	door_close(doors[0]);
+	ck_assert(!fake.is_open);
+	ck_assert_uint_eq(entrance_port(entrance), 0);
+	ck_assert_uint_eq(fake.open_count, 1);
+}
+END_TEST
+
+START_TEST(another_first_route_s_record)
+{
+	struct config_route other;
+
+	add_route(0, "any");
+	other = routes[0];
+	entrance_set_first(entrance, &other);
+	ck_assert_uint_eq(published.total, 0);
+	open_door(0);
+	entrance_set_first(entrance, &routes[0]);
+	ck_assert_uint_eq(published.total, 1);
+	other.service_name = (char *)"other";
+	entrance_set_first(entrance, &other);
+	ck_assert_uint_eq(published.total, 2);
+	ck_assert_uint_eq(published.count, 1);
+	ck_assert_str_eq(published.name, "other");
+}
+END_TEST
+
+START_TEST(doors_in_another_order)
+{
+	add_route(0, "any");
+	add_route(1, "any");
+	open_door(0);
+	open_door(1);
+	door_move_last(doors[0]);
+	come("00:AA:01:01:00:01");
+	expect_taken(1);
+	door_free(doors[1]);
+	doors[1] = NULL;
+	come("00:AA:01:01:00:01");
+	expect_taken(0);
+	ck_assert(!entrance_is_empty(entrance));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("entrance");
@@ -626,6 +686,9 @@ int main(void)
 	tcase_add_test(tests, after_it_was_taken_a_refusal_is_news);
 	tcase_add_test(tests, one_record_for_all);
 	tcase_add_test(tests, a_record_that_cannot_be_made);
+	tcase_add_test(tests, held_while_doors_are_exchanged);
+	tcase_add_test(tests, another_first_route_s_record);
+	tcase_add_test(tests, doors_in_another_order);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The routes that run, with the entrances that they are behind, and their
+ * exchange for others: what is not different is left alone.
+ *
+ * Knows which routes there are and what each may take over from one that goes;
+ * does not know where a configuration comes from, nor bluetoothd.
+ */
+#ifndef BTGATE_ROUTE_SET_H
+#define BTGATE_ROUTE_SET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct bluez;
+struct config;
+struct loop;
+struct publisher;
+struct route_change;
+struct route_set;
+
+/* All routes of a set that stops have stopped, those that left before, too. */
+typedef void (*route_set_stopped_cb)(void *arg);
+
+/* Empty. NULL with errno set. */
+struct route_set *route_set_new(struct loop *loop, route_set_stopped_cb stopped,
+				void *arg);
+/* Cuts off what sessions are left. NULL is legal. */
+void route_set_free(struct route_set *set);
+
+/* ---- other routes --------------------------------------------------------- */
+
+/*
+ * Everything that it takes to have the routes of @config instead, made ready,
+ * and nothing changed yet. A route is the same if its name and all that it says
+ * are; one that has changed is a new one, which takes over the listener of the
+ * old one if that can stay. @bluez and @publisher are those of new routes, as
+ * for route_new and entrance_new. NULL with errno set.
+ */
+struct route_change *route_change_new(struct route_set *set,
+				      struct config *config,
+				      struct bluez *bluez,
+				      struct publisher *publisher);
+/*
+ * Do it: takes the routes' contents out of the config, which is to be freed
+ * by its owner all the same. Routes that are gone let go of their listeners and
+ * drain, for drain-timeout and a little; new ones start. Frees the change, as
+ * the other does without doing it.
+ */
+void route_change_commit(struct route_change *change);
+void route_change_free(struct route_change *change);
+
+enum route_difference {
+	ROUTE_IS_SAME,
+	ROUTE_IS_ADDED,
+	ROUTE_IS_CHANGED,
+	ROUTE_IS_REMOVED,
+	ROUTE_DIFFERENCES,
+};
+
+const char *route_difference_to_string(enum route_difference difference);
+
+typedef void (*route_difference_cb)(const char *route,
+				    enum route_difference difference,
+				    void *arg);
+/* Each route before or after: those of the file in its order, then removed. */
+void route_change_list(const struct route_change *change,
+		       route_difference_cb cb, void *arg);
+
+/* ---- all of them ---------------------------------------------------------- */
+
+/* Those that are to be there: without any that still drains. */
+size_t route_set_count(const struct route_set *set);
+/* How many of them failed for a reason that does not mend itself. */
+size_t route_set_hopeless(const struct route_set *set);
+/* Try at once what is waited for. */
+void route_set_retry(struct route_set *set);
+/* Stop all, and call back once the last one has (from the loop). */
+void route_set_stop(struct route_set *set);
+/* Cut what still drains. */
+void route_set_abort(struct route_set *set);
+/* The longest drain-timeout. */
+unsigned int route_set_drain_ms(const struct route_set *set);
+
+#endif
