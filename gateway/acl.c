@@ -10,13 +10,20 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <bluetooth/bluetooth.h>
 #include <bluetooth/hci.h>
 #include <bluetooth/hci_lib.h>
 #include <bluetooth/l2cap.h>
 #include <event2/event.h>
 
+#include "bt_socket.h"
 #include "capability.h"
 #include "loop.h"
+
+/* Of Linux, not in BlueZ' header (include/net/bluetooth/hci.h, 6.12). */
+#ifndef HCI_LM_FIPS
+#define HCI_LM_FIPS 0x0040
+#endif
 
 #define ANSWER_MS 2000
 /* HCI's unit for it is a slot of 0.625 ms; 0x07ff slots are the most. */
@@ -59,43 +66,143 @@ static int find_index(int fd, const bdaddr_t *adapter)
 	return -ENODEV;
 }
 
-int acl_check_encrypted(const bdaddr_t *adapter, const bdaddr_t *device)
+/* An HCI socket of the adapter at @adapter, or -errno. */
+static int open_adapter(const bdaddr_t *adapter)
 {
-	struct {
-		struct hci_conn_info_req request;
-		struct hci_conn_info room;
-	} link = {.request = {.bdaddr = *device, .type = ACL_LINK}};
+	struct sockaddr_hci address = {.hci_family = AF_BLUETOOTH};
 	int fd = open_hci();
-	int index, code = 0;
+	int index, code;
 
 	if (fd < 0)
 		return fd;
 	index = find_index(fd, adapter);
-	/* The request goes to the adapter that the socket is bound to. */
-	if (index >= 0) {
-		const struct sockaddr_hci address = {
-			.hci_family = AF_BLUETOOTH,
-			.hci_dev = (uint16_t)index,
-		};
-
-		if (bind(fd, (const struct sockaddr *)&address,
-			 sizeof(address)) < 0 ||
-		    ioctl(fd, HCIGETCONNINFO, &link.request) < 0)
-			code = -errno;
-		else if (!(link.request.conn_info[0].link_mode &
-			   (HCI_LM_ENCRYPT | HCI_LM_SECURE)))
-			code = -EAGAIN;
-	}
+	address.hci_dev = (uint16_t)index;
+	if (index < 0)
+		code = index;
+	else if (bind(fd, (const struct sockaddr *)&address, sizeof(address)))
+		code = -errno;
+	else
+		return fd;
 	close(fd);
-	return index < 0 ? index : code;
+	return code;
 }
+
+/* ---- security ---------------------------------------------------------- */
+
+/* A channel that waits to be admitted. */
+struct pending {
+	struct sockaddr_l2 local;
+	struct sockaddr_l2 remote;
+};
+
+static int pending_init(struct pending *pending, int fd)
+{
+	socklen_t bytes = sizeof(pending->local);
+
+	if (getsockname(fd, (struct sockaddr *)&pending->local, &bytes) < 0)
+		return -errno;
+	bytes = sizeof(pending->remote);
+	if (getpeername(fd, (struct sockaddr *)&pending->remote, &bytes) < 0)
+		return errno == ENOTCONN ? -EAGAIN : -errno;
+	return 0;
+}
+
+/*
+ * Of a connectionless socket only the old option sets a level. It knows none of
+ * SECURITY_LEVEL_FIPS.
+ */
+static uint32_t link_mode(enum security_level level)
+{
+	switch (level) {
+	case SECURITY_LEVEL_LOW:
+		return L2CAP_LM_AUTH;
+	case SECURITY_LEVEL_MEDIUM:
+		return L2CAP_LM_AUTH | L2CAP_LM_ENCRYPT;
+	case SECURITY_LEVEL_HIGH:
+	case SECURITY_LEVEL_FIPS:
+		break;
+	}
+	return L2CAP_LM_AUTH | L2CAP_LM_ENCRYPT | L2CAP_LM_SECURE;
+}
+
+/*
+ * Whether the kernel would let a channel of @level go ahead. Nothing tells what
+ * kind of key a link has, or which level it is good for (BT_SECURITY of a
+ * socket gives the one that was asked for last); but a connectionless socket
+ * is connected, which sends nothing, if the link is good enough, and else the
+ * kernel begins to see to that (l2cap_chan_connect, l2cap_chan_check_security;
+ * Linux 6.1, 6.12).
+ */
+static int try_level(const struct pending *pending, enum security_level level)
+{
+	const uint32_t mode = link_mode(level);
+	struct sockaddr_l2 local = pending->local;
+	struct sockaddr_l2 remote = pending->remote;
+	int fd = bt_socket_open(SOCK_DGRAM, BTPROTO_L2CAP);
+	int code = 0;
+
+	if (fd < 0)
+		return fd;
+	local.l2_psm = 0;
+	local.l2_cid = 0;
+	/* Any that is not special would do. */
+	remote.l2_psm = pending->local.l2_psm;
+	remote.l2_cid = 0;
+	if (bind(fd, (struct sockaddr *)&local, sizeof(local)) < 0 ||
+	    setsockopt(fd, SOL_L2CAP, L2CAP_LM, &mode, sizeof(mode)) < 0 ||
+	    connect(fd, (struct sockaddr *)&remote, sizeof(remote)) < 0)
+		code = errno == EINPROGRESS ? -EAGAIN : -errno;
+	close(fd);
+	return code;
+}
+
+/*
+ * An authenticated key of Secure Connections (P-256). The kernel notes it when
+ * such a link is encrypted (hci_encrypt_change_evt).
+ */
+static int check_fips(const struct pending *pending)
+{
+	struct {
+		struct hci_conn_info_req request;
+		struct hci_conn_info room;
+	} link = {.request = {.bdaddr = pending->remote.l2_bdaddr,
+			      .type = ACL_LINK}};
+	int fd = open_adapter(&pending->local.l2_bdaddr);
+	int code = 0;
+
+	if (fd < 0)
+		return fd;
+	if (ioctl(fd, HCIGETCONNINFO, &link.request) < 0)
+		code = -errno;
+	else if (!(link.request.conn_info[0].link_mode & HCI_LM_FIPS))
+		code = -EAGAIN;
+	close(fd);
+	return code;
+}
+
+int acl_check_security(int fd, enum security_level level)
+{
+	struct pending pending;
+	int code = pending_init(&pending, fd);
+
+	/*
+	 * Twice, because a connectionless socket is also connected when the
+	 * device answers which features it has, which it does once on a link
+	 * (l2cap_conn_start).
+	 */
+	for (int i = 0; code == 0 && i < 2; i++)
+		code = try_level(&pending, level);
+	if (code == 0 && level == SECURITY_LEVEL_FIPS)
+		code = check_fips(&pending);
+	return code;
+}
+
+/* ---- the flush timeout ------------------------------------------------- */
 
 bool acl_may_flush(void)
 {
 	return capability_has(CAP_NET_RAW);
 }
-
-/* ---- the flush timeout ------------------------------------------------- */
 
 static void flush_end(struct acl_flush *flush, int code)
 {

@@ -1,25 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The link to a device (ACL) under an L2CAP channel, as the kernel and the
- * controller have it: is it encrypted; its automatic flush timeout.
+ * controller have it: how secure it is; its automatic flush timeout.
  *
  * Knows HCI; does not know channels, nor what is sent on them.
  */
 #ifndef BTGATE_ACL_H
 #define BTGATE_ACL_H
 
-#include <bluetooth/bluetooth.h>
 #include <stdbool.h>
+
+#include "address.h"
 
 struct acl_flush;
 struct loop;
 
 /*
- * Whether the link from the adapter at @adapter to @device is encrypted:
- * 0, -EAGAIN if it is not (yet), or -errno (HCIGETCONNINFO; needs no
- * privilege).
+ * Whether the kernel holds the link under @fd for good enough for @level: 0;
+ * -EAGAIN if not (yet); or -errno. @fd is an L2CAP socket that was accepted with
+ * deferred setup, which may be before its authentication has ended, and waits
+ * to be admitted. Needs no privilege. For SECURITY_LEVEL_FIPS a link that was
+ * encrypted with a lesser key before has to be made anew.
  */
-int acl_check_encrypted(const bdaddr_t *adapter, const bdaddr_t *device);
+int acl_check_security(int fd, enum security_level level);
 
 /* Whether this process may set a flush timeout: CAP_NET_RAW, in force. */
 bool acl_may_flush(void);

@@ -32,6 +32,22 @@ int bt_socket_set_security(int fd, enum security_level level)
 		       : 0;
 }
 
+const char *bt_socket_security_hint(enum security_level level)
+{
+	switch (level) {
+	case SECURITY_LEVEL_LOW:
+	case SECURITY_LEVEL_MEDIUM:
+		break;
+	case SECURITY_LEVEL_HIGH:
+		return "; security = high needs a pairing in which a number "
+		       "was compared or typed";
+	case SECURITY_LEVEL_FIPS:
+		return "; security = fips needs a pairing by Secure "
+		       "Connections, in which a number was compared or typed";
+	}
+	return "";
+}
+
 bool bt_socket_is_missing(int code, struct error *error)
 {
 	if (code != -EAFNOSUPPORT && code != -EPROTONOSUPPORT)

@@ -19,6 +19,9 @@ int bt_socket_open(int type, int protocol);
  */
 int bt_socket_set_security(int fd, enum security_level level);
 
+/* "; security = high needs ...", to go behind a sentence; "" up to medium. */
+const char *bt_socket_security_hint(enum security_level level);
+
 /*
  * If @code says that this machine has no such sockets (a container, a kernel
  * without), set the sentence that says so, and return true.

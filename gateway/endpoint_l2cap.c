@@ -67,7 +67,6 @@ struct l2cap_stream {
 	uint16_t mtu; /* outgoing */
 	uint32_t drops; /* as of the last read */
 	bool has_lost; /* what comes next is not what was sent next */
-	bool is_deferred; /* waits to be admitted */
 	struct acl_flush *flush;
 };
 
@@ -134,8 +133,6 @@ static int l2cap_admit(struct stream *stream)
 
 	if (stream_is_hung_up(stream))
 		return -ECONNRESET;
-	if (!of(stream)->is_deferred)
-		return 0;
 	if (recv(stream->read_fd, &byte, 1, 0) < 0 && errno != EAGAIN)
 		return -errno;
 	return 0;
@@ -437,8 +434,7 @@ struct l2cap_listener {
 	struct socket_listener base;
 	struct l2cap_link link;
 	struct link_setups setups;
-	bool is_deferred;
-	bool needs_encryption;
+	enum security_level security;
 };
 
 /*
@@ -448,16 +444,8 @@ struct l2cap_listener {
 static int l2cap_check_setup(int fd, void *arg)
 {
 	const struct l2cap_listener *listener = arg;
-	struct sockaddr_l2 local, remote;
-	socklen_t local_bytes = sizeof(local), remote_bytes = sizeof(remote);
 
-	if (getpeername(fd, (struct sockaddr *)&remote, &remote_bytes) < 0)
-		return errno == ENOTCONN ? -EAGAIN : -errno;
-	if (!listener->needs_encryption)
-		return 0;
-	if (getsockname(fd, (struct sockaddr *)&local, &local_bytes) < 0)
-		return -errno;
-	return acl_check_encrypted(&local.l2_bdaddr, &remote.l2_bdaddr);
+	return acl_check_security(fd, listener->security);
 }
 
 static void l2cap_ready(int fd, void *arg)
@@ -477,8 +465,6 @@ static void l2cap_ready(int fd, void *arg)
 	address_bluetooth_format(&device, peer);
 	stream = l2cap_stream_new(&listener->link, fd, peer);
 	if (stream) {
-		((struct l2cap_stream *)stream)->is_deferred =
-			listener->is_deferred;
 		stream->has_peer_address = true;
 		stream->peer_address = device;
 	}
@@ -525,9 +511,9 @@ static int listen_error(int code, uint16_t psm, struct error *error)
 }
 
 /* The PSM that it listens on, or -errno. */
-static int start_listening(int fd, bool is_deferred)
+static int start_listening(int fd)
 {
-	const int on = is_deferred;
+	const int on = 1;
 	struct sockaddr_l2 address;
 	socklen_t bytes = sizeof(address);
 
@@ -549,12 +535,6 @@ static int l2cap_listen(struct loop *loop,
 	const struct socket_listen listen = {loop, client_cb, arg};
 	const struct endpoint_l2cap *l2cap = &address->l2cap;
 	const struct l2cap_link link = link_of(loop, l2cap);
-	/*
-	 * Above medium nothing tells us when the kernel is content with a
-	 * link, so it has to decide alone: such a device is connected before
-	 * its target is reached.
-	 */
-	const bool is_deferred = settings->security <= SECURITY_LEVEL_MEDIUM;
 	struct l2cap_listener *listener;
 	struct socket_listener *base;
 	struct address_bluetooth adapter;
@@ -569,7 +549,7 @@ static int l2cap_listen(struct loop *loop,
 	fd = open_socket(&link, &adapter, l2cap->psm, settings->security);
 	if (fd < 0)
 		return listen_error(fd, l2cap->psm, error);
-	psm = start_listening(fd, is_deferred);
+	psm = start_listening(fd);
 	if (psm < 0) {
 		code = listen_error(psm, l2cap->psm, error);
 		goto close_fd;
@@ -581,12 +561,11 @@ static int l2cap_listen(struct loop *loop,
 		goto close_fd;
 	listener = (struct l2cap_listener *)base;
 	listener->link = link;
-	listener->is_deferred = is_deferred;
-	listener->needs_encryption = settings->security ==
-				     SECURITY_LEVEL_MEDIUM;
+	listener->security = settings->security;
 	base->listener.protocol = SERVICE_PROTOCOL_L2CAP;
 	base->listener.port = (uint16_t)psm;
 	link_setups_init(&listener->setups, loop, base->listener.name,
+			 bt_socket_security_hint(settings->security),
 			 l2cap_check_setup, l2cap_ready, listener);
 	*out = &base->listener;
 	return 0;

@@ -65,17 +65,19 @@ static void setup_poll(evutil_socket_t unused, short what, void *arg)
 		return;
 	}
 	log_info("%s: a phone left, or did not finish pairing, before its "
-		 "link was up",
-		 setups->name);
+		 "link was up%s",
+		 setups->name, setups->hint);
 	close(fd);
 }
 
 void link_setups_init(struct link_setups *setups, struct loop *loop,
-		      const char *name, link_setup_check_cb check,
-		      link_setup_ready_cb ready, void *arg)
+		      const char *name, const char *hint,
+		      link_setup_check_cb check, link_setup_ready_cb ready,
+		      void *arg)
 {
 	setups->loop = loop;
 	setups->name = name;
+	setups->hint = hint;
 	setups->check = check;
 	setups->ready = ready;
 	setups->arg = arg;

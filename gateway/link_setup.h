@@ -24,16 +24,21 @@ TAILQ_HEAD(link_setup_list, link_setup);
 struct link_setups {
 	struct loop *loop;
 	const char *name; /* of the listener, for the log */
+	const char *hint; /* behind the line that one did not get there */
 	struct link_setup_list list;
 	link_setup_check_cb check;
 	link_setup_ready_cb ready;
 	void *arg;
 };
 
-/* @name must stay. Nothing to undo before the first link_setups_add. */
+/*
+ * @name and @hint, which may be "", must stay. Nothing to undo before the first
+ * link_setups_add.
+ */
 void link_setups_init(struct link_setups *setups, struct loop *loop,
-		      const char *name, link_setup_check_cb check,
-		      link_setup_ready_cb ready, void *arg);
+		      const char *name, const char *hint,
+		      link_setup_check_cb check, link_setup_ready_cb ready,
+		      void *arg);
 /*
  * Takes over @fd, and closes it if the link goes down or is not ready within
  * the time that people take to pair; says so in the log. May call back at once.
