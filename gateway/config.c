@@ -20,6 +20,14 @@ const char *const config_share_write_words[] = {
 	NULL,
 };
 
+const char *const config_hold_words[] = {
+	[HOLD_NO] = "no",
+	[HOLD_YES] = "yes",
+	[HOLD_ALWAYS] = "always",
+	[HOLD_LINK] = "link",
+	NULL,
+};
+
 void config_route_clear(struct config_route *route)
 {
 	free(route->name);
@@ -109,6 +117,22 @@ static void print_busy(const struct config_route *route, FILE *stream)
 			config_share_write_words[route->share_write]);
 }
 
+static void print_hold(const struct config_route *route, FILE *stream)
+{
+	char least[24], most[24];
+
+	fprintf(stream, "hold = %s\n", config_hold_words[route->hold]);
+	if (route->hold == HOLD_NO)
+		return;
+	if (route->hold_buffer_bytes)
+		fprintf(stream, "hold-buffer = %u\n", route->hold_buffer_bytes);
+	else
+		fprintf(stream, "hold-buffer = discard\n");
+	address_duration_format(route->retry_min_ms, least);
+	address_duration_format(route->retry_max_ms, most);
+	fprintf(stream, "retry = %s..%s\n", least, most);
+}
+
 static void print_route(const struct config_route *route, bool is_service,
 			FILE *stream)
 {
@@ -145,6 +169,7 @@ static void print_route(const struct config_route *route, bool is_service,
 	print_duration("linger", route->linger_ms, stream);
 	print_duration("drain-timeout", route->drain_timeout_ms, stream);
 	print_limit("idle-timeout", route->idle_timeout_ms, stream);
+	print_hold(route, stream);
 }
 
 int config_print(const struct config *config, FILE *stream)

@@ -41,9 +41,18 @@ enum share_write {
 	SHARE_WRITE_FIRST, /* the one who is there longest */
 };
 
+/* What happens to a client when the connect end is lost. */
+enum hold_mode {
+	HOLD_NO, /* its session ends */
+	HOLD_YES, /* it stays, and the end is dialled again */
+	HOLD_ALWAYS, /* so it does when the end was never reached */
+	HOLD_LINK, /* and the end is dialled without it, from the start */
+};
+
 /* How they are written; NULL-ended. */
 extern const char *const config_when_busy_words[];
 extern const char *const config_share_write_words[];
+extern const char *const config_hold_words[];
 
 struct config_route {
 	char *name; /* [A-Za-z0-9._-]+, unique */
@@ -70,6 +79,10 @@ struct config_route {
 	unsigned int linger_ms; /* 2 s: session.h */
 	unsigned int drain_timeout_ms; /* 5 s: session.h */
 	unsigned int idle_timeout_ms; /* 0: off, the default */
+	enum hold_mode hold; /* no */
+	unsigned int hold_buffer_bytes; /* 64 KiB; 0: discard */
+	unsigned int retry_min_ms; /* 1 s, */
+	unsigned int retry_max_ms; /* and 30 s: pauses between dials */
 };
 
 struct config {

@@ -156,6 +156,33 @@ static void check_sharing(struct config_drafts *drafts,
 			    config_when_busy_words[route->when_busy]);
 }
 
+static void check_holding(struct config_drafts *drafts,
+			  const struct config_draft *draft)
+{
+	static const enum config_key of_hold[] = {CONFIG_KEY_HOLD_BUFFER,
+						  CONFIG_KEY_RETRY};
+	const struct config_route *route = &draft->route;
+
+	if (route->hold != HOLD_NO && draft->is_valid[CONFIG_KEY_CONNECT] &&
+	    address_endpoint_has_records(&route->connect))
+		config_note(&drafts->findings,
+			    config_draft_line_of(drafts, draft,
+						 CONFIG_KEY_HOLD),
+			    "'hold' is for streams of bytes; this route's "
+			    "'connect' "
+			    "is seqpacket");
+	if (route->hold != HOLD_NO || (draft->lines[CONFIG_KEY_HOLD] &&
+				       !draft->is_valid[CONFIG_KEY_HOLD]))
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(of_hold); i++) {
+		if (draft->lines[of_hold[i]])
+			config_note(&drafts->findings, draft->lines[of_hold[i]],
+				    "'%s' is for routes with 'hold'; this one "
+				    "has 'no'",
+				    config_draft_key_name(of_hold[i]));
+	}
+}
+
 /* An adapter cannot call itself: the kernel refuses that at once. */
 static void check_own_adapter(struct config_drafts *drafts,
 			      const struct config_draft *draft)
@@ -277,6 +304,7 @@ static void check_route(struct config_drafts *drafts, size_t index)
 	check_timeout(drafts, draft);
 	check_security(drafts, draft);
 	check_sharing(drafts, draft);
+	check_holding(drafts, draft);
 	check_own_adapter(drafts, draft);
 	check_loop(drafts, draft);
 	config_entrance_find(drafts, index);

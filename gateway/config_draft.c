@@ -10,6 +10,9 @@
 #include "text.h"
 
 #define SERVICE_NAME_BYTES_MAX 128
+#define HOLD_BUFFER_BYTES_MAX (16 * 1024 * 1024)
+#define RETRY_MS_MIN 100
+#define RETRY_MS_MAX (60 * 60 * 1000)
 
 /* The HCI local name; a longer line than that cannot be read anyway. */
 _Static_assert(CONFIG_LINE_BYTES_MAX <= 248, "a name may exceed HCI's limit");
@@ -211,6 +214,70 @@ static int parse_duration(const struct key_info *key,
 	return 0;
 }
 
+static int parse_hold(const struct key_info *key, struct config_draft *draft,
+		      const char *value, struct error *error)
+{
+	int index = text_parse_word(value, config_hold_words,
+				    "a choice for hold", error);
+
+	if (index < 0)
+		return index;
+	draft->route.hold = (enum hold_mode)index;
+	return 0;
+}
+
+static int parse_hold_buffer(const struct key_info *key,
+			     struct config_draft *draft, const char *value,
+			     struct error *error)
+{
+	unsigned long long bytes = 0;
+
+	if (strcmp(value, "discard") != 0 &&
+	    (!text_parse_number(value, HOLD_BUFFER_BYTES_MAX, &bytes) ||
+	     !bytes))
+		return error_set(error, -EINVAL,
+				 "hold-buffer '%s' is not a number of bytes "
+				 "from 1 to %d, or discard",
+				 value, HOLD_BUFFER_BYTES_MAX);
+	draft->route.hold_buffer_bytes = (unsigned int)bytes;
+	return 0;
+}
+
+/* "1s..30s", the first pause and the longest; or one for both. */
+static int parse_retry(const struct key_info *key, struct config_draft *draft,
+		       const char *value, struct error *error)
+{
+	const char *dots = strstr(value, "..");
+	char first[CONFIG_LINE_BYTES_MAX + 1];
+	unsigned int min_ms = 0, max_ms = 0;
+	int code;
+
+	snprintf(first, sizeof(first), "%.*s",
+		 (int)(dots ? dots - value : (ptrdiff_t)strlen(value)), value);
+	code = address_duration_parse(first, &min_ms, error);
+	if (code == 0)
+		code = address_duration_parse(dots ? dots + 2 : first, &max_ms,
+					      error);
+	if (code < 0)
+		return error_prefix(error, code, "%s", key->name);
+	if (min_ms < RETRY_MS_MIN || max_ms > RETRY_MS_MAX || min_ms > max_ms)
+		return error_set(error, -EINVAL,
+				 "retry '%s' is not the shortest and the "
+				 "longest pause, like 1s..30s, from 100ms to "
+				 "1h",
+				 value);
+	draft->route.retry_min_ms = min_ms;
+	draft->route.retry_max_ms = max_ms;
+	return 0;
+}
+
+static int copy_retry(const struct config_route *from, struct config_route *to)
+{
+	to->retry_min_ms = from->retry_min_ms;
+	to->retry_max_ms = from->retry_max_ms;
+	return 0;
+}
+
 /* ---- keys ------------------------------------------------------------ */
 
 #define IN_GATEWAY (1u << CONFIG_SECTION_GATEWAY)
@@ -321,6 +388,24 @@ static const struct key_info keys[CONFIG_KEY_COUNT] = {
 		.min_ms = 1000,
 		.max_ms = 24 * 60 * 60 * 1000,
 		.may_be_off = true,
+	},
+	[CONFIG_KEY_HOLD] = {
+		.name = "hold",
+		.sections = IN_DEFAULTS | IN_ROUTE,
+		.parse = parse_hold,
+		INHERITED(hold),
+	},
+	[CONFIG_KEY_HOLD_BUFFER] = {
+		.name = "hold-buffer",
+		.sections = IN_DEFAULTS | IN_ROUTE,
+		.parse = parse_hold_buffer,
+		INHERITED(hold_buffer_bytes),
+	},
+	[CONFIG_KEY_RETRY] = {
+		.name = "retry",
+		.sections = IN_DEFAULTS | IN_ROUTE,
+		.parse = parse_retry,
+		.copy = copy_retry,
 	},
 };
 /* clang-format on */
@@ -563,6 +648,9 @@ void config_drafts_init(struct config_drafts *drafts)
 	drafts->defaults.route.security = SECURITY_LEVEL_MEDIUM;
 	drafts->defaults.route.linger_ms = 2000;
 	drafts->defaults.route.drain_timeout_ms = 5000;
+	drafts->defaults.route.hold_buffer_bytes = 64 * 1024;
+	drafts->defaults.route.retry_min_ms = 1000;
+	drafts->defaults.route.retry_max_ms = 30000;
 }
 
 struct config_draft *config_drafts_add_route(struct config_drafts *drafts,

@@ -14,6 +14,7 @@
 #include "endpoint.h"
 #include "entrance.h"
 #include "error.h"
+#include "hold.h"
 #include "log.h"
 #include "loop.h"
 #include "share.h"
@@ -92,25 +93,47 @@ static void route_clients_gone(void *arg)
 
 /* ---- both ends --------------------------------------------------------------- */
 
+static struct target *hold_target(const struct route *route,
+				  struct target *target)
+{
+	const struct config_route *config = route->config;
+	const struct hold_settings settings = {
+		.route = config->name,
+		.hold = config->hold,
+		.buffer_bytes = config->hold_buffer_bytes,
+		.retry_min_ms = config->retry_min_ms,
+		.retry_max_ms = config->retry_max_ms,
+		.dial_timeout_ms = config->connect_timeout_ms,
+	};
+
+	return hold_target_new(route->loop, target, &settings);
+}
+
+/* Around the target itself: what holds it, and around that, what shares it. */
 static int route_open_target(struct route *route,
 			     const struct endpoint_settings *settings,
 			     struct error *error)
 {
-	struct target *target, *shared;
-	int code = target_open(route->loop, &route->config->connect, settings,
-			       &target, error);
+	const struct config_route *config = route->config;
+	struct target *target, *outer;
+	int code = target_open(route->loop, &config->connect, settings, &target,
+			       error);
 
-	if (code || route->config->when_busy != WHEN_BUSY_SHARE) {
-		route->target = target;
+	if (code)
 		return code;
-	}
-	shared = share_target_new(route->loop, target,
-				  route->config->share_write);
-	if (!shared) {
+	outer = target;
+	if (config->hold != HOLD_NO)
+		outer = hold_target(route, target);
+	if (outer)
+		target = outer;
+	if (outer && config->when_busy == WHEN_BUSY_SHARE)
+		outer = share_target_new(route->loop, target,
+					 config->share_write);
+	if (!outer) {
 		code = error_set(error, -errno, "%s", strerror(errno));
 		target_close(target);
 	}
-	route->target = shared;
+	route->target = outer;
 	return code;
 }
 

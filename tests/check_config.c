@@ -712,7 +712,6 @@ START_TEST(directory_may_have_all_of_it)
 	write_file("conf.d/2.conf",
 		   "\xef\xbb\xbf[gateway]\ndiscoverable = no\n"
 		   "[defaults]\ndrain-timeout = 1s\n"
-		   "idle-timeout = off\n"
 		   "[route a]\nlisten = tcp:1\nconnect = echo\n");
 	check_tree(0, "[gateway]\nadapter = any\nname = N\n"
 		      "discoverable = no\n\n[route a]\n"
@@ -720,7 +719,7 @@ START_TEST(directory_may_have_all_of_it)
 		      "max-sessions = unlimited\nwhen-busy = refuse\n"
 		      "connect-timeout = 10s\nlinger = 1s\n"
 		      "drain-timeout = 1s\n"
-		      "idle-timeout = off\n");
+		      "idle-timeout = off\nhold = no\n");
 }
 END_TEST
 

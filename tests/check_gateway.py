@@ -1543,6 +1543,150 @@ class Idling(GatewayTest):
             r"nothing passed for 1s \(idle-timeout\).* 10 bytes to target")
 
 
+class Redialling(GatewayTest):
+    """hold: the target goes and comes back, and the client stays."""
+
+    def held(self, **keys):
+        """The gateway, its client and target, and the target's port."""
+        keys = {"hold": "yes", "retry": "100ms..200ms", **keys}
+        listener, target_port = self.server()
+        port = self.port()
+        gateway = self.start(
+            self.route(f"tcp:{port}", f"tcp:127.0.0.1:{target_port}", **keys))
+        client = self.dial(port)
+        target = self.accept(listener)
+        gateway.await_line("connected to")
+        listener.close()
+        return gateway, client, target, target_port
+
+    def lose(self, gateway, target, count=1):
+        target.close()
+        gateway.await_line("is lost: .*; it is dialled again", count)
+
+    def come_back(self, target_port):
+        listener, _ = self.server(port=target_port)
+        target = self.accept(listener)
+        listener.close()
+        return target
+
+    def test_a_client_stays(self):
+        gateway, client, target, target_port = self.held()
+        pass_bytes(client, target, b"before")
+        for count in range(1, 4):
+            self.lose(gateway, target, count)
+            gateway.await_line("is not reached again yet: .* refused", count)
+            client.send(b"meanwhile")
+            target = self.come_back(target_port)
+            self.assertEqual(target.recv_exactly(9), b"meanwhile")
+            gateway.await_line("is reached again .*; 9 bytes were kept", count)
+            pass_bytes_both_ways(client, target, 2 * MEGABYTE)
+        client.close()
+        gateway.await_line("session 1 with .* ended: client closed")
+        self.assertEqual(target.recv(), b"")
+
+    def test_a_reset_is_a_loss_too(self):
+        gateway, client, target, target_port = self.held()
+        target.send(b"last words")
+        self.assertEqual(client.recv_exactly(10), b"last words")
+        target.reset()
+        gateway.await_line("is lost: Connection reset by peer")
+        pass_bytes(client, self.come_back(target_port), b"hello again")
+
+    def test_a_client_that_floods_waits(self):
+        gateway, client, target, target_port = self.held(hold_buffer="1000")
+        self.lose(gateway, target)
+        offered = client.offer()
+        # It sleeps meanwhile.
+        before = gateway.cpu_s()
+        time.sleep(0.5)
+        self.assertLess(gateway.cpu_s() - before, 0.2)
+        target = self.come_back(target_port)
+        self.assertEqual(len(target.recv_exactly(offered)), offered)
+        gateway.await_line("; 1000 bytes were kept for it")
+
+    def test_what_is_discarded_is_counted(self):
+        gateway, client, target, target_port = self.held(
+            hold_buffer="discard")
+        self.lose(gateway, target)
+        for _ in range(64):
+            client.send(bytes(65536))
+        client.end_writing()
+        gateway.await_line(
+            "of what it sent to .* 0 bytes that were kept are lost, and "
+            f"{64 * 65536} were discarded")
+        self.assertEqual(client.recv(), b"")
+
+    def test_without_its_client_it_is_not_dialled(self):
+        gateway, client, target, target_port = self.held(
+            drain_timeout="100ms")
+        self.lose(gateway, target)
+        client.send(b"in vain")
+        client.close()
+        gateway.await_line("7 bytes that were kept are lost")
+        listener, _ = self.server(port=target_port)
+        listener.settimeout(0.5)
+        with self.assertRaises(TimeoutError):
+            listener.accept()
+
+    def test_a_stop_while_it_is_away(self):
+        gateway, client, target, _ = self.held(drain_timeout="100ms")
+        self.lose(gateway, target)
+        client.send(b"in vain")
+        self.assertEqual(gateway.stop(), 0)
+        gateway.await_line("session 1 with .* ended: stopped")
+        self.assertEqual(client.recv(), b"")
+
+    def test_idle_while_it_is_away(self):
+        gateway, client, target, _ = self.held(idle_timeout="1s")
+        self.lose(gateway, target)
+        gateway.await_line("session 1 with .* ended: nothing passed for 1s")
+        self.assertEqual(client.recv(), b"")
+
+    def test_always(self):
+        target_port, port = self.port(), self.port()
+        gateway = self.start(
+            self.route(f"tcp:{port}", f"tcp:127.0.0.1:{target_port}",
+                       hold="always", retry="100ms"))
+        client = self.dial(port)
+        client.send(b"early")
+        gateway.await_line("is not reached yet: .* refused the connection")
+        target = self.come_back(target_port)
+        self.assertEqual(target.recv_exactly(5), b"early")
+
+    def test_a_link(self):
+        listener, target_port = self.server()
+        port = self.port()
+        gateway = self.start(
+            self.route(f"tcp:{port}", f"tcp:127.0.0.1:{target_port}",
+                       hold="link", retry="100ms"))
+        target = self.accept(listener)
+        for count in range(1, 4):
+            client = self.dial(port)
+            pass_bytes(client, target, b"there")
+            pass_bytes(target, client, b"and back")
+            # There is one at a time.
+            self.assert_turned_away(port)
+            client.close()
+            gateway.await_line("ended: client closed", count)
+        self.lose(gateway, target)
+        target = self.accept(listener)
+        pass_bytes(self.dial(port), target, b"the new one")
+        self.assertEqual(gateway.stop(), 0)
+        self.assertEqual(target.recv(), b"")
+
+    def test_shared(self):
+        gateway, client, target, target_port = self.held(when_busy="share")
+        port = int(re.search(r"tcp:127.0.0.1:(\d+) =>",
+                             gateway.log()).group(1))
+        other = self.dial(port)
+        gateway.await_line("session 2: .* connected to")
+        self.lose(gateway, target)
+        target = self.come_back(target_port)
+        pass_bytes(target, client, b"both")
+        self.assertEqual(other.recv_exactly(4), b"both")
+        pass_bytes(other, target, b"other")
+
+
 class Stopping(GatewayTest):
     def assert_drains(self, client, target, gateway, taken):
         """Stop it, and what it has from the client all reaches the target."""
