@@ -232,6 +232,18 @@ make_connectable() {
 	done
 }
 
+# radio_vanish N PEER: hciN, which has a link to PEER, goes out of range. Its
+# controller is told of a connection timeout (0x08, which the other side's passes
+# on as it is given), and pages are not heard any more, until make_connectable.
+radio_vanish() {
+	local handle octets
+	hciconfig "hci$1" noscan
+	handle=$(hcitool -i "hci$1" con | sed -n "s/.*$2 handle \([0-9]*\) .*/\1/p")
+	printf -v octets '%02x %02x' $((handle & 255)) $((handle >> 8))
+	# shellcheck disable=SC2086 # two words
+	hcitool -i "hci$1" cmd 0x01 0x0006 $octets 08 >/dev/null
+}
+
 # bluetoothd_start [OPTION...]: stock options, unless a scenario is about others.
 # shellcheck disable=SC2120 # options are for scenarios to give
 bluetoothd_start() {
