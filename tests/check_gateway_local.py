@@ -126,6 +126,21 @@ class Modem(LocalTest):
                                r"1048576 bytes to client$", call)
             self.assertTrue(os.path.exists(path))
 
+    def test_a_program_is_held(self):
+        """It has its port open for days, and hears nothing of a loss."""
+        listener, port = self.server()
+        gateway, path = self.modem(port, hold="yes", retry="100ms")
+        program = self.program(path)
+        for times in (1, 2):
+            target = self.accept(listener)
+            pass_bytes_both_ways(program, target, 1000)
+            target.close()
+            gateway.await_line("is lost: it closed; it is dialled again, and "
+                               "its client held", times)
+        pass_bytes_both_ways(program, self.accept(listener), 1000)
+        program.close()
+        gateway.await_line("session 1 with .* ended: client closed")
+
     def test_last_words_of_the_program(self):
         listener, port = self.server()
         _, path = self.modem(port)
@@ -332,6 +347,21 @@ class Serial(LocalTest):
             self.assertEqual(client.recv_all(), b"")
         gateway.await_line("ended: target broke off: No such device")
 
+    def test_unplugged_from_a_client_that_is_held(self):
+        gateway, device, port = self.as_target(hold="yes", retry="100ms")
+        client = self.dial(port)
+        pass_bytes(client, device, b"hello")
+        for times in (1, 2):
+            device.close()
+            gateway.await_line("is lost: No such device.*; it is dialled again",
+                               times)
+            gateway.await_line("is not reached again yet: .*tty is not there",
+                               times)
+            client.send(b"kept")
+            device = self.device()
+            self.assertEqual(device.recv_exactly(4), b"kept")
+            pass_bytes_both_ways(client, device, 1000)
+
     def test_plugged_in_later(self):
         path = os.path.join(self.base, "tty")
         gateway, listener = self.as_listener(path)
@@ -486,6 +516,17 @@ class Programs(LocalTest):
         self.assertEqual(client.recv_all(), b"")
         gateway.await_line(r"exec: 'cat' \(pid \d+\) exited with status 0")
         gateway.await_line("ended: client closed; .*1048576 bytes to client")
+
+    def test_one_that_exits_is_run_again(self):
+        gateway, port = self.start_program(
+            r'"read -r line\; echo \"$line\"\; exit 3",pipe', hold="yes",
+            retry="100ms")
+        client = self.dial(port)
+        for times in range(1, 4):
+            client.send(b"run %d\n" % times)
+            self.assertEqual(self.read_line(client), f"run {times}")
+            gateway.await_line("is lost: .*status 3; it is dialled again",
+                               times)
 
     def test_on_a_pty(self):
         _, port = self.start_program(
