@@ -573,6 +573,29 @@ START_TEST(a_shared_one_holds_all)
 }
 END_TEST
 
+START_TEST(a_link_is_shared_and_outlives_all)
+{
+	struct target *held;
+
+	hold(HOLD_LINK, 1000);
+	held = served;
+	config.when_busy = WHEN_BUSY_SHARE;
+	served = share_target_new(loop, held, SHARE_WRITE_ALL);
+	ck_assert_ptr_nonnull(served);
+	for (int round = 1; round <= 2; round++) {
+		come(0);
+		expect_in(0);
+		come(1);
+		expect_in(1);
+		leave(0);
+		leave(1);
+		AWAIT(log_count("ended: client closed") ==
+		      2 * (unsigned int)round);
+	}
+	ck_assert_uint_eq(target.dial_count, 1);
+}
+END_TEST
+
 START_TEST(no_descriptors_left)
 {
 	struct rlimit limit, none;
@@ -652,6 +675,7 @@ int main(void)
 	tcase_add_test(tests, a_client_that_leaves_takes_no_link_along);
 	tcase_add_test(tests, a_client_leaves_what_is_kept_for_a_link);
 	tcase_add_test(tests, a_shared_one_holds_all);
+	tcase_add_test(tests, a_link_is_shared_and_outlives_all);
 	tcase_add_test(tests, no_descriptors_left);
 	tcase_add_test(tests, pauses_grow_and_are_bounded);
 	srunner_run_all(runner, CK_NORMAL);

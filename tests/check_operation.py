@@ -94,6 +94,39 @@ class Reload(base.GatewayTest):
         self.reload(gateway, self.route(f"tcp:{other}", "echo"))
         self.assertEqual(start + server.recv_all(), data)
 
+    def test_whoever_is_held_stays_held(self):
+        listener, target_port = self.server()
+        port = self.port()
+        text = self.route(f"tcp:{port}", f"tcp:127.0.0.1:{target_port}",
+                          hold="yes", retry="100ms")
+        gateway = self.start(text)
+        client = self.dial(port)
+        target = self.accept(listener)
+        listener.close()
+        target.close()
+        gateway.await_line("is lost: .*; it is dialled again")
+        client.send(b"kept")
+        self.reload(gateway, "; the same\n" + text,
+                    "0 added, 0 changed, 0 removed, 1 unchanged")
+        listener, _ = self.server(port=target_port)
+        self.assertEqual(self.accept(listener).recv_exactly(4), b"kept")
+
+    def test_a_link_of_a_changed_route_is_made_anew(self):
+        listener, target_port = self.server()
+        port = self.port()
+        keys = {"hold": "link", "retry": "100ms"}
+        ends = f"tcp:{port}", f"tcp:127.0.0.1:{target_port}"
+        gateway = self.start(self.route(*ends, **keys))
+        old = self.accept(listener)
+        client = self.dial(port)
+        pass_bytes(client, old, b"before")
+        self.reload(gateway, self.route(*ends, linger="3s", **keys),
+                    "0 added, 1 changed, 0 removed, 0 unchanged")
+        new = self.accept(listener)
+        self.assertEqual(old.recv_all(), b"")
+        self.assertEqual(client.recv_all(), b"")
+        pass_bytes(self.dial(port), new, b"after")
+
     def test_a_pty_passes_to_another_route(self):
         port, other, path = self.port(), self.port(), self.path("port")
         gateway = self.start(self.route(f"tcp:{port}", f"pty:{path}", "a"))
