@@ -22,6 +22,7 @@ static const struct address_endpoint_kind *const kinds[] = {
 	[ENDPOINT_KIND_RFCOMM] = &address_endpoint_rfcomm,
 	[ENDPOINT_KIND_L2CAP] = &address_endpoint_l2cap,
 	[ENDPOINT_KIND_TCP] = &address_endpoint_tcp,
+	[ENDPOINT_KIND_TLS] = &address_endpoint_tls,
 	[ENDPOINT_KIND_UNIX] = &address_endpoint_unix,
 	[ENDPOINT_KIND_PTY] = &address_endpoint_pty,
 	[ENDPOINT_KIND_SERIAL] = &address_endpoint_serial,
@@ -343,14 +344,16 @@ bool address_endpoint_is_conflict(const struct address_endpoint *a,
 	if (a_path && b_path)
 		return address_path_is_same(a_path, b_path) &&
 		       !(a_kind == b_kind && a_kind->is_shareable);
-	return a_kind == b_kind && a_kind->is_conflict &&
+	return a_kind->is_conflict &&
+	       a_kind->is_conflict == b_kind->is_conflict &&
 	       a_kind->is_conflict(a, a_role, a_adapter, b, b_role, b_adapter);
 }
 
 bool address_endpoint_is_loop(const struct address_endpoint *listen,
 			      const struct address_endpoint *connect)
 {
-	return listen->kind == connect->kind && kind_of(listen)->is_loop &&
+	return kind_of(listen)->is_loop &&
+	       kind_of(listen)->is_loop == kind_of(connect)->is_loop &&
 	       kind_of(listen)->is_loop(listen, connect);
 }
 

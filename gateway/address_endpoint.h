@@ -24,6 +24,7 @@ enum endpoint_kind {
 	ENDPOINT_KIND_RFCOMM,
 	ENDPOINT_KIND_L2CAP,
 	ENDPOINT_KIND_TCP,
+	ENDPOINT_KIND_TLS,
 	ENDPOINT_KIND_UNIX,
 	ENDPOINT_KIND_PTY,
 	ENDPOINT_KIND_SERIAL,
@@ -73,6 +74,16 @@ struct endpoint_tcp {
 	char *host; /* name or address without brackets; "*": every */
 	uint16_t port; /* 1..65535 */
 	unsigned int keepalive_s; /* 0: off; at most 32767 (tcp(7)) */
+};
+
+/* Paths are absolute; NULL where not given. */
+struct endpoint_tls {
+	struct endpoint_tcp tcp; /* first: read and written as tcp's */
+	char *ca; /* who may have signed the other end's certificate */
+	char *cert; /* ours, with those that lead to its root; with key only */
+	char *key;
+	/* connect only */
+	char *name; /* what the certificate must be for; NULL: tcp.host */
 };
 
 struct endpoint_unix {
@@ -133,6 +144,7 @@ struct address_endpoint {
 		struct endpoint_rfcomm rfcomm;
 		struct endpoint_l2cap l2cap;
 		struct endpoint_tcp tcp;
+		struct endpoint_tls tls;
 		struct endpoint_unix local;
 		struct endpoint_pty pty;
 		struct endpoint_serial serial;
@@ -142,7 +154,7 @@ struct address_endpoint {
 };
 
 /* Room for any endpoint that address_endpoint_parse accepts, printed. */
-#define ADDRESS_ENDPOINT_TEXT_BYTES 1024
+#define ADDRESS_ENDPOINT_TEXT_BYTES 2560
 
 /*
  * Parse @text for the given role: a kind that cannot play that role is an

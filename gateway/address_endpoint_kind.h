@@ -17,7 +17,7 @@
 #define ROLE_CONNECT (1u << ENDPOINT_ROLE_CONNECT)
 #define ROLE_BOTH (ROLE_LISTEN | ROLE_CONNECT)
 
-#define OPTION_VALUE_BYTES 80
+#define OPTION_VALUE_BYTES 520 /* a path, in quotes */
 
 struct endpoint_option {
 	const char *name;
@@ -66,13 +66,17 @@ struct address_endpoint_kind {
 	/* The path that it makes in that role, or NULL. */
 	const char *(*held_path)(const struct address_endpoint *endpoint,
 				 enum endpoint_role role);
-	/* Of two of this kind; NULL: never, but for held paths. */
+	/*
+	 * Of two of this kind, or of two kinds that have the same function
+	 * here; NULL: never, but for held paths.
+	 */
 	bool (*is_conflict)(const struct address_endpoint *a,
 			    enum endpoint_role a_role,
 			    const struct address_adapter *a_adapter,
 			    const struct address_endpoint *b,
 			    enum endpoint_role b_role,
 			    const struct address_adapter *b_adapter);
+	/* Of kinds as for is_conflict. */
 	bool (*is_loop)(const struct address_endpoint *listen,
 			const struct address_endpoint *connect);
 	/* Whether it keeps records instead of a stream; NULL: never. */
@@ -83,6 +87,7 @@ struct address_endpoint_kind {
 extern const struct address_endpoint_kind address_endpoint_rfcomm;
 extern const struct address_endpoint_kind address_endpoint_l2cap;
 extern const struct address_endpoint_kind address_endpoint_tcp;
+extern const struct address_endpoint_kind address_endpoint_tls;
 extern const struct address_endpoint_kind address_endpoint_unix;
 extern const struct address_endpoint_kind address_endpoint_pty;
 extern const struct address_endpoint_kind address_endpoint_serial;

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "config_load.h"
+#include "endpoint.h"
+#include "error.h"
 
 static void print_error(const char *text, void *arg)
 {
@@ -24,6 +26,29 @@ static void print_files(const struct config *config)
 		printf("; from %s\n", config->files[i]);
 }
 
+static void warn_of_endpoint(const struct config_route *route,
+			     const struct address_endpoint *endpoint,
+			     enum endpoint_role role)
+{
+	struct error error;
+
+	if (endpoint_inspect(endpoint, role, &error) < 0)
+		fprintf(stderr, "warning: route %s, %s: %s\n", route->name,
+			role == ENDPOINT_ROLE_LISTEN ? "listen" : "connect",
+			error.text);
+}
+
+/* What is missing may be there where, or for whom, the gateway is to run. */
+static void print_warnings(const struct config *config)
+{
+	for (size_t i = 0; i < config->route_count; i++) {
+		const struct config_route *route = &config->routes[i];
+
+		warn_of_endpoint(route, &route->listen, ENDPOINT_ROLE_LISTEN);
+		warn_of_endpoint(route, &route->connect, ENDPOINT_ROLE_CONNECT);
+	}
+}
+
 int command_check(const struct command_options *options)
 {
 	struct config *config;
@@ -39,6 +64,7 @@ int command_check(const struct command_options *options)
 				count == 1 ? "" : "s");
 		return COMMAND_STATUS_USAGE;
 	}
+	print_warnings(config);
 	print_files(config);
 	code = config_print(config, stdout);
 	config_free(config);

@@ -231,6 +231,20 @@ static void look_at_program(const struct visit *visit, const char *command)
 			      NULL, "%s is there", path);
 }
 
+/* ---- tls -------------------------------------------------------------------- */
+
+static void look_at_certificates(const struct visit *visit,
+				 const struct address_endpoint *connect)
+{
+	struct error error;
+
+	if (endpoint_inspect(connect, ENDPOINT_ROLE_CONNECT, &error) < 0)
+		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
+			      "put the file there, readable for the user that "
+			      "the gateway runs as, or correct the path",
+			      "%s", error.text);
+}
+
 /* ---- both ends ------------------------------------------------------------- */
 
 static void look_at_flush_timeout(const struct visit *visit,
@@ -255,6 +269,7 @@ static void look_at_listen(const struct visit *visit)
 			look_at_socket(visit);
 		break;
 	case ENDPOINT_KIND_TCP:
+	case ENDPOINT_KIND_TLS:
 		look_at_socket(visit);
 		break;
 	case ENDPOINT_KIND_UNIX:
@@ -290,6 +305,9 @@ static void look_at_connect(const struct visit *visit)
 		break;
 	case ENDPOINT_KIND_EXEC:
 		look_at_program(visit, connect->exec.command);
+		break;
+	case ENDPOINT_KIND_TLS:
+		look_at_certificates(visit, connect);
 		break;
 	/* Whether somebody answers is seen when a client comes. */
 	case ENDPOINT_KIND_RFCOMM:

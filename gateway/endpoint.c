@@ -17,6 +17,8 @@ static const struct endpoint_ops *endpoint_ops(enum endpoint_kind kind)
 		return &endpoint_l2cap_ops;
 	case ENDPOINT_KIND_TCP:
 		return &endpoint_tcp_ops;
+	case ENDPOINT_KIND_TLS:
+		return &endpoint_tls_ops;
 	case ENDPOINT_KIND_UNIX:
 		return &endpoint_unix_ops;
 	case ENDPOINT_KIND_PTY:
@@ -31,6 +33,14 @@ static const struct endpoint_ops *endpoint_ops(enum endpoint_kind kind)
 		return &endpoint_echo_ops;
 	}
 	return NULL;
+}
+
+int endpoint_inspect(const struct address_endpoint *address,
+		     enum endpoint_role role, struct error *error)
+{
+	const struct endpoint_ops *ops = endpoint_ops(address->kind);
+
+	return ops->inspect ? ops->inspect(address, role, error) : 0;
 }
 
 int listener_open(struct loop *loop, const struct address_endpoint *address,

@@ -15,7 +15,7 @@
  *   is gone. Deadlines are the caller's: a dial may take for ever.
  * - Errors are negative errno with a sentence for the person; nothing here
  *   logs, but for what has no caller: a listener that pauses (socket.h), a phone
- *   that leaves before its link is up, a port that discards or comes back, how a
+ *   that leaves before its link is up, a client with which TLS does not begin, a port that discards or comes back, how a
  *   program ended.
  */
 #ifndef BTGATE_ENDPOINT_H
@@ -27,8 +27,8 @@
 #include <sys/types.h>
 
 #include "address.h"
+#include "address_endpoint.h"
 
-struct address_endpoint;
 struct bluez;
 struct error;
 struct loop;
@@ -134,6 +134,11 @@ struct stream {
 	 * the session.
 	 */
 	bool has_no_flow_control;
+	/*
+	 * Whoever reads must have room for so many bytes (TLS: a record), or
+	 * what is left is there without being seen at the descriptor. 0: any.
+	 */
+	uint32_t read_bytes_min;
 	int read_fd; /* to watch for reading; never -1 */
 	int write_fd; /* to watch for writing; often the same */
 	char peer[STREAM_PEER_BYTES]; /* who is there, for people */
@@ -265,9 +270,24 @@ void dial_cancel(struct dial *dial);
 /* Put what the dial has to say of its delay behind the text of @error. */
 void dial_explain(const struct dial *dial, struct error *error);
 
+/*
+ * Look at what @address needs of this machine, without opening it: for
+ * "btgate check". It may be checked elsewhere than it is to run, so what is
+ * amiss (-errno with a sentence) is no error in the text.
+ */
+int endpoint_inspect(const struct address_endpoint *address,
+		     enum endpoint_role role, struct error *error);
+
 /* ---- the kinds, one file each ------------------------------------------ */
 
 struct endpoint_ops {
+	/*
+	 * Whether what it needs of this machine is there, as far as that can be
+	 * seen without opening it: 0, or -errno with a sentence. NULL: nothing
+	 * is looked at beforehand.
+	 */
+	int (*inspect)(const struct address_endpoint *address,
+		       enum endpoint_role role, struct error *error);
 	/* NULL where the kind does not play that role. */
 	int (*listen)(struct loop *loop, const struct address_endpoint *address,
 		      const struct endpoint_settings *settings,
@@ -282,6 +302,7 @@ struct endpoint_ops {
 extern const struct endpoint_ops endpoint_rfcomm_ops;
 extern const struct endpoint_ops endpoint_l2cap_ops;
 extern const struct endpoint_ops endpoint_tcp_ops;
+extern const struct endpoint_ops endpoint_tls_ops;
 extern const struct endpoint_ops endpoint_unix_ops;
 extern const struct endpoint_ops endpoint_pty_ops;
 extern const struct endpoint_ops endpoint_serial_ops;

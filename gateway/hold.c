@@ -200,6 +200,7 @@ static int line_attach(struct line *line, struct stream *real)
 	int code;
 
 	line->real = real;
+	line->stream.read_bytes_min = real->read_bytes_min;
 	code = line_watch(line, real->read_fd);
 	if (code == 0 && !line->is_taken && !line->done)
 		code = line_listen(line);

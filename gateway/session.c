@@ -936,8 +936,11 @@ static void side_read_failed(struct side *side, int code)
 static bool side_read(struct side *side)
 {
 	bool is_peek = side->read_bytes > side_read_bytes_min(side);
+	size_t bytes = side->read_bytes > side->stream->read_bytes_min
+			       ? side->read_bytes
+			       : side->stream->read_bytes_min;
 	ssize_t got = (is_peek ? stream_peek : stream_read)(
-		side->stream, side->session->loop->buffer, side->read_bytes);
+		side->stream, side->session->loop->buffer, bytes);
 
 	if (got > 0) {
 		side_received(side, (size_t)got, is_peek);

@@ -52,7 +52,8 @@ static const struct good good_listen[] = {
 };
 
 static const struct bad bad_listen[] = {
-	{"", "no endpoint kind; use rfcomm, l2cap, tcp, unix, pty or serial"},
+	{"",
+	 "no endpoint kind; use rfcomm, l2cap, tcp, tls, unix, pty or serial"},
 	{"rfcomm:", "nothing after 'rfcomm:'; write rfcomm:auto or "
 		    "rfcomm:CHANNEL (1 to 30)"},
 	{"rfcomm:0", "'0' is not an RFCOMM channel; write 1 to 30, or auto for "
@@ -74,17 +75,20 @@ static const struct bad bad_listen[] = {
 	{"rfcom", "unknown endpoint kind 'rfcom'; did you mean 'rfcomm'?"},
 	{"RFCOMM", "unknown endpoint kind 'RFCOMM'; did you mean 'rfcomm'?"},
 	{"bus:/dev/ttyS0", "unknown endpoint kind 'bus'; use rfcomm, l2cap, "
-			   "tcp, unix, pty or serial"},
-	{"/run/x", "unknown endpoint kind '/run/x'; use rfcomm, l2cap, tcp, "
-		   "unix, pty or serial"},
+			   "tcp, tls, unix, pty or serial"},
+	{"/run/x",
+	 "unknown endpoint kind '/run/x'; use rfcomm, l2cap, tcp, tls, "
+	 "unix, pty or serial"},
 	{"127.0.0.1:80", "unknown endpoint kind '127.0.0.1'; use rfcomm, "
-			 "l2cap, tcp, unix, pty or serial"},
+			 "l2cap, tcp, tls, unix, pty or serial"},
 	{"file:/run/x", "'file' is for connect only; listen takes rfcomm, "
-			"l2cap, tcp, unix, pty or serial"},
-	{"echo", "'echo' is for connect only; listen takes rfcomm, l2cap, tcp, "
-		 "unix, pty or serial"},
-	{"\abad", "unknown endpoint kind '?bad'; use rfcomm, l2cap, tcp, unix, "
-		  "pty or serial"},
+			"l2cap, tcp, tls, unix, pty or serial"},
+	{"echo",
+	 "'echo' is for connect only; listen takes rfcomm, l2cap, tcp, tls, "
+	 "unix, pty or serial"},
+	{"\abad",
+	 "unknown endpoint kind '?bad'; use rfcomm, l2cap, tcp, tls, unix, "
+	 "pty or serial"},
 	{"tcp", "tcp needs more; write tcp:[HOST:]PORT"},
 	{"tcp:", "nothing after 'tcp:'; write tcp:[HOST:]PORT"},
 	{"tcp:0", "'0' is not a TCP port (1 to 65535); write tcp:[HOST:]PORT, "

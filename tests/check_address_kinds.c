@@ -33,6 +33,9 @@ static const struct row good_listen[] = {
 	 "l2cap:auto,mode=streaming,flush-timeout=1ms"},
 	{"rfcomm:3,pack-until=\\n,pack-gap=10s,pack-size=65536",
 	 "rfcomm:3,pack-until=\\n,pack-gap=10s,pack-size=65536"},
+	{"tls:443,cert=/a,key=/b", "tls:127.0.0.1:443,cert=/a,key=/b"},
+	{"tls:*:443,keepalive=20s,ca=\"/c,d\",key=/a,cert=/a,pack-size=1",
+	 "tls:*:443,cert=/a,key=/a,ca=\"/c,d\",keepalive=20s,pack-size=1"},
 	{"unix:/run/a,seqpacket", "unix:/run/a,seqpacket"},
 	{"unix:/run/a,pack-size=1", "unix:/run/a,pack-size=1"},
 	{"pty:/run/a,mode=600,owner=root,group=tty",
@@ -159,9 +162,26 @@ static const struct row bad_listen[] = {
 	 "unknown option 'n81' of serial; use 115200n81, rtscts, xonxoff, "
 	 "local, pack-until, pack-gap or pack-size"},
 	{"file:/a", "'file' is for connect only; listen takes rfcomm, l2cap, "
-		    "tcp, unix, pty or serial"},
+		    "tcp, tls, unix, pty or serial"},
 	{"exec:/bin/true", "'exec' is for connect only; listen takes rfcomm, "
-			   "l2cap, tcp, unix, pty or serial"},
+			   "l2cap, tcp, tls, unix, pty or serial"},
+	{"tls", "tls needs more; write tls:[HOST:]PORT,cert=FILE,key=FILE"},
+	{"tls:0", "'0' is not a TCP port (1 to 65535); write tls:[HOST:]PORT, "
+		  "with * as HOST for every address"},
+	{"tls:443", "who listens needs a certificate: add cert=FILE,key=FILE"},
+	{"tls:443,ca=/a",
+	 "who listens needs a certificate: add cert=FILE,key=FILE"},
+	{"tls:443,cert=/a",
+	 "cert needs key=FILE beside it, which may be the same file"},
+	{"tls:443,key=/a",
+	 "key needs cert=FILE beside it, which may be the same file"},
+	{"tls:443,cert=a,key=/a",
+	 "cert 'a' is not an absolute path; write cert=/PATH"},
+	{"tls:443,cert=/a,key=/\ab", "a control character in key '/?b'"},
+	{"tls:443,cert=/a,key=/a,name=b",
+	 "option 'name' of tls is for connect only"},
+	{"tls:443,ca", "option 'ca' needs a value, like ca=/etc/btgate/ca.pem"},
+	{"tls:443,crt=/a", "unknown option 'crt' of tls; did you mean 'cert'?"},
 	{"tcp:80,pack-until=",
 	 "option 'pack-until' needs a value, like pack-until=\\n"},
 	{"tcp:80,pack-until=ab",
@@ -202,6 +222,10 @@ static const struct row bad_listen[] = {
 };
 
 static const struct row good_connect[] = {
+	{"tls:Host:443", "tls:host:443"},
+	{"tls:[::1]:443,name=a-b.example,ca=/c",
+	 "tls:[::1]:443,ca=/c,name=a-b.example"},
+	{"tls:host:1,name=2001:db8::1", "tls:host:1,name=2001:db8::1"},
 	{"rfcomm:00:11:22:33:44:55", "rfcomm:00:11:22:33:44:55/spp"},
 	{"rfcomm:00:11:22:aa:bb:cc/spp", "rfcomm:00:11:22:AA:BB:CC/spp"},
 	{"rfcomm:00:11:22:33:44:55/1", "rfcomm:00:11:22:33:44:55/1"},
@@ -252,6 +276,10 @@ static const struct row good_connect[] = {
 };
 
 static const struct row bad_connect[] = {
+	{"tls:443", "no host in '443'; write tls:HOST:PORT"},
+	{"tls:host:1,name=a b", "name 'a b' is not a host's name or address"},
+	{"tls:host:1,cert=/a",
+	 "cert needs key=FILE beside it, which may be the same file"},
 	{"rfcomm", "rfcomm needs more; write rfcomm:DEVICE, "
 		   "rfcomm:DEVICE/CHANNEL or rfcomm:DEVICE/SERVICE"},
 	{"rfcomm:22",
@@ -698,6 +726,7 @@ static const struct longest {
 	 "flush-timeout=1279ms,seqpacket"},
 	{"serial:\"/", ';', 254, "\",4000000n81,rtscts,xonxoff,local"},
 	{"file:\"/", ';', 254, "\",mode=0777,owner=root,group=root"},
+	{"tls:localhost:1,cert=/a,key=/a,ca=\"/", ';', 254, "\""},
 	{"exec:\"", '"', 400,
 	 "\",pipe,pack-until=\\x07,pack-gap=9999ms,pack-size=65536"},
 };
@@ -761,6 +790,10 @@ static const struct conflict {
 	{C, "file:/a", C, "pty:/a", true},
 	{C, "file:/a", L, "unix:/a", true},
 	{C, "exec:a", C, "exec:a", false},
+	{L, "tls:1,cert=/a,key=/a", L, "tls:1,cert=/b,key=/b", true},
+	{L, "tls:1,cert=/a,key=/a", L, "tcp:*:1", true},
+	{L, "tls:1,cert=/a,key=/a", L, "tcp:2", false},
+	{L, "tls:1,cert=/a,key=/a", C, "tls:localhost:1", false},
 };
 
 START_TEST(conflicts_are_found)

@@ -73,6 +73,7 @@ static int fake_listen(struct loop *loop,
 const struct endpoint_ops endpoint_rfcomm_ops = {.listen = fake_listen};
 const struct endpoint_ops endpoint_l2cap_ops;
 const struct endpoint_ops endpoint_tcp_ops;
+const struct endpoint_ops endpoint_tls_ops;
 const struct endpoint_ops endpoint_unix_ops;
 const struct endpoint_ops endpoint_pty_ops;
 const struct endpoint_ops endpoint_serial_ops;
