@@ -21,7 +21,7 @@ UDEVRULESDIR ?= $(PREFIX)/lib/udev/rules.d
 DESTDIR ?=
 
 PKG_CONFIG ?= pkg-config
-PACKAGES := bluez libevent_core inih libsystemd openssl
+PACKAGES := bluez libevent_core inih jansson libsystemd openssl
 VERSION := $(shell cat VERSION)
 
 CFLAGS ?= -O2 -g

@@ -31,6 +31,9 @@ struct client {
 	struct admission *admission;
 	struct session *session;
 	struct stream *target_stream; /* the session's */
+	bool has_address;
+	struct address_bluetooth address;
+	uint64_t came_ms;
 	bool is_replaced; /* its session ends in this turn of the loop */
 	unsigned int number; /* counts up, for the log */
 };
@@ -43,6 +46,7 @@ struct clients {
 	struct client_list list;
 	unsigned int count;
 	unsigned int next_number;
+	struct client_refusal last_refusal;
 	struct loop_task room_task;
 	clients_gone_cb gone;
 	void *arg;
@@ -58,9 +62,15 @@ static struct client *client_next(const struct client *client)
 	return TAILQ_NEXT(client, link);
 }
 
-static void clients_refuse(const struct clients *clients, const char *peer,
+static void clients_refuse(struct clients *clients, const char *peer,
 			   const char *reason)
 {
+	struct client_refusal *refusal = &clients->last_refusal;
+
+	refusal->count++;
+	refusal->at_ms = loop_now_ms();
+	snprintf(refusal->peer, sizeof(refusal->peer), "%s", peer);
+	snprintf(refusal->reason, sizeof(refusal->reason), "%s", reason);
 	log_warning("route %s: refused %s: %s", clients->config->name, peer,
 		    reason);
 }
@@ -313,6 +323,9 @@ void clients_take(struct clients *clients, struct stream *stream,
 	client->clients = clients;
 	client->target = target;
 	client->waiting = stream;
+	client->has_address = stream->has_peer_address;
+	client->address = stream->peer_address;
+	client->came_ms = loop_now_ms();
 	client->number = ++clients->next_number;
 	TAILQ_INSERT_TAIL(&clients->list, client, link);
 	clients->count++;
@@ -352,6 +365,68 @@ void clients_free(struct clients *clients)
 unsigned int clients_count(const struct clients *clients)
 {
 	return clients->count;
+}
+
+static struct client_status client_status(const struct client *client)
+{
+	const struct session_counters *counters =
+		client->session ? session_counters(client->session) : NULL;
+	struct client_status status = {
+		.number = client->number,
+		.address = client->has_address ? &client->address : NULL,
+		.age_ms = loop_now_ms() - client->came_ms,
+	};
+
+	if (counters) {
+		status.peer = session_client(client->session);
+		status.target = client->target_stream->peer;
+		status.up_bytes = counters->up_bytes;
+		status.down_bytes = counters->down_bytes;
+	} else {
+		status.peer = client->admission
+				      ? admission_client(client->admission)
+				      : client->waiting->peer;
+	}
+	return status;
+}
+
+void clients_each(const struct clients *clients, client_status_cb cb, void *arg)
+{
+	const struct client *client;
+
+	for (client = clients_first(clients); client;
+	     client = client_next(client)) {
+		struct client_status status = client_status(client);
+
+		/* One that ends in this turn is as good as gone. */
+		if (!client->is_replaced)
+			cb(&status, arg);
+	}
+}
+
+void clients_kick(struct clients *clients,
+		  bool (*is_meant)(const struct client_status *client,
+				   void *arg),
+		  void *arg)
+{
+	struct client *client, *next;
+
+	for (client = clients_first(clients); client; client = next) {
+		struct client_status status = client_status(client);
+
+		next = client_next(client);
+		if (!is_meant(&status, arg))
+			continue;
+		if (client->session)
+			session_abort(client->session);
+		else
+			client_turn_away(client);
+	}
+}
+
+const struct client_refusal *clients_last_refusal(const struct clients *clients)
+{
+	return &clients->last_refusal;
 }
 
 static void clients_end(struct clients *clients,

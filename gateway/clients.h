@@ -9,6 +9,13 @@
 #ifndef BTGATE_CLIENTS_H
 #define BTGATE_CLIENTS_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "endpoint.h"
+#include "error.h"
+
+struct address_bluetooth;
 struct clients;
 struct config_route;
 struct loop;
@@ -33,6 +40,37 @@ void clients_free(struct clients *clients);
 void clients_take(struct clients *clients, struct stream *stream,
 		  struct target *target);
 unsigned int clients_count(const struct clients *clients);
+
+/* One that is there now; all of it is gone after the call that it came with. */
+struct client_status {
+	unsigned int number;
+	const char *peer;
+	const struct address_bluetooth *address; /* NULL: it has none */
+	const char *target; /* NULL: it is not in yet */
+	uint64_t age_ms; /* since it came */
+	uint64_t up_bytes; /* delivered to the target */
+	uint64_t down_bytes; /* delivered to the client */
+};
+
+typedef void (*client_status_cb)(const struct client_status *client, void *arg);
+void clients_each(const struct clients *clients, client_status_cb cb,
+		  void *arg);
+/* Cut those off that @is_meant. */
+void clients_kick(struct clients *clients,
+		  bool (*is_meant)(const struct client_status *client,
+				   void *arg),
+		  void *arg);
+
+/* The last client that was refused, and why. */
+struct client_refusal {
+	uint64_t count; /* 0: none was */
+	uint64_t at_ms; /* loop_now_ms */
+	char peer[STREAM_PEER_BYTES];
+	char reason[ERROR_TEXT_BYTES];
+};
+
+const struct client_refusal *clients_last_refusal(
+	const struct clients *clients);
 
 /* Sessions drain, who is not in yet is refused. */
 void clients_stop(struct clients *clients);

@@ -26,6 +26,8 @@ struct command_options {
 	const char *timeout; /* -t: a duration; NULL: the command's default */
 	const char *linger; /* --linger: a duration; NULL: 2 s */
 	bool is_json; /* --json */
+	bool is_watched; /* --watch */
+	bool is_quiet; /* -q, however often */
 	bool is_kept_listening; /* -k */
 	bool is_line; /* --line: the terminal's modes are left alone */
 	bool is_raw; /* --raw: what is shown is left alone, too */
@@ -39,6 +41,21 @@ int command_run(const struct command_options *options);
  * stderr. Opens nothing but that file and needs no privilege.
  */
 int command_check(const struct command_options *options);
+
+/*
+ * What follows asks the running gateway (control_client.h). Print what it is
+ * doing; OK only if all of its routes are up that are not disabled.
+ */
+int command_status(const struct command_options *options);
+/* End the sessions of the argument: a session, a route or a peer. */
+int command_kick(const struct command_options *options);
+/* Stop the route that is the argument, or start it again. */
+int command_disable(const struct command_options *options);
+int command_enable(const struct command_options *options);
+/* Have it read its configuration again; print what differs, or its errors. */
+int command_reload(const struct command_options *options);
+/* Have it log at the level that is the argument. */
+int command_log_level(const struct command_options *options);
 
 /*
  * Search for devices nearby for as long as the timeout says (12 s) or until

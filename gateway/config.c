@@ -37,6 +37,12 @@ void config_route_clear(struct config_route *route)
 	address_endpoint_clear(&route->connect);
 }
 
+void config_gateway_clear(struct config_gateway *gateway)
+{
+	free(gateway->name);
+	address_endpoint_clear(&gateway->control);
+}
+
 void config_free(struct config *config)
 {
 	if (!config)
@@ -47,7 +53,7 @@ void config_free(struct config *config)
 	for (size_t i = 0; i < config->file_count; i++)
 		free(config->files[i]);
 	free(config->files);
-	free(config->gateway.name);
+	config_gateway_clear(&config->gateway);
 	free(config);
 }
 
@@ -172,6 +178,16 @@ static void print_route(const struct config_route *route, bool is_service,
 	print_hold(route, stream);
 }
 
+static void print_control(const struct config_gateway *gateway, FILE *stream)
+{
+	char text[ADDRESS_ENDPOINT_TEXT_BYTES] = "no";
+
+	if (gateway->has_control)
+		address_endpoint_format(&gateway->control, ENDPOINT_ROLE_LISTEN,
+					text);
+	fprintf(stream, "control = %s\n", text);
+}
+
 int config_print(const struct config *config, FILE *stream)
 {
 	errno = 0;
@@ -181,6 +197,7 @@ int config_print(const struct config *config, FILE *stream)
 		print_quoted("name", config->gateway.name, stream);
 	fprintf(stream, "discoverable = %s\n",
 		config->gateway.is_discoverable ? "yes" : "no");
+	print_control(&config->gateway, stream);
 	for (size_t i = 0; i < config->route_count; i++)
 		print_route(&config->routes[i], config->routes[i].entrance == i,
 			    stream);

@@ -22,10 +22,15 @@
 /* Lines longer than this are refused: inih would cut them (INI_MAX_LINE). */
 #define CONFIG_LINE_BYTES_MAX 198
 
+/* Where the running gateway is asked, unless the configuration says so. */
+#define CONFIG_CONTROL_PATH "/run/btgate/control"
+
 struct config_gateway {
 	struct address_adapter adapter; /* any */
 	char *name; /* NULL: the adapter keeps its own */
 	bool is_discoverable; /* yes */
+	bool has_control; /* yes */
+	struct address_endpoint control; /* CONFIG_CONTROL_PATH */
 };
 
 /* A client comes, and the target bears no more. */
@@ -113,6 +118,8 @@ bool config_listener_is_same(const struct config_route *a,
 			     const struct config_route *b);
 
 void config_free(struct config *config);
+/* Free what @gateway owns; not @gateway itself. */
+void config_gateway_clear(struct config_gateway *gateway);
 /* Free what @route owns; not @route itself. */
 void config_route_clear(struct config_route *route);
 

@@ -277,6 +277,26 @@ static void check_conflict(struct config_drafts *drafts, size_t index,
 	}
 }
 
+/* The control socket's path is not for a route, too. */
+static void check_control(struct config_drafts *drafts,
+			  const struct config_draft *draft, enum config_key key)
+{
+	const struct config_gateway *gateway = &drafts->gateway.gateway;
+	const struct address_endpoint *end = end_of(draft, key);
+
+	if (end && gateway->has_control &&
+	    address_endpoint_is_conflict(
+		    end,
+		    key == CONFIG_KEY_LISTEN ? ENDPOINT_ROLE_LISTEN
+					     : ENDPOINT_ROLE_CONNECT,
+		    &draft->route.adapter, &gateway->control,
+		    ENDPOINT_ROLE_LISTEN, &draft->route.adapter))
+		config_note(&drafts->findings, draft->lines[key],
+			    "'%s' is the control socket's path; choose "
+			    "another, or give 'control' in [gateway] one",
+			    config_draft_key_name(key));
+}
+
 static void check_loop(struct config_drafts *drafts,
 		       const struct config_draft *draft)
 {
@@ -310,6 +330,8 @@ static void check_route(struct config_drafts *drafts, size_t index)
 	config_entrance_find(drafts, index);
 	check_conflict(drafts, index, CONFIG_KEY_LISTEN);
 	check_conflict(drafts, index, CONFIG_KEY_CONNECT);
+	check_control(drafts, draft, CONFIG_KEY_LISTEN);
+	check_control(drafts, draft, CONFIG_KEY_CONNECT);
 }
 
 /* Whether no adapter can be meant by both; hci0 may have any address. */

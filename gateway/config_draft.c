@@ -87,6 +87,35 @@ static int parse_discoverable(const struct key_info *key,
 				  key->name);
 }
 
+static int parse_control(const struct key_info *key, struct config_draft *draft,
+			 const char *value, struct error *error)
+{
+	struct config_gateway *gateway = &draft->gateway;
+	struct address_endpoint endpoint;
+	int code;
+
+	gateway->has_control = strcmp(value, "no") != 0;
+	if (!gateway->has_control)
+		return 0;
+	code = address_endpoint_parse(value, ENDPOINT_ROLE_LISTEN, &endpoint,
+				      error);
+	if (code < 0)
+		return error_prefix(error, code, "%s", key->name);
+	if (endpoint.kind != ENDPOINT_KIND_UNIX ||
+	    address_endpoint_has_records(&endpoint) ||
+	    endpoint.packing.has_delimiter || endpoint.packing.gap_ms ||
+	    endpoint.packing.bytes) {
+		address_endpoint_clear(&endpoint);
+		return error_set(error, -EINVAL,
+				 "control is 'no' or a unix socket, like "
+				 "unix:" CONFIG_CONTROL_PATH
+				 ",mode=0660,group=adm");
+	}
+	address_endpoint_clear(&gateway->control);
+	gateway->control = endpoint;
+	return 0;
+}
+
 static int parse_listen(const struct key_info *key, struct config_draft *draft,
 			const char *value, struct error *error)
 {
@@ -305,6 +334,11 @@ static const struct key_info keys[CONFIG_KEY_COUNT] = {
 		.name = "discoverable",
 		.sections = IN_GATEWAY,
 		.parse = parse_discoverable,
+	},
+	[CONFIG_KEY_CONTROL] = {
+		.name = "control",
+		.sections = IN_GATEWAY,
+		.parse = parse_control,
 	},
 	[CONFIG_KEY_LISTEN] = {
 		.name = "listen",
@@ -542,6 +576,9 @@ static void check_printed_length(struct config_draft *draft,
 	else if (key == CONFIG_KEY_CONNECT)
 		address_endpoint_format(&draft->route.connect,
 					ENDPOINT_ROLE_CONNECT, text);
+	else if (key == CONFIG_KEY_CONTROL && draft->gateway.has_control)
+		address_endpoint_format(&draft->gateway.control,
+					ENDPOINT_ROLE_LISTEN, text);
 	else if (key == CONFIG_KEY_NAME)
 		text_format_quoted(draft->gateway.name, text, sizeof(text));
 	else if (key == CONFIG_KEY_SERVICE_NAME)
@@ -640,9 +677,16 @@ void config_draft_inherit(struct config_draft *draft,
 
 void config_drafts_init(struct config_drafts *drafts)
 {
+	struct error error;
+
 	memset(drafts, 0, sizeof(*drafts));
 	drafts->gateway.section = CONFIG_SECTION_GATEWAY;
 	drafts->gateway.gateway.is_discoverable = true;
+	drafts->gateway.gateway.has_control = true;
+	if (address_endpoint_parse(
+		    "unix:" CONFIG_CONTROL_PATH, ENDPOINT_ROLE_LISTEN,
+		    &drafts->gateway.gateway.control, &error) < 0)
+		drafts->findings.is_out_of_memory = true;
 	drafts->defaults.section = CONFIG_SECTION_DEFAULTS;
 	address_uuid_parse("spp", &drafts->defaults.route.service_uuid, NULL);
 	drafts->defaults.route.security = SECURITY_LEVEL_MEDIUM;
@@ -681,5 +725,5 @@ void config_drafts_clear(struct config_drafts *drafts)
 	free(drafts->routes);
 	config_findings_clear(&drafts->findings);
 	config_route_clear(&drafts->defaults.route);
-	free(drafts->gateway.gateway.name);
+	config_gateway_clear(&drafts->gateway.gateway);
 }

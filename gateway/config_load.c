@@ -2,6 +2,7 @@
 #include "config_load.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +22,7 @@ static struct config *build(struct config_drafts *drafts)
 		return NULL;
 	config->gateway = drafts->gateway.gateway;
 	config->gateway.adapter = drafts->gateway.route.adapter;
-	drafts->gateway.gateway.name = NULL;
+	memset(&drafts->gateway.gateway, 0, sizeof(drafts->gateway.gateway));
 	config->routes = calloc(drafts->route_count, sizeof(*config->routes));
 	if (!config->routes)
 		goto free_config;
@@ -101,6 +102,33 @@ int config_load(const char *path, struct config **out, config_error_cb report,
 	*out = NULL;
 	if (code == 0)
 		code = parse_texts(files.texts, files.count, out, report, arg);
+	config_files_clear(&files);
+	return code;
+}
+
+static void ignore_error(const char *text, void *arg)
+{
+}
+
+int config_load_control(const char *path, char *out, size_t bytes)
+{
+	const struct config_gateway *gateway;
+	struct config_files files = {0};
+	struct config_drafts drafts;
+	int code = 0;
+
+	config_drafts_init(&drafts);
+	config_files_read(path, &files, ignore_error, NULL);
+	for (size_t i = 0; i < files.count; i++)
+		config_read(files.texts[i].name, files.texts[i].data,
+			    files.texts[i].size, &drafts);
+	gateway = &drafts.gateway.gateway;
+	snprintf(out, bytes, "%s",
+		 gateway->control.local.path ? gateway->control.local.path
+					     : CONFIG_CONTROL_PATH);
+	if (!gateway->has_control)
+		code = -ENOTSUP;
+	config_drafts_clear(&drafts);
 	config_files_clear(&files);
 	return code;
 }

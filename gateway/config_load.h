@@ -22,6 +22,13 @@
 int config_load(const char *path, struct config **out, config_error_cb report,
 		void *arg);
 
+/*
+ * Only the path of the control socket, also from files with errors in them: of
+ * a gateway that runs with what they said before. The usual one if they do not
+ * say or cannot be read. 0, or -ENOTSUP if there is to be none.
+ */
+int config_load_control(const char *path, char *out, size_t bytes);
+
 /* The same for @size bytes in memory; @name stands in for the file's name. */
 int config_parse(const char *name, const char *data, size_t size,
 		 struct config **out, config_error_cb report, void *arg);

@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,8 +17,11 @@
 #include "bluez.h"
 #include "config.h"
 #include "config_load.h"
+#include "control.h"
+#include "error.h"
 #include "log.h"
 #include "loop.h"
+#include "operation.h"
 #include "publish.h"
 #include "route_set.h"
 
@@ -33,6 +38,11 @@ struct gateway {
 	struct bluez_watcher bluez_watcher;
 	struct publisher *publisher; /* NULL: nobody listens on Bluetooth */
 	struct route_set *routes;
+	struct operation operation;
+	struct control *control; /* NULL: none, or none is to be had */
+	struct address_endpoint control_address; /* where it is to be */
+	bool has_control;
+	struct loop_task control_task; /* it is opened anew */
 	struct event *signals[SIGNALS];
 	struct event *stop_deadline;
 	bool is_on_terminal[STDERR_FILENO + 1]; /* the standard streams */
@@ -148,6 +158,55 @@ static void notify_ready(const struct gateway *gateway)
 		   count - route_set_hopeless(gateway->routes), count);
 }
 
+/* It is not what the gateway is for: without it everything else goes on. */
+static void open_control(void *arg)
+{
+	struct gateway *gateway = arg;
+	const char *path = gateway->control_address.local.path;
+	bool is_usual = strcmp(path, CONFIG_CONTROL_PATH) == 0;
+	struct error error = {""};
+	int code;
+
+	control_close(gateway->control);
+	gateway->control = NULL;
+	if (!gateway->has_control)
+		return;
+	code = control_open(gateway->loop, &gateway->control_address,
+			    operation_answer, &gateway->operation,
+			    &gateway->control, &error);
+	/* The usual path is for a service; who just tries it out has none. */
+	if (code)
+		(is_usual ? log_info : log_warning)(
+			"no control socket, and no 'btgate status': %s",
+			error.text);
+}
+
+/*
+ * Another control socket, if it is to be another, or none could be had; later,
+ * because it may be the one that asked for it.
+ */
+static void gateway_take_control(struct gateway *gateway, struct config *config)
+{
+	struct config_gateway *new = &config->gateway;
+	char old_text[ADDRESS_ENDPOINT_TEXT_BYTES] = "";
+	char new_text[ADDRESS_ENDPOINT_TEXT_BYTES] = "";
+
+	if (gateway->has_control)
+		address_endpoint_format(&gateway->control_address,
+					ENDPOINT_ROLE_LISTEN, old_text);
+	if (new->has_control)
+		address_endpoint_format(&new->control, ENDPOINT_ROLE_LISTEN,
+					new_text);
+	if (strcmp(old_text, new_text) == 0 &&
+	    (gateway->control || !new->has_control))
+		return;
+	address_endpoint_clear(&gateway->control_address);
+	gateway->control_address = new->control;
+	gateway->has_control = new->has_control;
+	memset(&new->control, 0, sizeof(new->control));
+	loop_defer(gateway->loop, &gateway->control_task);
+}
+
 /*
  * Run the routes of @config instead of those that there are. 0, or -errno with
  * nothing changed. What differs is told before it is done, whose lines follow.
@@ -174,52 +233,89 @@ static int gateway_take_config(struct gateway *gateway, struct config *config,
 	if (differs)
 		route_change_list(change, differs, arg);
 	route_change_commit(change);
+	gateway_take_control(gateway, config);
 	return 0;
 }
 
-static void log_finding(const char *text, void *arg)
+/* What a reload has to tell: to the log, and to whoever asked for it. */
+struct report {
+	json_t *lines; /* NULL: nobody did */
+	unsigned int counts[ROUTE_DIFFERENCES];
+};
+
+static void report_line(struct report *report,
+			void (*log)(const char *format, ...),
+			const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void report_line(struct report *report,
+			void (*log)(const char *format, ...),
+			const char *format, ...)
 {
-	log_error("%s", text);
+	char *text;
+	va_list args;
+	int bytes;
+
+	va_start(args, format);
+	bytes = vasprintf(&text, format, args);
+	va_end(args);
+	if (bytes < 0)
+		return;
+	log("%s", text);
+	if (report->lines)
+		json_array_append_new(report->lines, json_string(text));
+	free(text);
 }
 
-static void log_difference(const char *route, enum route_difference difference,
-			   void *arg)
+static void report_finding(const char *text, void *arg)
 {
-	unsigned int *counts = arg;
+	report_line(arg, log_error, "%s", text);
+}
 
-	counts[difference]++;
+static void report_difference(const char *route,
+			      enum route_difference difference, void *arg)
+{
+	struct report *report = arg;
+
+	report->counts[difference]++;
 	if (difference != ROUTE_IS_SAME)
-		log_info("route %s: %s", route,
-			 route_difference_to_string(difference));
+		report_line(report, log_info, "route %s: %s", route,
+			    route_difference_to_string(difference));
 }
 
-static void gateway_reload(struct gateway *gateway)
+static int gateway_reload(json_t *lines, void *arg)
 {
-	unsigned int counts[ROUTE_DIFFERENCES] = {0};
+	struct gateway *gateway = arg;
+	struct report report = {.lines = lines};
+	const unsigned int *counts = report.counts;
 	struct config *config;
 	int code;
 
 	log_info("reading %s again", gateway->config_path);
 	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
 		   (unsigned long long)loop_now_ms() * 1000);
-	code = config_load(gateway->config_path, &config, log_finding, NULL);
+	code = config_load(gateway->config_path, &config, report_finding,
+			   &report);
 	if (code == 0)
-		code = gateway_take_config(gateway, config, log_difference,
-					   counts);
+		code = gateway_take_config(gateway, config, report_difference,
+					   &report);
 	if (code)
-		log_error("the configuration cannot be used%s%s; everything "
-			  "goes on as before",
-			  code == -EINVAL ? "" : ": ",
-			  code == -EINVAL ? "" : strerror(-code));
+		report_line(&report, log_error,
+			    "the configuration cannot be used%s%s; everything "
+			    "goes on as before",
+			    code == -EINVAL ? "" : ": ",
+			    code == -EINVAL ? "" : strerror(-code));
 	else
-		log_info("the new configuration is in force; routes: %u added, "
-			 "%u changed, %u removed, %u unchanged",
-			 counts[ROUTE_IS_ADDED], counts[ROUTE_IS_CHANGED],
-			 counts[ROUTE_IS_REMOVED], counts[ROUTE_IS_SAME]);
+		report_line(&report, log_info,
+			    "the new configuration is in force; routes: %u "
+			    "added, %u changed, %u removed, %u unchanged",
+			    counts[ROUTE_IS_ADDED], counts[ROUTE_IS_CHANGED],
+			    counts[ROUTE_IS_REMOVED], counts[ROUTE_IS_SAME]);
 	config_free(config);
 	/* What a route waits for may be what was put right. */
 	route_set_retry(gateway->routes);
 	notify_ready(gateway);
+	return code;
 }
 
 /* -EADDRNOTAVAIL when not one route is up or has something to wait for. */
@@ -274,7 +370,7 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 	if (number != SIGHUP || is_terminal_gone(gateway))
 		gateway_stop(gateway, (int)number);
 	else if (!gateway->is_stopping)
-		gateway_reload(gateway);
+		gateway_reload(NULL, gateway);
 }
 
 /* From here on the exit status is to tell how it went, not a late signal. */
@@ -310,12 +406,24 @@ static int gateway_init(struct gateway *gateway)
 			return -ENOMEM;
 	}
 	find_terminals(gateway);
+	gateway->control_task = (struct loop_task){.run = open_control,
+						   .arg = gateway};
+	gateway->operation = (struct operation){
+		.routes = gateway->routes,
+		.bluez = &gateway->bluez,
+		.reload = gateway_reload,
+		.arg = gateway,
+	};
 	return 0;
 }
 
 static void gateway_clear(struct gateway *gateway)
 {
 	block_signals();
+	if (gateway->loop)
+		loop_cancel(gateway->loop, &gateway->control_task);
+	control_close(gateway->control);
+	address_endpoint_clear(&gateway->control_address);
 	route_set_free(gateway->routes);
 	publisher_free(gateway->publisher);
 	bluez_unwatch(&gateway->bluez_watcher);

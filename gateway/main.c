@@ -29,6 +29,7 @@ enum option_index {
 	OPTION_LINE,
 	OPTION_RAW,
 	OPTION_JSON,
+	OPTION_WATCH,
 	OPTION_CONFIG,
 	OPTION_VERBOSE,
 	OPTION_QUIET,
@@ -67,6 +68,7 @@ static const struct option_row option_rows[] = {
 	[OPTION_RAW] = {0, "raw", NULL,
 			"show what comes without turning LF into CR LF"},
 	[OPTION_JSON] = {0, "json", NULL, "print JSON"},
+	[OPTION_WATCH] = {0, "watch", NULL, "go on, once a second"},
 	[OPTION_CONFIG] = {'c', "config", "FILE",
 			   "the configuration (default " CONFIG_PATH ")"},
 	[OPTION_VERBOSE] = {'v', "verbose", NULL, "say more"},
@@ -123,6 +125,38 @@ static const struct command commands[] = {
 	 "there is a\n"
 	 "problem; -q leaves out what is as it should be.\n",
 	 command_doctor},
+	{"status", NULL, BIT(OPTION_JSON) | BIT(OPTION_WATCH),
+	 "what the running gateway is doing",
+	 "Prints the routes of the running gateway and their sessions. Exits "
+	 "with 0 if\n"
+	 "all routes that are not disabled are up, and with 1 if not; with -q "
+	 "it says\n"
+	 "nothing else. --watch shows it anew each second until Ctrl-C.\n",
+	 command_status},
+	{"kick", "WHOM", 0, "end sessions of the running gateway",
+	 "Ends the sessions of WHOM: one as 'btgate status' has it "
+	 "(console/3), all of a\n"
+	 "route, or those of a peer, by its address. Who is kicked may come "
+	 "again.\n",
+	 command_kick},
+	{"disable", "ROUTE", 0, "stop a route of the running gateway",
+	 "Takes no more clients for ROUTE, ends its sessions in order, and "
+	 "lets "
+	 "go of its\n"
+	 "port or path, until it is enabled or the gateway restarted.\n",
+	 command_disable},
+	{"enable", "ROUTE", 0, "start a disabled route again",
+	 "Has the running gateway take clients for ROUTE again.\n",
+	 command_enable},
+	{"reload", NULL, 0, "have the gateway read its configuration again",
+	 "Has the running gateway read its configuration again, and prints "
+	 "what is\n"
+	 "different now, or the errors: then nothing has changed.\n",
+	 command_reload},
+	{"log-level", "LEVEL", 0, "have the gateway log more, or less",
+	 "Has the running gateway log at LEVEL: error, warning, info or "
+	 "debug.\n",
+	 command_log_level},
 	{"scan", NULL,
 	 BIT(OPTION_ADAPTER) | BIT(OPTION_TIMEOUT) | BIT(OPTION_JSON),
 	 "devices nearby and known: address, name, class, paired",
@@ -386,6 +420,9 @@ static void set_option(int index, char *value, struct command_options *options,
 	case OPTION_JSON:
 		options->is_json = true;
 		break;
+	case OPTION_WATCH:
+		options->is_watched = true;
+		break;
 	case OPTION_CONFIG:
 		options->config_path = value;
 		break;
@@ -393,6 +430,7 @@ static void set_option(int index, char *value, struct command_options *options,
 		(*verbosity)++;
 		break;
 	case OPTION_QUIET:
+		options->is_quiet = true;
 		(*verbosity)--;
 		break;
 	case OPTION_HELP:

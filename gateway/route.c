@@ -24,6 +24,7 @@ struct route {
 	const struct config_route *config;
 	struct bluez *bluez;
 	enum route_state state;
+	bool is_disabled;
 	struct target *target;
 	struct door *door; /* where its clients come in */
 	struct event *retry_timer;
@@ -191,7 +192,11 @@ static void route_is_stopped(void *arg)
 {
 	struct route *route = arg;
 
-	/* The target stays: those of several routes go in order (route_set.c). */
+	if (route->is_disabled) {
+		target_close(route->target);
+		route->target = NULL;
+	}
+	/* Else the target stays: those of several routes go in order (route_set.c). */
 	route->stopped(route, route->arg);
 }
 
@@ -239,7 +244,68 @@ void route_free(struct route *route)
 
 void route_start(struct route *route)
 {
-	route_try(route, "start");
+	if (!route->is_disabled)
+		route_try(route, "start");
+}
+
+void route_disable(struct route *route)
+{
+	route->is_disabled = true;
+	route->last_code = 0;
+	route->last_error.text[0] = '\0';
+	if (route->state == ROUTE_STATE_STOPPED)
+		return;
+	log_info("route %s: disabled", route->config->name);
+	route_stop(route);
+}
+
+void route_enable(struct route *route)
+{
+	if (!route->is_disabled)
+		return;
+	route->is_disabled = false;
+	log_info("route %s: enabled", route->config->name);
+	route_try(route, "enabled");
+}
+
+bool route_is_disabled(const struct route *route)
+{
+	return route->is_disabled;
+}
+
+const struct config_route *route_config(const struct route *route)
+{
+	return route->config;
+}
+
+const char *route_listening_on(const struct route *route)
+{
+	return route->state == ROUTE_STATE_LISTENING ? door_name(route->door)
+						     : NULL;
+}
+
+const char *route_error(const struct route *route)
+{
+	return route->state == ROUTE_STATE_WAITING ? route->last_error.text
+						   : NULL;
+}
+
+void route_each_client(const struct route *route, client_status_cb cb,
+		       void *arg)
+{
+	clients_each(route->clients, cb, arg);
+}
+
+void route_kick(struct route *route,
+		bool (*is_meant)(const struct client_status *client, void *arg),
+		void *arg)
+{
+	clients_kick(route->clients, is_meant, arg);
+}
+
+const struct client_refusal *route_last_refusal(const struct route *route)
+{
+	return clients_last_refusal(route->clients);
 }
 
 void route_retry(struct route *route)

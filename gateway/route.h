@@ -12,6 +12,8 @@
 
 #include <stdbool.h>
 
+#include "clients.h"
+
 struct bluez;
 struct config_route;
 struct entrance;
@@ -51,10 +53,29 @@ void route_stop(struct route *route);
 void route_leave(struct route *route);
 /* Put it behind all others of its entrance, as door_move_last. */
 void route_move_last(struct route *route);
+/*
+ * Stop, and let go of the target once the last session has ended: others may
+ * have its port. Stays so until it is enabled, whatever else is asked of it.
+ */
+void route_disable(struct route *route);
+void route_enable(struct route *route);
+bool route_is_disabled(const struct route *route);
 /* Cut what still drains. */
 void route_abort(struct route *route);
 
 enum route_state route_state(const struct route *route);
+const struct config_route *route_config(const struct route *route);
+/* What it has to say of itself; NULL: it does not listen now. */
+const char *route_listening_on(const struct route *route);
+/* Why it waits, and what to do; NULL: it does not. */
+const char *route_error(const struct route *route);
+void route_each_client(const struct route *route, client_status_cb cb,
+		       void *arg);
+/* As clients_kick. */
+void route_kick(struct route *route,
+		bool (*is_meant)(const struct client_status *client, void *arg),
+		void *arg);
+const struct client_refusal *route_last_refusal(const struct route *route);
 /* Whether the last attempt failed for a reason that does not mend itself. */
 bool route_is_hopeless(const struct route *route);
 

@@ -44,6 +44,7 @@ struct successor {
 	struct entrance *entrance; /* of the group's first one only */
 	bool is_new_entrance;
 	struct member *member; /* the old one, or a new one */
+	bool is_disabled; /* as the old one is */
 };
 
 struct route_change {
@@ -187,6 +188,7 @@ static int find_old(struct route_change *change, size_t index)
 	successor->old = find_member(change->set, route->name);
 	if (!successor->old)
 		return 0;
+	successor->is_disabled = route_is_disabled(successor->old->route);
 	same = config_route_is_same(&successor->old->config, route);
 	if (same < 0)
 		return same;
@@ -363,6 +365,15 @@ static void place_successor(struct route_change *change, size_t index)
 	route_move_last(member->route);
 }
 
+static void start_successor(const struct successor *successor)
+{
+	if (successor->is_same)
+		return;
+	if (successor->is_disabled)
+		route_disable(successor->member->route);
+	route_start(successor->member->route);
+}
+
 void route_change_commit(struct route_change *change)
 {
 	size_t count = change->config->route_count;
@@ -373,8 +384,7 @@ void route_change_commit(struct route_change *change)
 	for (size_t i = 0; i < count; i++)
 		place_successor(change, i);
 	for (size_t i = 0; i < count; i++)
-		if (!change->successors[i].is_same)
-			route_start(change->successors[i].member->route);
+		start_successor(&change->successors[i]);
 	for (size_t i = 0; i < count; i++)
 		if (change->successors[i].entrance)
 			entrance_let_go(change->successors[i].entrance);
@@ -487,6 +497,25 @@ size_t route_set_hopeless(const struct route_set *set)
 	     member = TAILQ_NEXT(member, link))
 		count += route_is_hopeless(member->route);
 	return count;
+}
+
+void route_set_each(struct route_set *set, route_set_cb cb, void *arg)
+{
+	struct member *member;
+
+	for (member = TAILQ_FIRST(&set->members); member;
+	     member = TAILQ_NEXT(member, link))
+		cb(member->route, false, arg);
+	for (member = TAILQ_FIRST(&set->leaving); member;
+	     member = TAILQ_NEXT(member, link))
+		cb(member->route, true, arg);
+}
+
+struct route *route_set_find(const struct route_set *set, const char *name)
+{
+	const struct member *member = find_member(set, name);
+
+	return member ? member->route : NULL;
 }
 
 void route_set_retry(struct route_set *set)

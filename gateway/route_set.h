@@ -16,6 +16,7 @@ struct bluez;
 struct config;
 struct loop;
 struct publisher;
+struct route;
 struct route_change;
 struct route_set;
 
@@ -73,6 +74,11 @@ void route_change_list(const struct route_change *change,
 size_t route_set_count(const struct route_set *set);
 /* How many of them failed for a reason that does not mend itself. */
 size_t route_set_hopeless(const struct route_set *set);
+typedef void (*route_set_cb)(struct route *route, bool is_leaving, void *arg);
+/* Each, in the order of the configuration, then those that still drain. */
+void route_set_each(struct route_set *set, route_set_cb cb, void *arg);
+/* NULL: none of that name, that is to be there. */
+struct route *route_set_find(const struct route_set *set, const char *name);
 /* Try at once what is waited for. */
 void route_set_retry(struct route_set *set);
 /* Stop all, and call back once the last one has (from the loop). */

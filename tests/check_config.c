@@ -221,6 +221,9 @@ START_TEST(defaults_are_as_documented)
 	ck_assert_int_eq(config->gateway.adapter.choice, ADAPTER_CHOICE_ANY);
 	ck_assert_ptr_null(config->gateway.name);
 	ck_assert(config->gateway.is_discoverable);
+	ck_assert(config->gateway.has_control);
+	ck_assert_str_eq(config->gateway.control.local.path,
+			 CONFIG_CONTROL_PATH);
 	ck_assert_uint_eq(config->route_count, 1);
 	ck_assert_str_eq(route->name, "a");
 	ck_assert_uint_eq(route->line, 2);
@@ -244,6 +247,7 @@ START_TEST(values_are_understood)
 	struct config *config = parse_good("[gateway]\nadapter = hci3\n"
 					   "name = \"N \\; n\"\n"
 					   "discoverable = no\n"
+					   "control = no\n"
 					   "[defaults]\nlinger = 1h\n"
 					   "[route a]\nlisten = rfcomm:9\n"
 					   "connect = tcp:h:1\n"
@@ -260,6 +264,7 @@ START_TEST(values_are_understood)
 	ck_assert_uint_eq(config->gateway.adapter.index, 3);
 	ck_assert_str_eq(config->gateway.name, "N ; n");
 	ck_assert(!config->gateway.is_discoverable);
+	ck_assert(!config->gateway.has_control);
 	ck_assert_uint_eq(route->listen.rfcomm.channel, 9);
 	ck_assert_str_eq(route->connect.tcp.host, "h");
 	ck_assert_str_eq(route->service_name, "S");
@@ -714,7 +719,9 @@ START_TEST(directory_may_have_all_of_it)
 		   "[defaults]\ndrain-timeout = 1s\n"
 		   "[route a]\nlisten = tcp:1\nconnect = echo\n");
 	check_tree(0, "[gateway]\nadapter = any\nname = N\n"
-		      "discoverable = no\n\n[route a]\n"
+		      "discoverable = no\n"
+		      "control = unix:/run/btgate/control\n\n"
+		      "[route a]\n"
 		      "listen = tcp:127.0.0.1:1\nconnect = echo\n"
 		      "max-sessions = unlimited\nwhen-busy = refuse\n"
 		      "connect-timeout = 10s\nlinger = 1s\n"
@@ -747,6 +754,28 @@ START_TEST(errors_name_their_files)
 		   "has listen = tcp:127.0.0.1:1 on line 6 of @/btgate.conf\n"
 		   "@/conf.d/2.conf:7: 'linger' is already set on line 4 of "
 		   "@/btgate.conf\n");
+}
+END_TEST
+
+/* Of a gateway that may run with what the file said before. */
+START_TEST(control_path_in_spite_of_errors)
+{
+	char path[108], expected[108];
+
+	make_tree("[gateway]\nnme = N\ncontrol = unix:/a/b,mode=0660\n[rout\n");
+	strcpy(expected, in_directory("btgate.conf"));
+	ck_assert_int_eq(config_load_control(expected, path, sizeof(path)), 0);
+	ck_assert_str_eq(path, "/a/b");
+	write_file("btgate.conf", "[gateway]\ncontrol = unix:relative\n");
+	ck_assert_int_eq(config_load_control(expected, path, sizeof(path)), 0);
+	ck_assert_str_eq(path, CONFIG_CONTROL_PATH);
+	write_file("conf.d/a.conf", "[gateway]\ncontrol = no\n");
+	write_file("btgate.conf", "");
+	ck_assert_int_eq(config_load_control(expected, path, sizeof(path)),
+			 -ENOTSUP);
+	ck_assert_int_eq(config_load_control("/nowhere", path, sizeof(path)),
+			 0);
+	ck_assert_str_eq(path, CONFIG_CONTROL_PATH);
 }
 END_TEST
 
@@ -914,6 +943,7 @@ static TCase *directory_tests(void)
 	tcase_add_test(test, directory_is_read_in_order);
 	tcase_add_test(test, directory_may_have_all_of_it);
 	tcase_add_test(test, errors_name_their_files);
+	tcase_add_test(test, control_path_in_spite_of_errors);
 	tcase_add_test(test, directory_that_cannot_be_read);
 	return test;
 }

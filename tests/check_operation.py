@@ -7,6 +7,7 @@ usage: tests/check_operation.py [-v] [NAME...]
 As tests/check_gateway.py, which it is built on.
 """
 
+import json
 import os
 import pty
 import random
@@ -15,10 +16,11 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import check_gateway as base
-from check_gateway import (BTGATE, MEGABYTE, PATIENCE_S, PortEnd,
-                           pass_bytes)
+from check_gateway import (BTGATE, MEGABYTE, PATIENCE_S, PortEnd, SocketEnd,
+                           pass_bytes, unsent_bytes)
 
 
 class Reload(base.GatewayTest):
@@ -86,13 +88,11 @@ class Reload(base.GatewayTest):
         gateway = self.start(self.route(f"tcp:{port}", f"tcp:localhost:{target}"))
         client = self.dial(port)
         server = self.accept(listener)
-        data = random.randbytes(MEGABYTE)
-        sender = threading.Thread(target=client.send, args=(data,))
-        sender.start()
-        start = server.recv_exactly(1000)
-        sender.join()
+        data = random.randbytes(30000)
+        client.send(data)
+        self.await_that(lambda: not unsent_bytes(client.socket))
         self.reload(gateway, self.route(f"tcp:{other}", "echo"))
-        self.assertEqual(start + server.recv_all(), data)
+        self.assertEqual(server.recv_all(), data)
 
     def test_whoever_is_held_stays_held(self):
         listener, target_port = self.server()
@@ -142,7 +142,7 @@ class Reload(base.GatewayTest):
         gateway.await_line("connected to")
         program = self.keep(PortEnd(path))
         client.send(b"not read yet")
-        gateway.await_line("session 1: ")
+        self.assertFalse(program.is_silent(PATIENCE_S))
         self.reload(gateway, self.route(f"tcp:{port}", f"pty:{path}",
                                         max_sessions="1"))
         self.assertEqual(program.recv(), b"not read yet")
@@ -274,6 +274,251 @@ class Reload(base.GatewayTest):
             process.wait()
             if master >= 0:
                 os.close(master)
+
+
+class Control(base.GatewayTest):
+    """A gateway with a control socket, and the commands that ask it."""
+
+    def setUp(self):
+        super().setUp()
+        self.control = self.path("control")
+        self.head = f"[gateway]\ncontrol = unix:{self.control}\n"
+
+    def start(self, text, *args, **options):
+        gateway = super().start(self.head + text, *args, **options)
+        self.await_that(self.answers)
+        return gateway
+
+    def answers(self):
+        """Whether somebody listens at the socket: its file is there before."""
+        with socket.socket(socket.AF_UNIX) as one:
+            return one.connect_ex(self.control) == 0
+
+    def ask(self, *arguments, status=0):
+        """A command's standard output, or its errors if it is to fail."""
+        path = os.path.join(self.base, "btgate.conf")
+        result = subprocess.run([BTGATE, *arguments, "-c", path], text=True,
+                                capture_output=True, check=False,
+                                timeout=PATIENCE_S)
+        self.assertEqual(result.returncode, status, result)
+        self.assertNotRegex(result.stderr, base.SANITIZER)
+        if not status:
+            self.assertEqual(result.stderr, "")
+        return result.stderr if status and result.stderr else result.stdout
+
+    def status(self):
+        return json.loads(self.ask("status", "--json"))
+
+    def connection(self):
+        one = socket.socket(socket.AF_UNIX)
+        one.settimeout(PATIENCE_S)
+        one.connect(self.control)
+        return self.keep(SocketEnd(one))
+
+    def test_status(self):
+        port, other = self.port(), self.port()
+        gateway = self.start(self.route(f"tcp:{port}", "echo", "a")
+                             + self.route(f"tcp:{other}", "tcp:localhost:1", "b"))
+        client = self.dial(port)
+        client.send(b"x" * 1234)
+        client.recv_exactly(1234)
+        self.assert_turned_away(other)
+        gateway.await_line("route b: refused")
+        status = self.status()
+        self.assertEqual(status["pid"], gateway.pid)
+        self.assertIsNone(status["bluetooth"])
+        first, second = status["routes"]
+        self.assertEqual((first["name"], first["state"], first["error"]),
+                         ("a", "listening", None))
+        self.assertEqual(first["listening_on"], f"tcp:127.0.0.1:{port}")
+        session = first["sessions"][0]
+        here = "%s:%u" % client.socket.getsockname()
+        self.assertEqual((session["number"], session["peer"]), (1, here))
+        self.assertEqual((session["bytes_to_target"],
+                          session["bytes_to_client"]), (1234, 1234))
+        self.assertEqual(second["sessions"], [])
+        self.assertEqual(second["last_refusal"]["count"], 1)
+        self.assertIn("no program listens there",
+                      second["last_refusal"]["reason"])
+        text = self.ask("status")
+        self.assertIn("2 of 2 routes up, 1 session\n", text)
+        self.assertIn(f"a: listening, tcp:127.0.0.1:{port} => echo\n", text)
+        self.assertRegex(text, f"    a/1  {here} with echo, \\d+s, 1.2 kB to "
+                               r"target \(.*/s\), 1.2 kB to client \(.*/s\)")
+        self.assertEqual(self.ask("status", "-q"), "")
+
+    def test_a_route_that_is_not_up(self):
+        listener, port = self.server()
+        gateway = self.start(self.route(f"tcp:{self.port()}", "echo", "a")
+                             + self.route(f"tcp:{port}", "echo", "b"), 1)
+        gateway.await_line("route b: .*-> waiting")
+        self.assertIn("    error: ", self.ask("status", status=1))
+        self.assertEqual(self.ask("status", "-q", status=1), "")
+        self.assertIn("route b waits: ", self.ask("disable", "b")
+                      + self.ask("enable", "b", status=1))
+        self.ask("disable", "b")
+        self.ask("status", "-q")
+        listener.close()
+        self.ask("enable", "b")
+        self.assert_echoes(self.dial(port))
+
+    def test_kick(self):
+        port, other = self.port(), self.port()
+        self.start(self.route(f"tcp:{port}", "echo", "a")
+                   + self.route(f"tcp:{other}", "echo", "b"))
+        clients = [self.dial(port) for _ in range(4)] + [self.dial(other)]
+        for client in clients:
+            self.assert_echoes(client)
+        self.assertEqual(self.ask("kick", "a/2"), "1 session ended\n")
+        self.assert_reset(clients[1])
+        self.assertEqual(
+            self.ask("kick", "%s:%u" % clients[0].socket.getsockname()),
+            "1 session ended\n")
+        self.assert_reset(clients[0])
+        self.assertEqual(self.ask("kick", "a"), "2 sessions ended\n")
+        self.assert_reset(clients[2])
+        self.assert_echoes(clients[4])
+        self.assertEqual(self.ask("kick", "127.0.0.1"), "1 session ended\n")
+        self.assertIn("the route 'a' has no session",
+                      self.ask("kick", "a", status=1))
+        self.assertIn("is no route, session (ROUTE/NUMBER) or peer",
+                      self.ask("kick", "127.0.0", status=1))
+
+    def test_a_disabled_route_lets_go(self):
+        port, path = self.port(), self.path("port")
+        gateway = self.start(self.route(f"tcp:{port}", f"pty:{path}"))
+        client = self.dial(port)
+        gateway.await_line("connected to")
+        self.ask("disable", "r")
+        self.assertEqual(client.recv_all(), b"")
+        self.await_that(lambda: not os.path.lexists(path))
+        with self.assertRaises(ConnectionRefusedError):
+            self.dial(port)
+        # A reload leaves it so, also if it is another one then.
+        self.assertIn("1 unchanged", self.ask("reload"))
+        self.config(self.head + self.route(f"tcp:{port}", f"pty:{path}",
+                                           max_sessions="1"))
+        self.assertIn("route r: changed", self.ask("reload"))
+        self.assertEqual(self.status()["routes"][0]["state"], "disabled")
+        self.ask("enable", "r")
+        self.ask("enable", "r")
+        client, program = self.dial(port), self.keep(PortEnd(path))
+        pass_bytes(client, program, b"through")
+        self.assertIn("there is no route 'x'", self.ask("disable", "x", status=1))
+
+    def test_reload(self):
+        port, other = self.port(), self.port()
+        self.start(self.route(f"tcp:{port}", "echo", "a"))
+        client = self.dial(port)
+        self.assert_echoes(client)
+        self.config(self.head + self.route(f"tcp:{port}", "echo", "a")
+                    + self.route(f"tcp:{other}", "echo", "b"))
+        self.assertEqual(
+            self.ask("reload"),
+            "route b: added\nthe new configuration is in force; routes: "
+            "1 added, 0 changed, 0 removed, 1 unchanged\n")
+        self.config(self.head + "[rout a]\n")
+        text = self.ask("reload", status=1)
+        self.assertIn("btgate.conf:3: unknown section [rout a]", text)
+        self.assertIn("everything goes on as before", text)
+        self.assert_echoes(client)
+
+    def test_another_socket(self):
+        """Also that one which the reload was asked for by."""
+        self.start(self.route(f"tcp:{self.port()}", "echo"))
+        first, connection = self.control, self.connection()
+        self.control = self.path("other")
+        self.config(f"[gateway]\ncontrol = unix:{self.control},mode=0666\n"
+                    + self.route(f"tcp:{self.port()}", "echo"))
+        connection.send(b'{"command":"reload"}\n')
+        self.assertIn(b'"ok":true', connection.recv_all())
+        self.assertFalse(os.path.exists(first))
+        self.await_that(self.answers)
+        self.assertEqual(os.stat(self.control).st_mode & 0o777, 0o666)
+        self.ask("status")
+        self.config("[gateway]\ncontrol = no\n"
+                    + self.route(f"tcp:{self.port()}", "echo"))
+        self.assertIn("'control = no'", self.ask("status", status=1))
+        self.gateways[0].signal(signal.SIGHUP)
+        self.await_that(lambda: not os.path.exists(self.control))
+
+    def test_log_level(self):
+        gateway = self.start(self.route(f"tcp:{self.port()}", "echo"))
+        self.ask("log-level", "warning")
+        self.ask("disable", "r")
+        self.assertEqual(gateway.matches("disabled"), [])
+        self.assertEqual(self.status()["log_level"], "warning")
+        self.assertIn("did you mean 'debug'?",
+                      self.ask("log-level", "debgu", status=1))
+
+    def test_no_gateway(self):
+        self.config(self.head + self.route(f"tcp:{self.port()}", "echo"))
+        text = self.ask("status", status=1)
+        self.assertIn(f"no gateway runs here (nothing answers at {self.control})",
+                      text)
+        self.assertEqual(self.ask("status", "-q", status=1), "")
+
+    def test_watch(self):
+        port = self.port()
+        gateway = self.start(self.route(f"tcp:{port}", "echo"))
+        self.assert_echoes(self.dial(port))
+        with subprocess.Popen(
+                [BTGATE, "status", "--watch", "-c",
+                 os.path.join(self.base, "btgate.conf")], text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watch:
+            seen = 0
+            while seen < 3:
+                seen += "1 session" in watch.stdout.readline()
+            self.assertEqual(gateway.stop(), 0)
+            self.assertIn("did not answer", watch.communicate()[1])
+            self.assertEqual(watch.returncode, 1)
+
+    def test_nonsense(self):
+        self.start(self.route(f"tcp:{self.port()}", "echo"))
+        one = self.connection()
+        for line in (b"", b"nonsense", b"[]", b"{}", b'{"command":1}', b"\xff",
+                     b'{"command":"fly"}', b'{"command":"kick"}',
+                     b'{"command":"kick","argument":""}',
+                     b'{"command":"enable","argument":"\\u0000"}',
+                     b"[" * 4000):
+            one.send(line + b"\n")
+            answer = b""
+            while not answer.endswith(b"\n"):
+                answer += one.recv()
+            answer = json.loads(answer)
+            self.assertIs(answer["ok"], False)
+            self.assertTrue(answer["error"])
+        one.send(b"x" * 5000)
+        with self.assertRaises(ConnectionResetError):
+            self.assertEqual(one.recv_all(), b"")
+            raise ConnectionResetError
+
+    def test_slow_and_hostile_clients(self):
+        """They cost neither memory nor the others' time."""
+        ports = [self.port() for _ in range(20)]
+        gateway = self.start("".join(
+            self.route(f"tcp:{port}", "echo", f"r{port}") for port in ports))
+        self.ask("status")
+        before_kb, before_fds = gateway.status_field("VmRSS"), gateway.fd_count()
+        request = b'{"command":"status"}\n' * 1000
+        for _ in range(100):
+            one = self.connection()
+            one.socket.setblocking(False)
+            try:
+                while True:
+                    one.socket.send(request)
+            except OSError:
+                pass
+        client = self.dial(ports[0])
+        self.assert_echoes(client)
+        self.assertEqual(len(self.status()["routes"]), 20)
+        self.assertLess(gateway.fd_count(), before_fds + 40)
+        if not base.is_sanitized():
+            self.assertLess(gateway.status_field("VmRSS") - before_kb, 4096)
+        # What nobody reads is not made again and again.
+        used = gateway.cpu_s()
+        time.sleep(0.5)
+        self.assertLess(gateway.cpu_s() - used, 0.2)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT */
+#include "operation.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "address_endpoint.h"
+#include "bluez.h"
+#include "clients.h"
+#include "config.h"
+#include "error.h"
+#include "log.h"
+#include "loop.h"
+#include "route.h"
+#include "route_set.h"
+#include "text.h"
+
+static const char *const level_words[] = {
+	[LOG_LEVEL_ERROR] = "error",
+	[LOG_LEVEL_WARNING] = "warning",
+	[LOG_LEVEL_INFO] = "info",
+	[LOG_LEVEL_DEBUG] = "debug",
+	NULL,
+};
+
+/* ---- answers ------------------------------------------------------------------- */
+
+/* Text may be a stranger's, or cut within a character; NULL: null. */
+static json_t *text_json(const char *text)
+{
+	char *copy;
+	json_t *json = text ? json_string(text) : json_null();
+
+	if (json)
+		return json;
+	copy = strdup(text);
+	for (char *c = copy; c && *c; c++)
+		if ((unsigned char)*c >= 0x80)
+			*c = '?';
+	json = copy ? json_string(copy) : NULL;
+	free(copy);
+	return json;
+}
+
+static json_t *refuse(const char *format, ...)
+	__attribute__((format(printf, 1, 2)));
+
+static json_t *refuse(const char *format, ...)
+{
+	char text[ERROR_TEXT_BYTES];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	return json_pack("{s:b, s:o}", "ok", 0, "error", text_json(text));
+}
+
+/* ---- status -------------------------------------------------------------------- */
+
+struct listing {
+	const struct operation *operation;
+	const struct route *route;
+	json_t *json; /* what is added to */
+};
+
+static void add_session(const struct client_status *client, void *arg)
+{
+	struct listing *listing = arg;
+	const struct config_route *config = route_config(listing->route);
+	struct bluez *bluez = *listing->operation->bluez;
+	const char *name = NULL;
+
+	if (bluez && client->address)
+		name = bluez_paired_name(bluez, &config->adapter,
+					 client->address);
+	json_array_append_new(
+		listing->json,
+		json_pack("{s:I, s:o, s:o, s:o, s:I, s:I, s:I}", "number",
+			  (json_int_t)client->number, "peer",
+			  text_json(client->peer), "name", text_json(name),
+			  "target", text_json(client->target), "age_ms",
+			  (json_int_t)client->age_ms, "bytes_to_target",
+			  (json_int_t)client->up_bytes, "bytes_to_client",
+			  (json_int_t)client->down_bytes));
+}
+
+static json_t *list_sessions(const struct listing *route)
+{
+	struct listing sessions = *route;
+
+	sessions.json = json_array();
+	if (sessions.json)
+		route_each_client(route->route, add_session, &sessions);
+	return sessions.json;
+}
+
+static json_t *refusal_json(const struct route *route)
+{
+	const struct client_refusal *refusal = route_last_refusal(route);
+
+	if (!refusal->count)
+		return json_null();
+	return json_pack("{s:I, s:o, s:o, s:I}", "count",
+			 (json_int_t)refusal->count, "peer",
+			 text_json(refusal->peer), "reason",
+			 text_json(refusal->reason), "age_ms",
+			 (json_int_t)(loop_now_ms() - refusal->at_ms));
+}
+
+static void add_route(struct route *route, bool is_leaving, void *arg)
+{
+	struct listing *listing = arg;
+	const struct config_route *config = route_config(route);
+	char listen[ADDRESS_ENDPOINT_TEXT_BYTES];
+	char connect[ADDRESS_ENDPOINT_TEXT_BYTES];
+	const char *state = route_is_disabled(route)
+				    ? "disabled"
+				    : route_state_to_string(route_state(route));
+
+	listing->route = route;
+	address_endpoint_format(&config->listen, ENDPOINT_ROLE_LISTEN, listen);
+	address_endpoint_format(&config->connect, ENDPOINT_ROLE_CONNECT,
+				connect);
+	json_array_append_new(
+		listing->json,
+		json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
+			  text_json(config->name), "state",
+			  is_leaving ? "leaving" : state, "listen",
+			  text_json(listen), "listening_on",
+			  text_json(route_listening_on(route)), "connect",
+			  text_json(connect), "error",
+			  text_json(route_error(route)), "last_refusal",
+			  refusal_json(route), "sessions",
+			  list_sessions(listing)));
+}
+
+static json_t *bluez_json(const struct operation *operation)
+{
+	const struct bluez *bluez = *operation->bluez;
+	bool is_ready = bluez && bluez_state(bluez) == BLUEZ_STATE_READY;
+	char error[ERROR_TEXT_BYTES];
+
+	if (!bluez)
+		return json_null();
+	snprintf(error, sizeof(error), "%s%s", bluez_reason(bluez),
+		 bluez_advice(bluez));
+	return json_pack("{s:b, s:o, s:I}", "ready", is_ready, "error",
+			 is_ready ? json_null() : text_json(error),
+			 "adapters_powered",
+			 (json_int_t)bluez_adapters_powered(bluez));
+}
+
+static json_t *answer_status(const struct operation *operation,
+			     const char *argument)
+{
+	struct listing listing = {.operation = operation, .json = json_array()};
+
+	if (!listing.json)
+		return NULL;
+	route_set_each(operation->routes, add_route, &listing);
+	return json_pack("{s:b, s:s, s:I, s:s, s:I, s:o, s:o}", "ok", 1,
+			 "version", BTGATE_VERSION, "pid", (json_int_t)getpid(),
+			 "log_level", level_words[log_level()], "now_ms",
+			 (json_int_t)loop_now_ms(), "bluetooth",
+			 bluez_json(operation), "routes", listing.json);
+}
+
+/* ---- kick ------------------------------------------------------------------------ */
+
+struct kick {
+	const char *meant;
+	const char *route;
+	json_int_t count;
+};
+
+/* "192.0.2.1" is meant by "192.0.2.1 port 5" or "192.0.2.1:5", as a whole. */
+static bool is_peer(const char *peer, const char *meant)
+{
+	size_t bytes = strlen(meant);
+
+	return *meant && strncasecmp(peer, meant, bytes) == 0 &&
+	       (!peer[bytes] || peer[bytes] == ':' || peer[bytes] == ' ');
+}
+
+static bool is_kicked(const struct client_status *client, void *arg)
+{
+	struct kick *kick = arg;
+	char session[128];
+	bool is_meant;
+
+	snprintf(session, sizeof(session), "%s/%u", kick->route,
+		 client->number);
+	is_meant = strcmp(kick->meant, kick->route) == 0 ||
+		   strcmp(kick->meant, session) == 0 ||
+		   is_peer(client->peer, kick->meant);
+	if (!is_meant)
+		return false;
+	kick->count++;
+	log_info("route %s: session %u with %s is kicked", kick->route,
+		 client->number, client->peer);
+	return true;
+}
+
+static void kick_route(struct route *route, bool is_leaving, void *arg)
+{
+	struct kick *kick = arg;
+
+	kick->route = route_config(route)->name;
+	route_kick(route, is_kicked, kick);
+}
+
+static json_t *answer_kick(const struct operation *operation,
+			   const char *argument)
+{
+	struct kick kick = {.meant = argument};
+
+	route_set_each(operation->routes, kick_route, &kick);
+	if (kick.count)
+		return json_pack("{s:b, s:I}", "ok", 1, "count", kick.count);
+	if (route_set_find(operation->routes, argument))
+		return refuse("the route '%.100s' has no session", argument);
+	return refuse("'%.100s' is no route, session (ROUTE/NUMBER) or peer "
+		      "that there is; 'btgate status' lists them",
+		      argument);
+}
+
+/* ---- routes, and the rest ------------------------------------------------------------ */
+
+static json_t *refuse_route(const char *name)
+{
+	return refuse("there is no route '%.100s'; 'btgate status' lists them",
+		      name);
+}
+
+static json_t *answer_enable(const struct operation *operation,
+			     const char *argument)
+{
+	struct route *route = route_set_find(operation->routes, argument);
+
+	if (!route)
+		return refuse_route(argument);
+	route_enable(route);
+	if (route_state(route) != ROUTE_STATE_WAITING)
+		return json_pack("{s:b}", "ok", 1);
+	return refuse("route %.100s waits: %s", argument, route_error(route));
+}
+
+static json_t *answer_disable(const struct operation *operation,
+			      const char *argument)
+{
+	struct route *route = route_set_find(operation->routes, argument);
+
+	if (!route)
+		return refuse_route(argument);
+	route_disable(route);
+	return json_pack("{s:b}", "ok", 1);
+}
+
+static json_t *answer_reload(const struct operation *operation,
+			     const char *argument)
+{
+	json_t *lines = json_array();
+	int code = lines ? operation->reload(lines, operation->arg) : -ENOMEM;
+
+	return json_pack("{s:b, s:o}", "ok", code == 0, "lines", lines);
+}
+
+static json_t *answer_log_level(const struct operation *operation,
+				const char *argument)
+{
+	struct error error = {""};
+	int level = text_parse_word(argument, level_words, "a log level",
+				    &error);
+
+	if (level < 0)
+		return refuse("%s", error.text);
+	log_set_level((enum log_level)level);
+	log_info("the log level is '%s' now", argument);
+	return json_pack("{s:b}", "ok", 1);
+}
+
+static const struct {
+	const char *name;
+	bool has_argument;
+	json_t *(*answer)(const struct operation *operation,
+			  const char *argument);
+} requests[] = {
+	{"status", false, answer_status}, {"kick", true, answer_kick},
+	{"enable", true, answer_enable},  {"disable", true, answer_disable},
+	{"reload", false, answer_reload}, {"log-level", true, answer_log_level},
+};
+
+json_t *operation_answer(json_t *request, void *arg)
+{
+	const char *command = json_string_value(
+		json_object_get(request, "command"));
+	const char *argument = json_string_value(
+		json_object_get(request, "argument"));
+
+	if (!command)
+		return refuse("the request has no \"command\"");
+	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+		if (strcmp(command, requests[i].name) != 0)
+			continue;
+		if (requests[i].has_argument && !argument)
+			return refuse("'%s' needs an \"argument\"", command);
+		return requests[i].answer(arg, argument);
+	}
+	return refuse("this gateway knows no '%.100s'", command);
+}
