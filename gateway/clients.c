@@ -16,6 +16,7 @@
 #include "error.h"
 #include "log.h"
 #include "loop.h"
+#include "refusals.h"
 #include "session.h"
 #include "share.h"
 
@@ -31,6 +32,7 @@ struct client {
 	struct admission *admission;
 	struct session *session;
 	struct stream *target_stream; /* the session's */
+	uint64_t who; /* refusals.h */
 	bool has_address;
 	struct address_bluetooth address;
 	uint64_t came_ms;
@@ -47,6 +49,7 @@ struct clients {
 	unsigned int count;
 	unsigned int next_number;
 	struct client_refusal last_refusal;
+	struct refusals refusals; /* for want of room */
 	struct loop_task room_task;
 	clients_gone_cb gone;
 	void *arg;
@@ -62,8 +65,8 @@ static struct client *client_next(const struct client *client)
 	return TAILQ_NEXT(client, link);
 }
 
-static void clients_refuse(struct clients *clients, const char *peer,
-			   const char *reason)
+static void clients_note_refusal(struct clients *clients, const char *peer,
+				 const char *reason)
 {
 	struct client_refusal *refusal = &clients->last_refusal;
 
@@ -71,8 +74,29 @@ static void clients_refuse(struct clients *clients, const char *peer,
 	refusal->at_ms = loop_now_ms();
 	snprintf(refusal->peer, sizeof(refusal->peer), "%s", peer);
 	snprintf(refusal->reason, sizeof(refusal->reason), "%s", reason);
+}
+
+static void clients_refuse(struct clients *clients, const char *peer,
+			   const char *reason)
+{
+	clients_note_refusal(clients, peer, reason);
 	log_warning("route %s: refused %s: %s", clients->config->name, peer,
 		    reason);
+}
+
+/* There is no room: who tries again and again is mentioned once. */
+static void clients_refuse_for_room(struct clients *clients,
+				    const struct stream *stream,
+				    const char *reason)
+{
+	if (refusals_remember(&clients->refusals, refusals_key(stream),
+			      reason)) {
+		clients_refuse(clients, stream->peer, reason);
+		return;
+	}
+	clients_note_refusal(clients, stream->peer, reason);
+	log_debug("route %s: refused %s, as before: %s", clients->config->name,
+		  stream->peer, reason);
 }
 
 /* ---- ends ------------------------------------------------------------------- */
@@ -192,6 +216,7 @@ static void client_admitted(struct admission *admission, struct stream *stream,
 		return;
 	}
 	client->target_stream = target;
+	refusals_forget(&clients->refusals, client->who);
 	log_info("route %s: session %u: %s connected to %s",
 		 clients->config->name, client->number, stream->peer,
 		 target->peer);
@@ -315,7 +340,7 @@ void clients_take(struct clients *clients, struct stream *stream,
 				     : strerror(errno);
 
 	if (refusal) {
-		clients_refuse(clients, stream->peer, refusal);
+		clients_refuse_for_room(clients, stream, refusal);
 		stream_close(stream, STREAM_CLOSE_ABORT);
 		free(client);
 		return;
@@ -323,6 +348,7 @@ void clients_take(struct clients *clients, struct stream *stream,
 	client->clients = clients;
 	client->target = target;
 	client->waiting = stream;
+	client->who = refusals_key(stream);
 	client->has_address = stream->has_peer_address;
 	client->address = stream->peer_address;
 	client->came_ms = loop_now_ms();

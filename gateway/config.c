@@ -114,6 +114,18 @@ static void print_peers(const struct address_peers *peers, FILE *stream)
 	fputc('\n', stream);
 }
 
+static void print_clients(const struct address_networks *networks, FILE *stream)
+{
+	if (!networks->count)
+		fprintf(stream, "clients = any\n");
+	for (size_t i = 0; i < networks->count; i++) {
+		char text[ADDRESS_NETWORK_TEXT_BYTES];
+
+		address_network_format(&networks->items[i], text);
+		fprintf(stream, "clients = %s\n", text);
+	}
+}
+
 static void print_busy(const struct config_route *route, FILE *stream)
 {
 	fprintf(stream, "when-busy = %s\n",
@@ -161,6 +173,8 @@ static void print_route(const struct config_route *route, bool is_service,
 		fprintf(stream, "service-uuid = %s\n", uuid);
 		print_peers(&route->peers, stream);
 	}
+	if (route->listen.kind == ENDPOINT_KIND_TCP)
+		print_clients(&route->clients, stream);
 	if (is_either) {
 		print_adapter(&route->adapter, stream);
 		fprintf(stream, "security = %s\n",

@@ -17,6 +17,7 @@
 
 #include "address.h"
 #include "address_endpoint.h"
+#include "address_network.h"
 #include "address_peer.h"
 
 /* Lines longer than this are refused: inih would cut them (INI_MAX_LINE). */
@@ -71,6 +72,7 @@ struct config_route {
 	/* Bit N: channel N is another route's; for "auto". Not written out. */
 	uint32_t reserved_channels;
 	struct address_peers peers; /* whom it takes; all */
+	struct address_networks clients; /* the same for TCP */
 	/*
 	 * The first route, in file order, with the same Bluetooth listen
 	 * endpoint: those take their clients by turns (peers). Its own index

@@ -32,6 +32,9 @@ static void set_defaults(struct config_drafts *drafts,
 	if (!config_draft_is_bluetooth_listen(draft) &&
 	    !draft->lines[CONFIG_KEY_PEERS])
 		address_peers_clear(&draft->route.peers);
+	if (draft->route.listen.kind != ENDPOINT_KIND_TCP &&
+	    !draft->lines[CONFIG_KEY_CLIENTS])
+		draft->route.clients.count = 0;
 	if (config_draft_line_of(drafts, draft, CONFIG_KEY_CONNECT_TIMEOUT))
 		return;
 	if (!dials_bluetooth(draft))
@@ -92,6 +95,18 @@ static void check_idle_keys(struct config_drafts *drafts,
 				"route is",
 				config_draft_key_name(of_either[i]));
 	}
+}
+
+/* Whom to refuse by an IP address that it does not have. */
+static void check_clients(struct config_drafts *drafts,
+			  const struct config_draft *draft)
+{
+	if (draft->is_valid[CONFIG_KEY_LISTEN] &&
+	    draft->route.listen.kind != ENDPOINT_KIND_TCP &&
+	    draft->lines[CONFIG_KEY_CLIENTS])
+		config_note(&drafts->findings, draft->lines[CONFIG_KEY_CLIENTS],
+			    "'clients' is for routes that listen on TCP; this "
+			    "one does not");
 }
 
 static void check_timeout(struct config_drafts *drafts,
@@ -321,6 +336,7 @@ static void check_route(struct config_drafts *drafts, size_t index)
 	set_defaults(drafts, draft);
 	check_missing(drafts, draft);
 	check_idle_keys(drafts, draft);
+	check_clients(drafts, draft);
 	check_timeout(drafts, draft);
 	check_security(drafts, draft);
 	check_sharing(drafts, draft);

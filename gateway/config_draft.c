@@ -185,6 +185,18 @@ static int parse_peers(const struct key_info *key, struct config_draft *draft,
 	return code < 0 ? error_prefix(error, code, "%s", key->name) : 0;
 }
 
+static int parse_clients(const struct key_info *key, struct config_draft *draft,
+			 const char *value, struct error *error)
+{
+	int code;
+
+	if (draft->is_valid[CONFIG_KEY_CLIENTS] && !draft->route.clients.count)
+		return error_set(error, -EINVAL,
+				 "clients is 'any' already, by a line above");
+	code = address_networks_add(value, &draft->route.clients, error);
+	return code < 0 ? error_prefix(error, code, "%s", key->name) : 0;
+}
+
 static int copy_peers(const struct config_route *from, struct config_route *to)
 {
 	return address_peers_copy(&from->peers, &to->peers);
@@ -373,6 +385,13 @@ static const struct key_info keys[CONFIG_KEY_COUNT] = {
 		.parse = parse_peers,
 		.is_list = true,
 		.copy = copy_peers,
+	},
+	[CONFIG_KEY_CLIENTS] = {
+		.name = "clients",
+		.sections = IN_DEFAULTS | IN_ROUTE,
+		.parse = parse_clients,
+		.is_list = true,
+		INHERITED(clients),
 	},
 	[CONFIG_KEY_MAX_SESSIONS] = {
 		.name = "max-sessions",

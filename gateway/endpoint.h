@@ -28,6 +28,7 @@
 
 #include "address.h"
 #include "address_endpoint.h"
+#include "address_network.h"
 
 struct bluez;
 struct error;
@@ -145,6 +146,9 @@ struct stream {
 	/* A Bluetooth client's; set by the listener that brings it. */
 	bool has_peer_address;
 	struct address_bluetooth peer_address;
+	/* An IP client's, likewise. */
+	bool has_peer_ip;
+	struct address_ip peer_ip;
 };
 
 int stream_admit(struct stream *stream);

@@ -136,11 +136,15 @@ static void keep_queue_short(int fd)
 static void format_sockaddr(const struct sockaddr *address, socklen_t bytes,
 			    char *text, size_t text_bytes)
 {
+	static const char mapped[] = "::ffff:"; /* IPv4 on a socket for both */
 	char host[INET6_ADDRSTRLEN + 1], port[8];
 
 	if (getnameinfo(address, bytes, host, sizeof(host), port, sizeof(port),
 			NI_NUMERICHOST | NI_NUMERICSERV))
 		snprintf(text, text_bytes, "unknown");
+	else if (!strncmp(host, mapped, strlen(mapped)) && strchr(host, '.'))
+		snprintf(text, text_bytes, "%s:%s", host + strlen(mapped),
+			 port);
 	else
 		snprintf(text, text_bytes,
 			 strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
@@ -159,14 +163,19 @@ static void tcp_accepted(int fd, void *arg)
 	struct sockaddr_storage address;
 	socklen_t bytes = sizeof(address);
 	char peer[STREAM_PEER_BYTES] = "unknown";
+	struct stream *stream;
+	bool is_known;
 
-	if (getpeername(fd, (struct sockaddr *)&address, &bytes) == 0)
+	is_known = getpeername(fd, (struct sockaddr *)&address, &bytes) == 0;
+	if (is_known)
 		format_sockaddr((struct sockaddr *)&address, bytes, peer,
 				sizeof(peer));
-	socket_listener_give(&listener->base,
-			     tcp_stream_new(listener->base.loop, fd,
-					    listener->keepalive_s, peer),
-			     fd);
+	stream = tcp_stream_new(listener->base.loop, fd, listener->keepalive_s,
+				peer);
+	if (stream && is_known)
+		stream->has_peer_ip = address_ip_of_socket(
+			(struct sockaddr *)&address, &stream->peer_ip);
+	socket_listener_give(&listener->base, stream, fd);
 }
 
 /* The wildcard takes IPv4 too where the kernel has IPv6, else IPv4 alone. */

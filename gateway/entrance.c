@@ -11,6 +11,7 @@
 
 #include <event2/event.h>
 
+#include "address_network.h"
 #include "address_peer.h"
 #include "bluez.h"
 #include "config.h"
@@ -18,10 +19,9 @@
 #include "log.h"
 #include "loop.h"
 #include "publish.h"
+#include "refusals.h"
 #include "sdp.h"
 
-/* Devices that were turned away and whose next attempt is no news. */
-#define TURNED_AWAY_MAX 64
 /*
  * A phone that pairs on its way in is here before bluetoothd has said so (0.1 s
  * later in an emulated machine, BlueZ 5.66): how long to wait for its name.
@@ -50,11 +50,6 @@ struct nameless {
 	unsigned int waited_ms;
 };
 
-struct turned_away {
-	struct address_bluetooth address;
-	const struct door *door; /* the one it is for; NULL: none */
-};
-
 struct entrance {
 	struct loop *loop;
 	const struct config_route *first;
@@ -66,9 +61,7 @@ struct entrance {
 	struct listener *listener; /* NULL: no door is open */
 	struct publication *publication;
 	struct nameless_list nameless;
-	/* A ring: the latest ones. */
-	struct turned_away turned_away[TURNED_AWAY_MAX];
-	unsigned int turned_away_count; /* all that there were */
+	struct refusals refusals;
 };
 
 /* ---- whom to take ----------------------------------------------------------- */
@@ -88,6 +81,15 @@ static bool entrance_can_tell_names(const struct entrance *entrance)
 	       bluez_state(entrance->bluez) == BLUEZ_STATE_READY;
 }
 
+static bool door_is_for_ip(const struct door *door, const struct stream *client)
+{
+	const struct address_networks *networks = &door->route->clients;
+
+	return !networks->count ||
+	       (client->has_peer_ip &&
+		address_networks_has(networks, &client->peer_ip));
+}
+
 /*
  * While names are not known, a device may be one that a route names: then no
  * later route is to take it for another.
@@ -102,6 +104,8 @@ static struct door *entrance_find_door(const struct entrance *entrance,
 	     door = TAILQ_NEXT(door, link)) {
 		const struct address_peers *peers = &door->route->peers;
 
+		if (!door_is_for_ip(door, client))
+			continue;
 		if (!peers->count ||
 		    (client->has_peer_address &&
 		     address_peers_has(peers, &client->peer_address, name)))
@@ -126,46 +130,6 @@ static bool entrance_asks_name(const struct entrance *entrance,
 	return false;
 }
 
-static struct turned_away *entrance_find_turned_away(
-	struct entrance *entrance, const struct address_bluetooth *address)
-{
-	for (unsigned int i = 0;
-	     i < entrance->turned_away_count && i < TURNED_AWAY_MAX; i++)
-		if (memcmp(&entrance->turned_away[i].address, address,
-			   sizeof(*address)) == 0)
-			return &entrance->turned_away[i];
-	return NULL;
-}
-
-/* Whether that is news: not what was said of it before. */
-static bool entrance_remember(struct entrance *entrance,
-			      const struct stream *client,
-			      const struct door *door)
-{
-	struct turned_away *known = entrance_find_turned_away(
-		entrance, &client->peer_address);
-
-	if (known && known->door == door)
-		return false;
-	if (!known)
-		known = &entrance->turned_away[entrance->turned_away_count++ %
-					       TURNED_AWAY_MAX];
-	known->address = client->peer_address;
-	known->door = door;
-	return true;
-}
-
-/* It was taken: should it ever be turned away again, that is news. */
-static void entrance_forget(struct entrance *entrance,
-			    const struct stream *client)
-{
-	struct turned_away *known = entrance_find_turned_away(
-		entrance, &client->peer_address);
-
-	if (known)
-		memset(known, 0, sizeof(*known));
-}
-
 /* What is to be said of the name of somebody whom no route takes. */
 static void entrance_format_name(const struct entrance *entrance,
 				 const char *name, char *text, size_t bytes)
@@ -188,8 +152,9 @@ static void entrance_format_name(const struct entrance *entrance,
 static void entrance_turn_away(struct entrance *entrance, struct stream *client,
 			       const struct door *door, const char *name)
 {
-	bool is_news = !client->has_peer_address ||
-		       entrance_remember(entrance, client, door);
+	bool is_news = refusals_remember(&entrance->refusals,
+					 refusals_key(client),
+					 door ? door->route->name : "");
 	char about[400];
 
 	entrance_format_name(entrance, name, about, sizeof(about));
@@ -200,9 +165,12 @@ static void entrance_turn_away(struct entrance *entrance, struct stream *client,
 		log_warning("route %s: refused %s: the route is not up",
 			    door->route->name, client->peer);
 	else
-		log_warning("%s: refused %s: it is not among the peers of any "
+		log_warning("%s: refused %s: it is not among the %s of any "
 			    "route%s; it is not mentioned again",
-			    entrance->listener->name, client->peer, about);
+			    entrance->listener->name, client->peer,
+			    entrance->first->clients.count ? "clients"
+							   : "peers",
+			    about);
 	/* It has not been told that it is connected, and will not be. */
 	stream_close(client, STREAM_CLOSE_ABORT);
 }
@@ -216,8 +184,7 @@ static void entrance_take(struct entrance *entrance, struct stream *client)
 		entrance_turn_away(entrance, client, door, name);
 		return;
 	}
-	if (client->has_peer_address)
-		entrance_forget(entrance, client);
+	refusals_forget(&entrance->refusals, refusals_key(client));
 	door->client_cb(client, door->arg);
 }
 
@@ -436,24 +403,11 @@ struct door *door_new(struct entrance *entrance,
 	return door;
 }
 
-/* Another door may come to be at the same address. */
-static void entrance_forget_door(struct entrance *entrance,
-				 const struct door *door)
-{
-	for (unsigned int i = 0; i < TURNED_AWAY_MAX; i++) {
-		struct turned_away *known = &entrance->turned_away[i];
-
-		if (known->door == door)
-			memset(known, 0, sizeof(*known));
-	}
-}
-
 void door_free(struct door *door)
 {
 	if (!door)
 		return;
 	door_close(door);
-	entrance_forget_door(door->entrance, door);
 	TAILQ_REMOVE(&door->entrance->doors, door, link);
 	free(door);
 }

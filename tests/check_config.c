@@ -723,6 +723,7 @@ START_TEST(directory_may_have_all_of_it)
 		      "control = unix:/run/btgate/control\n\n"
 		      "[route a]\n"
 		      "listen = tcp:127.0.0.1:1\nconnect = echo\n"
+		      "clients = any\n"
 		      "max-sessions = unlimited\nwhen-busy = refuse\n"
 		      "connect-timeout = 10s\nlinger = 1s\n"
 		      "drain-timeout = 1s\n"

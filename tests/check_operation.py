@@ -521,5 +521,65 @@ class Control(base.GatewayTest):
         self.assertLess(gateway.cpu_s() - used, 0.2)
 
 
+class Refusals(base.GatewayTest):
+    """Whom a route that listens on TCP takes, and what is said of the others."""
+
+    def dial_from(self, address, port):
+        one = socket.socket()
+        one.settimeout(PATIENCE_S)
+        one.bind((address, 0))
+        one.connect(("127.0.0.1", port))
+        return self.keep(SocketEnd(one))
+
+    def assert_refused_from(self, address, port):
+        with self.assertRaises(ConnectionResetError):
+            data = self.dial_from(address, port).recv()
+            self.fail(f"not a reset: {data!r}")
+
+    def test_networks(self):
+        port = self.port()
+        gateway = self.start(self.route(f"tcp:*:{port}", "echo",
+                                        clients="127.0.1.0/24, ::1"))
+        self.assert_echoes(self.dial_from("127.0.1.9", port))
+        six = socket.create_connection(("::1", port), PATIENCE_S)
+        self.assert_echoes(self.keep(SocketEnd(six)))
+        for _ in range(5):
+            self.assert_refused_from("127.0.0.1", port)
+        self.assert_refused_from("127.0.2.1", port)
+        gateway.await_line(r"refused 127.0.2.1:\d+: it is not among the clients "
+                           "of any route; it is not mentioned again")
+        self.assertEqual(len(gateway.matches("refused 127.0.0.1:")), 1)
+        self.assertEqual(len(gateway.matches("refused")), 2)
+
+    def test_want_of_room_is_said_once(self):
+        port = self.port()
+        gateway = self.start(self.route(f"tcp:{port}", "echo", max_sessions=1))
+        first = self.dial_from("127.0.0.1", port)
+        self.assert_echoes(first)
+        for _ in range(20):
+            self.assert_refused_from("127.0.0.2", port)
+        self.assert_refused_from("127.0.0.3", port)
+        gateway.await_line("refused 127.0.0.3:.* max-sessions")
+        self.assertEqual(len(gateway.matches("refused 127.0.0.2:")), 1)
+        # Once it was in, it is news again.
+        first.close()
+        gateway.await_line("ended")
+        second = self.dial_from("127.0.0.2", port)
+        self.assert_echoes(second)
+        self.assert_refused_from("127.0.0.2", port)
+        gateway.await_line("refused 127.0.0.2:.* max-sessions", 2)
+
+    def test_other_clients_after_a_reload(self):
+        port = self.port()
+        gateway = self.start(self.route(f"tcp:{port}", "echo"))
+        client = self.dial_from("127.0.0.2", port)
+        self.assert_echoes(client)
+        self.config(self.route(f"tcp:{port}", "echo", clients="127.0.0.3"))
+        gateway.signal(signal.SIGHUP)
+        self.assertEqual(client.recv_all(), b"")
+        self.assert_refused_from("127.0.0.2", port)
+        self.assert_echoes(self.dial_from("127.0.0.3", port))
+
+
 if __name__ == "__main__":
     sys.exit(base.main())

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+#include "refusals.h"
+
+#include <string.h>
+
+#include "endpoint.h"
+
+/* FNV-1a, 64 bits; never 0. */
+static uint64_t hash(const void *data, size_t bytes)
+{
+	const uint8_t *byte = data;
+	uint64_t value = 0xcbf29ce484222325;
+
+	while (bytes--)
+		value = (value ^ *byte++) * 0x100000001b3;
+	return value ? value : 1;
+}
+
+uint64_t refusals_key(const struct stream *client)
+{
+	if (client->has_peer_address)
+		return hash(&client->peer_address,
+			    sizeof(client->peer_address));
+	if (client->has_peer_ip)
+		return hash(&client->peer_ip, sizeof(client->peer_ip));
+	return 0;
+}
+
+static int find(const struct refusals *refusals, uint64_t who)
+{
+	for (int i = 0; who && i < REFUSALS_MAX; i++)
+		if (refusals->ring[i].who == who)
+			return i;
+	return -1;
+}
+
+bool refusals_remember(struct refusals *refusals, uint64_t who,
+		       const char *reason)
+{
+	uint64_t why = hash(reason, strlen(reason));
+	int i = find(refusals, who);
+	bool is_news = i < 0 || refusals->ring[i].why != why;
+
+	if (!who)
+		return true;
+	if (i < 0)
+		i = (int)(refusals->count++ % REFUSALS_MAX);
+	refusals->ring[i].who = who;
+	refusals->ring[i].why = why;
+	return is_news;
+}
+
+void refusals_forget(struct refusals *refusals, uint64_t who)
+{
+	int i = find(refusals, who);
+
+	if (i >= 0)
+		refusals->ring[i].who = 0;
+}
