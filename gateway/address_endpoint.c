@@ -357,6 +357,12 @@ bool address_endpoint_is_loop(const struct address_endpoint *listen,
 	       kind_of(listen)->is_loop(listen, connect);
 }
 
+bool address_endpoint_is_ip(const struct address_endpoint *endpoint)
+{
+	return endpoint->kind == ENDPOINT_KIND_TCP ||
+	       endpoint->kind == ENDPOINT_KIND_TLS;
+}
+
 bool address_endpoint_is_bluetooth(const struct address_endpoint *endpoint)
 {
 	return kind_of(endpoint)->is_bluetooth;

@@ -191,6 +191,8 @@ bool address_endpoint_is_conflict(const struct address_endpoint *a,
 bool address_endpoint_is_loop(const struct address_endpoint *listen,
 			      const struct address_endpoint *connect);
 
+/* Whether it is a socket of IP: tcp or tls. */
+bool address_endpoint_is_ip(const struct address_endpoint *endpoint);
 bool address_endpoint_is_bluetooth(const struct address_endpoint *endpoint);
 /* The device that a connect endpoint dials; NULL where it is none. */
 const struct address_device *address_endpoint_device(

@@ -173,7 +173,7 @@ static void print_route(const struct config_route *route, bool is_service,
 		fprintf(stream, "service-uuid = %s\n", uuid);
 		print_peers(&route->peers, stream);
 	}
-	if (route->listen.kind == ENDPOINT_KIND_TCP)
+	if (address_endpoint_is_ip(&route->listen))
 		print_clients(&route->clients, stream);
 	if (is_either) {
 		print_adapter(&route->adapter, stream);

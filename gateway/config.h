@@ -72,7 +72,7 @@ struct config_route {
 	/* Bit N: channel N is another route's; for "auto". Not written out. */
 	uint32_t reserved_channels;
 	struct address_peers peers; /* whom it takes; all */
-	struct address_networks clients; /* the same for TCP */
+	struct address_networks clients; /* the same for TCP and TLS */
 	/*
 	 * The first route, in file order, with the same Bluetooth listen
 	 * endpoint: those take their clients by turns (peers). Its own index

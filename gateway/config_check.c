@@ -32,7 +32,7 @@ static void set_defaults(struct config_drafts *drafts,
 	if (!config_draft_is_bluetooth_listen(draft) &&
 	    !draft->lines[CONFIG_KEY_PEERS])
 		address_peers_clear(&draft->route.peers);
-	if (draft->route.listen.kind != ENDPOINT_KIND_TCP &&
+	if (!address_endpoint_is_ip(&draft->route.listen) &&
 	    !draft->lines[CONFIG_KEY_CLIENTS])
 		draft->route.clients.count = 0;
 	if (config_draft_line_of(drafts, draft, CONFIG_KEY_CONNECT_TIMEOUT))
@@ -102,10 +102,11 @@ static void check_clients(struct config_drafts *drafts,
 			  const struct config_draft *draft)
 {
 	if (draft->is_valid[CONFIG_KEY_LISTEN] &&
-	    draft->route.listen.kind != ENDPOINT_KIND_TCP &&
+	    !address_endpoint_is_ip(&draft->route.listen) &&
 	    draft->lines[CONFIG_KEY_CLIENTS])
 		config_note(&drafts->findings, draft->lines[CONFIG_KEY_CLIENTS],
-			    "'clients' is for routes that listen on TCP; this "
+			    "'clients' is for routes that listen on TCP or "
+			    "TLS; this "
 			    "one does not");
 }
 

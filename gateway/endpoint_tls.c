@@ -110,6 +110,8 @@ struct guest {
 	struct tls_handshake *handshake;
 	struct event *deadline;
 	char peer[STREAM_PEER_BYTES];
+	bool has_peer_ip;
+	struct address_ip peer_ip;
 };
 
 static void guest_free(struct guest *guest)
@@ -159,8 +161,12 @@ static void guest_done(struct stream *stream, int code,
 	struct tls_listener *listener = guest->listener;
 
 	guest->handshake = NULL;
-	if (!stream)
+	if (stream) {
+		stream->has_peer_ip = guest->has_peer_ip;
+		stream->peer_ip = guest->peer_ip;
+	} else {
 		say_turned_away(listener, guest->peer, error->text);
+	}
 	guest_free(guest);
 	if (stream)
 		listener->client_cb(stream, listener->arg);
@@ -177,6 +183,8 @@ static void tls_came(struct stream *client, void *arg)
 	}
 	guest->listener = listener;
 	memcpy(guest->peer, client->peer, sizeof(guest->peer));
+	guest->has_peer_ip = client->has_peer_ip;
+	guest->peer_ip = client->peer_ip;
 	TAILQ_INSERT_TAIL(&listener->guests, guest, link);
 	guest->deadline = evtimer_new(listener->loop->base, guest_timeout,
 				      guest);
