@@ -35,18 +35,22 @@ enum adapter_step {
 	/* First: bluetoothd takes Discoverable with the timeout it has. */
 	ADAPTER_STEP_TIMEOUT = 1 << 1,
 	ADAPTER_STEP_DISCOVERABLE = 1 << 2,
-	/* Last: taking Discoverable away takes this with it. */
+	/* After it: taking Discoverable away takes this with it. */
 	ADAPTER_STEP_CONNECTABLE = 1 << 3,
+	/* Last: a first agent makes bluetoothd do it by itself. */
+	ADAPTER_STEP_PAIRABLE = 1 << 4,
 };
 
-#define ADAPTER_STEPS_ALL                            \
-	(ADAPTER_STEP_ALIAS | ADAPTER_STEP_TIMEOUT | \
-	 ADAPTER_STEP_DISCOVERABLE | ADAPTER_STEP_CONNECTABLE)
+#define ADAPTER_STEPS_ALL                                       \
+	(ADAPTER_STEP_ALIAS | ADAPTER_STEP_TIMEOUT |            \
+	 ADAPTER_STEP_DISCOVERABLE | ADAPTER_STEP_CONNECTABLE | \
+	 ADAPTER_STEP_PAIRABLE)
 
 /* Adapter1's properties, those that matter here. */
 struct adapter_properties {
 	bool is_powered;
 	bool is_discoverable;
+	bool is_pairable;
 	uint32_t timeout_s;
 	char *alias;
 	struct address_bluetooth address;
@@ -65,6 +69,7 @@ struct adapter {
 	/* What was asked for: the settings may be others at the answer. */
 	char *asked_alias;
 	bool asked_discoverable;
+	bool asked_pairable;
 	sd_bus_slot *call;
 	struct mgmt_call *mgmt;
 	struct event *timer; /* off: the grace; on: the next try */
@@ -87,6 +92,8 @@ struct adapter_before {
 	bool was_made_discoverable; /* what it was changed to last */
 	bool has_timeout;
 	uint32_t timeout_s;
+	bool has_pairable;
+	bool is_pairable;
 };
 
 struct adapter_list {
@@ -99,6 +106,7 @@ struct adapter_list {
 	struct adapter_queue adapters;
 	struct adapter_before before[CONTROLLERS_MAX];
 	size_t before_count;
+	bool has_agent;
 	bool is_over; /* it is given back; nothing is reached any more */
 	struct event *absence_timer;
 	bool is_absence_logged;
@@ -132,6 +140,8 @@ static const char *step_to_string(enum adapter_step step)
 		return "change whether it is discoverable";
 	case ADAPTER_STEP_CONNECTABLE:
 		return "make it connectable";
+	case ADAPTER_STEP_PAIRABLE:
+		return "let devices pair";
 	}
 	return "?";
 }
@@ -151,7 +161,12 @@ static void fail_step(struct adapter *adapter, const struct error *error)
 
 static void finish_step(struct adapter *adapter)
 {
-	adapter->todo &= ~(unsigned int)adapter->step;
+	/*
+	 * Of the others advance() sees for itself whether they are still to be
+	 * done: the settings may have changed since it was asked.
+	 */
+	if (adapter->step == ADAPTER_STEP_CONNECTABLE)
+		adapter->todo &= ~(unsigned int)adapter->step;
 	backoff_reset(&adapter->retry);
 	advance(adapter);
 }
@@ -163,6 +178,12 @@ static int on_set(sd_bus_message *answer, void *arg, sd_bus_error *unused)
 	struct error error;
 
 	adapter->call = sd_bus_slot_unref(adapter->call);
+	if (failure && sd_bus_error_has_name(failure, "org.bluez.Error.Busy")) {
+		/* It changes just that itself; not worth a word. */
+		loop_start_timer(adapter->timer,
+				 backoff_next_ms(&adapter->retry));
+		return 0;
+	}
 	if (failure) {
 		bus_explain(failure, &error);
 		fail_step(adapter, &error);
@@ -176,10 +197,13 @@ static int on_set(sd_bus_message *answer, void *arg, sd_bus_error *unused)
 		adapter->asked_alias = NULL;
 		break;
 	case ADAPTER_STEP_TIMEOUT:
-		adapter->now.timeout_s = 0;
+		adapter->now.timeout_s = adapter->list->settings->window_s;
 		break;
 	case ADAPTER_STEP_DISCOVERABLE:
 		adapter->now.is_discoverable = adapter->asked_discoverable;
+		break;
+	case ADAPTER_STEP_PAIRABLE:
+		adapter->now.is_pairable = adapter->asked_pairable;
 		break;
 	case ADAPTER_STEP_CONNECTABLE:
 		break;
@@ -197,11 +221,16 @@ static int append_value(sd_bus_message *call, enum adapter_step step,
 					     "Alias", "s", settings->name);
 	case ADAPTER_STEP_TIMEOUT:
 		return sd_bus_message_append(call, "ssv", ADAPTER_INTERFACE,
-					     "DiscoverableTimeout", "u", 0);
+					     "DiscoverableTimeout", "u",
+					     settings->window_s);
 	case ADAPTER_STEP_DISCOVERABLE:
 		return sd_bus_message_append(call, "ssv", ADAPTER_INTERFACE,
 					     "Discoverable", "b",
 					     settings->is_discoverable);
+	case ADAPTER_STEP_PAIRABLE:
+		return sd_bus_message_append(call, "ssv", ADAPTER_INTERFACE,
+					     "Pairable", "b",
+					     settings->is_pairable);
 	case ADAPTER_STEP_CONNECTABLE:
 		break;
 	}
@@ -245,6 +274,10 @@ static void remember(const struct adapter *adapter)
 		   !before->has_timeout) {
 		before->has_timeout = true;
 		before->timeout_s = adapter->now.timeout_s;
+	} else if (adapter->step == ADAPTER_STEP_PAIRABLE) {
+		if (!before->has_pairable)
+			before->is_pairable = adapter->now.is_pairable;
+		before->has_pairable = adapter->list->settings->is_pairable;
 	}
 }
 
@@ -275,6 +308,7 @@ static int set_property(struct adapter *adapter)
 			code = -ENOMEM;
 	}
 	adapter->asked_discoverable = list->settings->is_discoverable;
+	adapter->asked_pairable = list->settings->is_pairable;
 	if (code >= 0) {
 		remember(adapter);
 		code = send_set(adapter, call, on_set);
@@ -323,6 +357,27 @@ static int make_connectable(struct adapter *adapter)
 	return adapter->mgmt ? 0 : -errno;
 }
 
+/* A limit of ours is none for what is discoverable without one. */
+static bool is_limit_needed(const struct adapter *adapter)
+{
+	const struct bluez_settings *settings = adapter->list->settings;
+
+	return settings->is_discoverable &&
+	       adapter->now.timeout_s != settings->window_s &&
+	       !(adapter->now.is_discoverable && !adapter->now.timeout_s);
+}
+
+/* It is not as it is to be; no longer pairable only if it was made that. */
+static bool is_pairable_wrong(const struct adapter *adapter)
+{
+	const struct adapter_before *before = find_before(adapter, false);
+
+	if (adapter->list->settings->is_pairable)
+		return adapter->list->has_agent && !adapter->now.is_pairable;
+	return adapter->now.is_pairable && before && before->has_pairable &&
+	       !before->is_pairable;
+}
+
 static bool is_step_needed(const struct adapter *adapter,
 			   enum adapter_step step)
 {
@@ -334,13 +389,15 @@ static bool is_step_needed(const struct adapter *adapter,
 		       (!adapter->now.alias ||
 			strcmp(adapter->now.alias, settings->name) != 0);
 	case ADAPTER_STEP_TIMEOUT:
-		return settings->is_discoverable && adapter->now.timeout_s != 0;
+		return is_limit_needed(adapter);
 	case ADAPTER_STEP_DISCOVERABLE:
 		return settings->is_discoverable !=
 		       adapter->now.is_discoverable;
 	case ADAPTER_STEP_CONNECTABLE:
 		/* Discoverable takes connectable with it. */
 		return !settings->is_discoverable;
+	case ADAPTER_STEP_PAIRABLE:
+		return is_pairable_wrong(adapter);
 	}
 	return false;
 }
@@ -358,7 +415,10 @@ static void log_reachable(const struct adapter *adapter)
 
 static bool is_to_be_reached(const struct adapter *adapter)
 {
-	return adapter->is_chosen && adapter->list->settings->is_reachable;
+	const struct bluez_settings *settings = adapter->list->settings;
+
+	return adapter->is_chosen && settings->is_reachable &&
+	       (!settings->window_s || adapter->list->has_agent);
 }
 
 /* Begin the next step, unless one is under way. */
@@ -392,18 +452,20 @@ static void advance(struct adapter *adapter)
 		give_back_next(adapter);
 		return;
 	}
-	if (!adapter->is_reported && adapter->now.is_powered)
-		log_reachable(adapter);
+	if (adapter->is_reported || !adapter->now.is_powered)
+		return;
+	log_reachable(adapter);
 	adapter->is_reported = true;
+	adapter->list->changed(adapter->list->arg);
 }
 
 static void begin(struct adapter *adapter)
 {
 	cancel_steps(adapter);
+	adapter->is_reported = false;
 	if (!is_to_be_reached(adapter))
 		return;
 	adapter->todo = ADAPTER_STEPS_ALL;
-	adapter->is_reported = false;
 	advance(adapter);
 }
 
@@ -442,6 +504,10 @@ static int read_property(sd_bus_message *message, const char *name, void *arg)
 		code = sd_bus_message_read(message, "v", "b", &flag);
 		if (code >= 0)
 			out->is_discoverable = flag;
+	} else if (strcmp(name, "Pairable") == 0) {
+		code = sd_bus_message_read(message, "v", "b", &flag);
+		if (code >= 0)
+			out->is_pairable = flag;
 	} else if (strcmp(name, "DiscoverableTimeout") == 0) {
 		code = sd_bus_message_read(message, "v", "u", &out->timeout_s);
 	} else if (strcmp(name, "Alias") == 0) {
@@ -667,7 +733,9 @@ static void take_hidden(struct adapter *adapter)
 	if (loop_now_ms() < adapter->settled_ms) {
 		adapter->todo |= ADAPTER_STEP_DISCOVERABLE;
 		loop_start_timer(adapter->timer, BACKOFF_FIRST_MS);
-	} else if (adapter->now.timeout_s) {
+	} else if (adapter->now.timeout_s &&
+		   adapter->now.timeout_s !=
+			   adapter->list->settings->window_s) {
 		log_info("adapter %s: no longer discoverable after another "
 			 "program's limit of %u s; making it discoverable "
 			 "again",
@@ -685,6 +753,18 @@ static void take_hidden(struct adapter *adapter)
 		if (before)
 			before->has_discoverable = false;
 	}
+}
+
+/* What ended another program's "discoverable" has ended this, too. */
+static void take_connectable(struct adapter *adapter)
+{
+	const struct bluez_settings *settings = adapter->list->settings;
+
+	if (!adapter->is_chosen || !settings->is_reachable ||
+	    settings->is_discoverable || !adapter->now.is_powered)
+		return;
+	adapter->todo |= ADAPTER_STEP_CONNECTABLE;
+	advance(adapter);
 }
 
 int adapter_list_take_changed(struct adapter_list *list,
@@ -716,6 +796,8 @@ int adapter_list_take_changed(struct adapter_list *list,
 		   list->settings->is_reachable &&
 		   list->settings->is_discoverable) {
 		take_hidden(adapter);
+	} else if (was_discoverable && !adapter->now.is_discoverable) {
+		take_connectable(adapter);
 	}
 	return 0;
 }
@@ -755,6 +837,51 @@ bool adapter_list_has(const struct adapter_list *list,
 		if (strcmp(adapter->name, name) == 0)
 			return is_match(adapter, choice);
 	return false;
+}
+
+static void take_agent(struct adapter *adapter)
+{
+	const struct bluez_settings *settings = adapter->list->settings;
+
+	if (settings->window_s) {
+		begin(adapter);
+	} else if (settings->is_reachable && settings->is_pairable) {
+		adapter->todo |= ADAPTER_STEP_PAIRABLE;
+		advance(adapter);
+	}
+}
+
+void adapter_list_set_agent(struct adapter_list *list, bool is_there)
+{
+	struct adapter *adapter;
+
+	if (list->has_agent == is_there)
+		return;
+	list->has_agent = is_there;
+	for (adapter = TAILQ_FIRST(&list->adapters); adapter;
+	     adapter = TAILQ_NEXT(adapter, link))
+		if (is_there && adapter->is_chosen && adapter->now.is_powered)
+			take_agent(adapter);
+}
+
+bool adapter_list_shown(const struct adapter_list *list, size_t index,
+			struct adapter_shown *out)
+{
+	const struct adapter *adapter;
+
+	for (adapter = TAILQ_FIRST(&list->adapters); adapter;
+	     adapter = TAILQ_NEXT(adapter, link))
+		if (adapter->is_chosen && adapter->now.is_powered &&
+		    adapter->is_reported && index-- == 0)
+			break;
+	if (!adapter)
+		return false;
+	*out = (struct adapter_shown){
+		.name = adapter->name,
+		.alias = adapter->now.alias ? adapter->now.alias : "",
+		.address = adapter->now.address,
+	};
+	return true;
 }
 
 /* ---- the end ------------------------------------------------------------- */
@@ -806,6 +933,7 @@ static void give_back_property(struct adapter *adapter, const char *name,
  */
 static void give_back_next(struct adapter *adapter)
 {
+	const struct bluez_settings *settings = adapter->list->settings;
 	const struct adapter_properties *now = &adapter->now;
 	struct adapter_before *before = find_before(adapter, false);
 
@@ -813,8 +941,10 @@ static void give_back_next(struct adapter *adapter)
 		return;
 	if (before->has_discoverable) {
 		before->has_discoverable = false;
+		/* Without a limit: somebody wants more than a window now. */
 		if (now->is_discoverable == before->was_made_discoverable &&
-		    now->is_discoverable != before->is_discoverable) {
+		    now->is_discoverable != before->is_discoverable &&
+		    (now->timeout_s || !settings->window_s)) {
 			log_info("adapter %s: %s again, as before",
 				 adapter->name,
 				 before->is_discoverable ? "discoverable"
@@ -825,9 +955,14 @@ static void give_back_next(struct adapter *adapter)
 	}
 	if (!adapter->call && before->has_timeout) {
 		before->has_timeout = false;
-		if (now->timeout_s == 0)
+		if (now->timeout_s == settings->window_s)
 			give_back_property(adapter, "DiscoverableTimeout", "u",
 					   before->timeout_s);
+	}
+	if (!adapter->call && before->has_pairable) {
+		before->has_pairable = false;
+		if (now->is_pairable && !before->is_pairable)
+			give_back_property(adapter, "Pairable", "b", 0);
 	}
 }
 

@@ -33,9 +33,26 @@ struct bluez_settings {
 	bool is_reachable;
 	const char *name; /* Alias; NULL: leave it alone */
 	bool is_discoverable;
+	bool is_pairable; /* while there is an agent: adapter_list_set_agent */
+	/*
+	 * Not 0: all of this only while there is an agent, too, and in case
+	 * nobody is left to give it back bluetoothd ends "discoverable" after
+	 * so many seconds.
+	 */
+	unsigned int window_s;
 };
 
-/* An adapter, of the settings or not, came, went, was powered on or off. */
+/* One that is as the settings want it. */
+struct adapter_shown {
+	const char *name; /* "hci0" */
+	const char *alias;
+	struct address_bluetooth address;
+};
+
+/*
+ * An adapter, of the settings or not, came, went, was powered on or off, or is
+ * as the settings want it.
+ */
 typedef void (*adapter_changed_cb)(void *arg);
 
 /*
@@ -56,6 +73,12 @@ int adapter_list_load(struct adapter_list *list, struct sd_bus *handle,
 /* bluetoothd or the connection to it is gone: forget what it told. */
 void adapter_list_clear(struct adapter_list *list);
 
+/* Whether somebody is there to answer devices that pair. At first nobody is. */
+void adapter_list_set_agent(struct adapter_list *list, bool is_there);
+/* Whether there is a number @index, from 0, that is as the settings want it. */
+bool adapter_list_shown(const struct adapter_list *list, size_t index,
+			struct adapter_shown *out);
+
 /*
  * The settings have been changed: the adapters are worked on by the new ones;
  * those that are not to be reachable any more are as discoverable again as they
@@ -64,8 +87,9 @@ void adapter_list_clear(struct adapter_list *list);
 void adapter_list_take_settings(struct adapter_list *list);
 
 /*
- * At the end: give Discoverable and DiscoverableTimeout the values that they
- * had before they were changed here, also by way of a restart of bluetoothd;
+ * At the end: give Discoverable, its time limit and Pairable the values that
+ * they had before they were changed here, also by way of a restart of
+ * bluetoothd;
  * not where another program has changed them since. Waits for bluetoothd's
  * answers, 1 s at most, handling all that comes over the bus meanwhile; nothing
  * else is done to an adapter afterwards. Not to be called from a callback of

@@ -95,6 +95,10 @@ struct bluez {
 	sd_bus_slot *objects_call;
 	struct adapter_list *adapters;
 	struct device_list *devices;
+	uint64_t pairings; /* of the devices, that watchers were told of */
+	struct agent *agent; /* NULL: none is wanted */
+	const struct agent_ops *agent_ops; /* of whoever wants it */
+	void *agent_arg;
 	struct discovery *discovery;
 	struct discovery_queue discoveries; /* who wants it */
 	struct loop_task seek_task; /* look after them */
@@ -453,6 +457,17 @@ const char *bluez_paired_name(const struct bluez *bluez,
 	return paired.name;
 }
 
+uint64_t bluez_pairings(const struct bluez *bluez)
+{
+	return device_list_pairings(bluez->devices);
+}
+
+const struct device *bluez_device_at(const struct bluez *bluez,
+				     const char *path)
+{
+	return device_list_find(bluez->devices, path);
+}
+
 /* The one place where the state of one who searches changes. */
 static void seek_set_state(struct bluez_discovery *seek, enum seek_state state)
 {
@@ -571,6 +586,17 @@ static void on_grace_over(evutil_socket_t fd, short what, void *arg)
 	run_seek(arg);
 }
 
+static void on_devices_changed(void *arg)
+{
+	struct bluez *bluez = arg;
+	uint64_t pairings = device_list_pairings(bluez->devices);
+
+	if (pairings != bluez->pairings)
+		tell_watchers(bluez);
+	bluez->pairings = pairings;
+	loop_defer(bluez->loop, &bluez->seek_task);
+}
+
 static void on_search_changed(void *arg)
 {
 	struct bluez *bluez = arg;
@@ -654,6 +680,74 @@ void bluez_discovery_free(struct bluez_discovery *discovery)
 	free(discovery);
 }
 
+/* ---- the agent ----------------------------------------------------------- */
+
+static void on_agent_registered(int code, const struct error *error, void *arg)
+{
+	struct bluez *bluez = arg;
+
+	adapter_list_set_agent(bluez->adapters, code == 0);
+	bluez->agent_ops->registered(code, error, bluez->agent_arg);
+}
+
+static void on_agent_asked(const struct agent_request *request, void *arg)
+{
+	struct bluez *bluez = arg;
+
+	bluez->agent_ops->asked(request, bluez->agent_arg);
+}
+
+static void on_agent_withdrawn(void *arg)
+{
+	struct bluez *bluez = arg;
+
+	bluez->agent_ops->withdrawn(bluez->agent_arg);
+}
+
+static void attach_agent(struct bluez *bluez)
+{
+	int code;
+
+	if (!bluez->agent || bluez->state != BLUEZ_STATE_READY)
+		return;
+	code = agent_attach(bluez->agent, bluez->handle, bluez->owner);
+	if (code < 0)
+		log_warning("bluez: no pairing agent: %s", strerror(-code));
+}
+
+static void detach_agent(struct bluez *bluez)
+{
+	adapter_list_set_agent(bluez->adapters, false);
+	if (bluez->agent)
+		agent_detach(bluez->agent);
+}
+
+struct agent *bluez_agent_new(struct bluez *bluez,
+			      enum agent_capability capability,
+			      const struct agent_ops *ops, void *arg)
+{
+	static const struct agent_ops between = {
+		.asked = on_agent_asked,
+		.withdrawn = on_agent_withdrawn,
+		.registered = on_agent_registered,
+	};
+
+	assert(!bluez->agent);
+	bluez->agent_ops = ops;
+	bluez->agent_arg = arg;
+	bluez->agent = agent_new(bluez->loop, bluez->bus, capability, &between,
+				 bluez);
+	attach_agent(bluez);
+	return bluez->agent;
+}
+
+void bluez_agent_free(struct bluez *bluez)
+{
+	agent_free(bluez->agent);
+	bluez->agent = NULL;
+	adapter_list_set_agent(bluez->adapters, false);
+}
+
 /* ---- bluetoothd comes and goes ------------------------------------------ */
 
 static void lose_daemon(struct bluez *bluez, enum bluez_state state,
@@ -664,6 +758,7 @@ static void lose_daemon(struct bluez *bluez, enum bluez_state state,
 	bluez->objects_call = sd_bus_slot_unref(bluez->objects_call);
 	free(bluez->owner);
 	bluez->owner = NULL;
+	detach_agent(bluez);
 	adapter_list_clear(bluez->adapters);
 	update_discovery(bluez);
 	device_list_clear(bluez->devices);
@@ -708,6 +803,7 @@ static int on_objects(sd_bus_message *answer, void *arg, sd_bus_error *unused)
 		return 0;
 	}
 	set_state(bluez, BLUEZ_STATE_READY, "bluetoothd is on the system bus");
+	attach_agent(bluez);
 	return 0;
 }
 
@@ -898,7 +994,7 @@ struct bluez *bluez_new(struct loop *loop,
 						   &bluez->settings,
 						   on_adapter_changed, bluez);
 	if (bluez->adapters)
-		bluez->devices = device_list_new(on_search_changed, bluez);
+		bluez->devices = device_list_new(on_devices_changed, bluez);
 	if (bluez->devices)
 		bluez->discovery = discovery_new(loop, bluez->bus,
 						 on_search_changed, bluez);
@@ -926,6 +1022,8 @@ int bluez_change(struct bluez *bluez, const struct bluez_settings *settings)
 					       &settings->adapter) &&
 		       now->is_reachable == settings->is_reachable &&
 		       now->is_discoverable == settings->is_discoverable &&
+		       now->is_pairable == settings->is_pairable &&
+		       now->window_s == settings->window_s &&
 		       is_same_text(now->name, settings->name);
 
 	if (settings->name && !name)
@@ -949,6 +1047,7 @@ void bluez_free(struct bluez *bluez)
 	assert(TAILQ_EMPTY(&bluez->watchers));
 	assert(TAILQ_EMPTY(&bluez->records));
 	assert(TAILQ_EMPTY(&bluez->discoveries));
+	assert(!bluez->agent);
 	if (bluez->adapters)
 		adapter_list_give_back(bluez->adapters);
 	loop_cancel(bluez->loop, &bluez->seek_task);
@@ -1004,4 +1103,17 @@ const char *bluez_advice(const struct bluez *bluez)
 unsigned int bluez_adapters_powered(const struct bluez *bluez)
 {
 	return adapter_list_powered(bluez->adapters);
+}
+
+int bluez_check_adapter(const struct bluez *bluez,
+			const struct address_adapter *choice,
+			struct error *error)
+{
+	return adapter_list_check(bluez->adapters, choice, error);
+}
+
+bool bluez_adapter_shown(const struct bluez *bluez, size_t index,
+			 struct adapter_shown *out)
+{
+	return adapter_list_shown(bluez->adapters, index, out);
 }

@@ -13,6 +13,7 @@
 #include <sys/queue.h>
 
 #include "adapter.h"
+#include "agent.h"
 #include "device.h"
 #include "loop.h"
 
@@ -48,9 +49,9 @@ int bluez_change(struct bluez *bluez, const struct bluez_settings *settings);
 void bluez_free(struct bluez *bluez);
 
 /*
- * The state or the reason for it changed, or an adapter came, went, or was
- * powered on or off. Runs from the loop only, once for what changed in one
- * turn. What this callback does, freeing the bluez included, is its own
+ * The state or the reason for it changed, an adapter came, went, was powered on
+ * or off, or made reachable, or a device was paired.
+ * Runs from the loop only, once for what changed in one turn. What this callback does, freeing the bluez included, is its own
  * affair.
  */
 typedef void (*bluez_changed_cb)(struct bluez *bluez, void *arg);
@@ -77,6 +78,16 @@ const char *bluez_reason(const struct bluez *bluez);
 const char *bluez_advice(const struct bluez *bluez);
 /* Adapters that match the settings and are powered. */
 unsigned int bluez_adapters_powered(const struct bluez *bluez);
+/* 0 if one that @choice means can be used; else -errno, and what to do. */
+int bluez_check_adapter(const struct bluez *bluez,
+			const struct address_adapter *choice,
+			struct error *error);
+/*
+ * Whether there is a number @index, from 0, that is made as reachable and
+ * pairable as the settings say. Valid until the loop's next turn.
+ */
+bool bluez_adapter_shown(const struct bluez *bluez, size_t index,
+			 struct adapter_shown *out);
 
 /*
  * The answer to a registration: code 0, or -errno with bluetoothd's words.
@@ -118,6 +129,23 @@ void bluez_devices(const struct bluez *bluez,
 const char *bluez_paired_name(const struct bluez *bluez,
 			      const struct address_adapter *choice,
 			      const struct address_bluetooth *address);
+
+/* Of the last device that paired; struct device. */
+uint64_t bluez_pairings(const struct bluez *bluez);
+/* The one whose object is @path, as told to the agent; NULL: not known. */
+const struct device *bluez_device_at(const struct bluez *bluez,
+				     const char *path);
+
+/*
+ * Have an agent at bluetoothd from now on, also when that is restarted: one for
+ * each bluez at most. While it is there adapters are pairable if the settings
+ * say so. NULL with errno set.
+ */
+struct agent *bluez_agent_new(struct bluez *bluez,
+			      enum agent_capability capability,
+			      const struct agent_ops *ops, void *arg);
+/* Before the bluez: what is asked from now on is refused. */
+void bluez_agent_free(struct bluez *bluez);
 
 struct bluez_discovery;
 

@@ -25,6 +25,11 @@ struct command_options {
 	const char *name; /* -n: service name to advertise; NULL: btgate */
 	const char *timeout; /* -t: a duration; NULL: the command's default */
 	const char *linger; /* --linger: a duration; NULL: 2 s */
+	const char *period; /* --for: a duration; NULL: 2m */
+	char *pin; /* --pin: wiped once it is read; NULL: none */
+	bool is_one_time_pin; /* --one-time-pin */
+	bool is_confirmed; /* --confirm */
+	bool is_once; /* -1 */
 	bool is_json; /* --json */
 	bool is_watched; /* --watch */
 	bool is_quiet; /* -q, however often */
@@ -72,6 +77,12 @@ int command_doctor(const struct command_options *options);
 
 /* Print the services of a device as endpoints ready to paste into a route. */
 int command_services(const struct command_options *options);
+
+/*
+ * Let devices pair for a while (2m), and print each line by line as it does.
+ * "Failed" where none did.
+ */
+int command_pair(const struct command_options *options);
 
 /*
  * netcat: join standard input and output to an endpoint. A signal that stops

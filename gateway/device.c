@@ -41,6 +41,7 @@ struct device_list {
 	struct entry_queue entries; /* by serial */
 	size_t count;
 	uint64_t serial;
+	uint64_t pairings;
 	device_changed_cb changed;
 	void *arg;
 };
@@ -236,10 +237,12 @@ static bool is_only_address(const struct entry *entry)
 	return strcmp(entry->alias, text) == 0;
 }
 
-static void entry_finish(struct entry *entry)
+static void entry_finish(struct device_list *list, struct entry *entry)
 {
 	struct device *device = &entry->device;
+	bool was_paired = device->is_paired;
 
+	device->path = entry->path;
 	device->adapter = entry->adapter;
 	device->name = entry->name;
 	device->alias = entry->alias && !is_only_address(entry) ? entry->alias
@@ -247,6 +250,8 @@ static void entry_finish(struct entry *entry)
 	device->is_paired = entry->is_paired || entry->is_bonded;
 	device->is_le_only = !device->class &&
 			     (entry->is_random || entry->flags & FLAG_NO_BREDR);
+	if (device->is_paired && !was_paired)
+		device->pairing = ++list->pairings;
 }
 
 static int add_device(sd_bus_message *message, const char *path, void *arg)
@@ -270,7 +275,9 @@ static int add_device(sd_bus_message *message, const char *path, void *arg)
 		entry_free(list, entry);
 		return code;
 	}
-	entry_finish(entry);
+	entry_finish(list, entry);
+	/* Loaded from where bluetoothd keeps it: that is nothing new. */
+	entry->device.pairing = 0;
 	list->changed(list->arg);
 	return 0;
 }
@@ -316,7 +323,7 @@ int device_list_take_changed(struct device_list *list,
 	if (code >= 0)
 		code = read_invalidated(signal, entry);
 	/* What could be read before an error has been taken. */
-	entry_finish(entry);
+	entry_finish(list, entry);
 	TAILQ_REMOVE(&list->entries, entry, link);
 	entry_add(list, entry);
 	list->changed(list->arg);
@@ -353,6 +360,19 @@ const struct device *device_list_next(const struct device_list *list,
 uint64_t device_list_serial(const struct device_list *list)
 {
 	return list->serial;
+}
+
+const struct device *device_list_find(const struct device_list *list,
+				      const char *path)
+{
+	const struct entry *entry = find(list, path);
+
+	return entry ? &entry->device : NULL;
+}
+
+uint64_t device_list_pairings(const struct device_list *list)
+{
+	return list->pairings;
 }
 
 void device_list_clear(struct device_list *list)

@@ -25,6 +25,7 @@ struct sd_bus_message;
  */
 struct device {
 	struct address_bluetooth address;
+	const char *path; /* its object */
 	const char *adapter; /* "hci0" */
 	const char *name; /* what it calls itself; NULL: not known (yet) */
 	const char *alias; /* what this machine calls it: the name, unless
@@ -32,6 +33,7 @@ struct device {
 	uint32_t class; /* class of device (Baseband assigned numbers); 0: ? */
 	int16_t rssi; /* dBm of the last inquiry; 0: not seen in one */
 	bool is_paired;
+	uint64_t pairing; /* counts, for each that was seen to pair; 0: not */
 	bool is_trusted;
 	bool is_connected;
 	/*
@@ -66,6 +68,11 @@ int device_list_take_removed(struct device_list *list,
 int device_list_take_changed(struct device_list *list,
 			     struct sd_bus_message *signal);
 
+/* The one whose object is @path; NULL: none. */
+const struct device *device_list_find(const struct device_list *list,
+				      const char *path);
+/* The number of the last pairing that was seen; struct device. */
+uint64_t device_list_pairings(const struct device_list *list);
 /* All of them. @cb must leave the list alone. */
 void device_list_each(const struct device_list *list, device_cb cb, void *arg);
 /*

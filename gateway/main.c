@@ -28,6 +28,11 @@ enum option_index {
 	OPTION_LINGER,
 	OPTION_LINE,
 	OPTION_RAW,
+	OPTION_FOR,
+	OPTION_PIN,
+	OPTION_ONE_TIME_PIN,
+	OPTION_CONFIRM,
+	OPTION_ONCE,
 	OPTION_JSON,
 	OPTION_WATCH,
 	OPTION_CONFIG,
@@ -67,6 +72,15 @@ static const struct option_row option_rows[] = {
 			 "Ctrl-C, Ctrl-D"},
 	[OPTION_RAW] = {0, "raw", NULL,
 			"show what comes without turning LF into CR LF"},
+	[OPTION_FOR] = {0, "for", "TIME", "how long (default 2m, at most 1h)"},
+	[OPTION_PIN] = {0, "pin", "PIN",
+			"old devices: let in who knows it, and nobody else"},
+	[OPTION_ONE_TIME_PIN] = {0, "one-time-pin", NULL,
+				 "the same with a new PIN for each attempt, "
+				 "which is shown"},
+	[OPTION_CONFIRM] = {0, "confirm", NULL,
+			    "compare a number, or say yes, for each device"},
+	[OPTION_ONCE] = {'1', "once", NULL, "end after the first device"},
 	[OPTION_JSON] = {0, "json", NULL, "print JSON"},
 	[OPTION_WATCH] = {0, "watch", NULL, "go on, once a second"},
 	[OPTION_CONFIG] = {'c', "config", "FILE",
@@ -173,6 +187,28 @@ static const struct command commands[] = {
 	 "prints each with the line that reaches it from a route. Gives up\n"
 	 "after --timeout, 15s, or 35s where it has to find a name first.\n",
 	 command_services},
+	{"pair", NULL,
+	 BIT(OPTION_ADAPTER) | BIT(OPTION_FOR) | BIT(OPTION_PIN) |
+		 BIT(OPTION_ONE_TIME_PIN) | BIT(OPTION_CONFIRM) |
+		 BIT(OPTION_ONCE) | BIT(OPTION_JSON),
+	 "let devices pair with this machine for a while",
+	 "Makes this machine discoverable and lets devices pair, for --for "
+	 "(2m) "
+	 "or\n"
+	 "until Ctrl-C, and prints each that does. Devices pair without a "
+	 "question\n"
+	 "unless you say how:\n"
+	 "\n"
+	 "  btgate pair\n"
+	 "  btgate pair -1 --confirm              # a number, on both sides\n"
+	 "  btgate pair -1 --pin 1234             # what the device has built "
+	 "in\n"
+	 "\n"
+	 "Needs a bluetoothd. Afterwards everything is as it was. Exit status "
+	 "1 "
+	 "if\n"
+	 "nothing was paired.\n",
+	 command_pair},
 	{"connect", "ENDPOINT",
 	 OPTIONS_NETCAT | BIT(OPTION_TIMEOUT) | BIT(OPTION_LINGER),
 	 "netcat: join this terminal to ENDPOINT",
@@ -416,6 +452,21 @@ static void set_option(int index, char *value, struct command_options *options,
 		break;
 	case OPTION_RAW:
 		options->is_raw = true;
+		break;
+	case OPTION_FOR:
+		options->period = value;
+		break;
+	case OPTION_PIN:
+		options->pin = value;
+		break;
+	case OPTION_ONE_TIME_PIN:
+		options->is_one_time_pin = true;
+		break;
+	case OPTION_CONFIRM:
+		options->is_confirmed = true;
+		break;
+	case OPTION_ONCE:
+		options->is_once = true;
 		break;
 	case OPTION_JSON:
 		options->is_json = true;

@@ -668,7 +668,7 @@ START_TEST(test_given_back_at_once)
 	/* How far it came is up to chance. */
 	mock_expect(&mock, "set /org/bluez/hci0 DiscoverableTimeout 0");
 	mock_tell(&mock, "look 0");
-	mock_expect(&mock, "look: discoverable 0, limit 180");
+	mock_expect(&mock, "look: discoverable 0, limit 180,");
 }
 END_TEST
 

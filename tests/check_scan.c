@@ -10,13 +10,13 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "device.h"
 #include "device_table.h"
 #include "loop.h"
 #include "mock_bluez.h"
+#include "mock_command.h"
 
 /* ---- classes ---------------------------------------------------------------- */
 
@@ -208,20 +208,11 @@ END_TEST
 static struct loop *loop;
 static struct mock mock;
 
-static struct {
-	pid_t pid;
-	int out;
-	int err;
-	char out_text[8192];
-	char err_text[8192];
-} program;
-
 static void setup(void)
 {
 	loop = loop_new();
 	ck_assert_ptr_nonnull(loop);
 	mock_setup(&mock, loop);
-	memset(&program, 0, sizeof(program));
 }
 
 static void teardown(void)
@@ -230,87 +221,9 @@ static void teardown(void)
 	loop_free(loop);
 }
 
-/* A pty for stderr, where there is to be a terminal. */
-static void open_stderr(bool is_terminal, int ends[2])
-{
-	if (!is_terminal) {
-		ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
-		return;
-	}
-	ends[0] = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-	ck_assert_int_ge(ends[0], 0);
-	ck_assert_int_eq(grantpt(ends[0]), 0);
-	ck_assert_int_eq(unlockpt(ends[0]), 0);
-	ends[1] = open(ptsname(ends[0]), O_RDWR | O_NOCTTY | O_CLOEXEC);
-	ck_assert_int_ge(ends[1], 0);
-}
-
 static void scan(bool is_terminal, const char *const *options)
 {
-	const char *argv[8] = {getenv("BTGATE"), "scan"};
-	int out[2], err[2];
-
-	ck_assert_ptr_nonnull(argv[0]);
-	for (int i = 0; options && options[i]; i++)
-		argv[2 + i] = options[i];
-	ck_assert_int_eq(pipe2(out, O_CLOEXEC), 0);
-	open_stderr(is_terminal, err);
-	program.pid = fork();
-	if (program.pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		setenv("TERM", "vt100", 1);
-		dup2(out[1], STDOUT_FILENO);
-		dup2(err[1], STDERR_FILENO);
-		execv(argv[0], (char *const *)argv);
-		_exit(127);
-	}
-	close(out[1]);
-	close(err[1]);
-	program.out = out[0];
-	program.err = err[0];
-}
-
-/* True while there may be more. */
-static bool read_some(int fd, char *text, size_t bytes)
-{
-	size_t used = strlen(text);
-	ssize_t count = read(fd, text + used, bytes - 1 - used);
-
-	/* A pty whose other end is closed says EIO. */
-	if (count <= 0)
-		return false;
-	text[used + (size_t)count] = '\0';
-	return true;
-}
-
-static void wait_for_stderr(const char *part)
-{
-	while (!strstr(program.err_text, part))
-		ck_assert_msg(read_some(program.err, program.err_text,
-					sizeof(program.err_text)),
-			      "no \"%s\" in: %s", part, program.err_text);
-}
-
-static void run_to_the_end(int status)
-{
-	int got;
-
-	while (read_some(program.out, program.out_text,
-			 sizeof(program.out_text)))
-		;
-	while (read_some(program.err, program.err_text,
-			 sizeof(program.err_text)))
-		;
-	ck_assert_int_eq(waitpid(program.pid, &got, 0), program.pid);
-	ck_assert_msg(WIFEXITED(got) && WEXITSTATUS(got) == status,
-		      "status 0x%x: %s", got, program.err_text);
-	close(program.out);
-	close(program.err);
-}
-
-static void assert_has(const char *text, const char *part)
-{
-	ck_assert_msg(strstr(text, part), "\"%s\" is not in: %s", part, text);
+	run_command("scan", is_terminal, options);
 }
 
 static void start_daemon(void)

@@ -42,6 +42,7 @@ struct mock_adapter {
 	char address[18];
 	int powered;
 	int discoverable;
+	int pairable;
 	uint32_t timeout;
 	char alias[64];
 	bool is_discovering; /* for its one client */
@@ -73,6 +74,10 @@ struct mock_daemon {
 	char client[64];
 	char register_error[128]; /* "" to accept, "silence" for no answer */
 	char set_error[128];
+	char agent[64]; /* its object; "" without one */
+	char agent_error[128];
+	char agent_client[64];
+	bool has_other_agent; /* and ours is not the default one */
 };
 
 static inline void mock_report(struct mock_daemon *daemon, const char *format,
@@ -141,6 +146,67 @@ static inline int mock_on_unregister(sd_bus_message *call, void *arg,
 
 static struct mock_daemon mock_the_daemon; /* of the child */
 
+static inline void mock_set_pairable(struct mock_adapter *adapter, int value)
+{
+	if (!adapter->slot || adapter->pairable == value)
+		return;
+	adapter->pairable = value;
+	sd_bus_emit_properties_changed(mock_the_daemon.bus, adapter->path,
+				       "org.bluez.Adapter1", "Pairable", NULL);
+}
+
+/* With the last one that is over. */
+static inline void mock_lose_agent(struct mock_daemon *daemon)
+{
+	daemon->agent[0] = '\0';
+	for (int n = 0; n < MOCK_ADAPTERS && !daemon->has_other_agent; n++)
+		mock_set_pairable(&daemon->adapters[n], 0);
+	mock_report(daemon, "agent gone");
+}
+
+static inline int mock_on_agent_over(sd_bus_message *call, void *arg,
+				     sd_bus_error *error)
+{
+	mock_lose_agent(arg);
+	return sd_bus_reply_method_return(call, NULL);
+}
+
+static inline int mock_on_agent_gone(sd_bus_message *signal, void *arg,
+				     sd_bus_error *error)
+{
+	struct mock_daemon *daemon = arg;
+	const char *name, *before, *now;
+
+	sd_bus_message_read(signal, "sss", &name, &before, &now);
+	if (*now || !*daemon->agent || strcmp(name, daemon->agent_client))
+		return 0;
+	mock_lose_agent(daemon);
+	return 0;
+}
+
+/* The first agent makes all adapters pairable (adapter_set_io_capability). */
+static inline int mock_on_agent(sd_bus_message *call, void *arg,
+				sd_bus_error *error)
+{
+	struct mock_daemon *daemon = arg;
+	const char *path, *capability;
+	int code;
+
+	sd_bus_message_read(call, "os", &path, &capability);
+	mock_report(daemon, "agent %s %s %s", path, capability,
+		    sd_bus_message_get_sender(call));
+	if (*daemon->agent_error)
+		return sd_bus_error_set(error, daemon->agent_error,
+					"the mock was told so");
+	snprintf(daemon->agent, sizeof(daemon->agent), "%s", path);
+	snprintf(daemon->agent_client, sizeof(daemon->agent_client), "%s",
+		 sd_bus_message_get_sender(call));
+	code = sd_bus_reply_method_return(call, NULL);
+	for (int n = 0; n < MOCK_ADAPTERS && !daemon->has_other_agent; n++)
+		mock_set_pairable(&daemon->adapters[n], 1);
+	return code;
+}
+
 static inline int mock_on_get(sd_bus *bus, const char *path,
 			      const char *interface, const char *property,
 			      sd_bus_message *reply, void *arg,
@@ -156,6 +222,8 @@ static inline int mock_on_get(sd_bus *bus, const char *path,
 		return sd_bus_message_append(reply, "b", adapter->powered);
 	if (strcmp(property, "Discoverable") == 0)
 		return sd_bus_message_append(reply, "b", adapter->discoverable);
+	if (strcmp(property, "Pairable") == 0)
+		return sd_bus_message_append(reply, "b", adapter->pairable);
 	return sd_bus_message_append(reply, "u", adapter->timeout);
 }
 
@@ -181,6 +249,10 @@ static inline int mock_on_set(sd_bus *bus, const char *path,
 		sd_bus_message_read(value, "u", &adapter->timeout);
 		mock_report(daemon, "set %s DiscoverableTimeout %u", path,
 			    adapter->timeout);
+	} else if (strcmp(property, "Pairable") == 0) {
+		sd_bus_message_read(value, "b", &adapter->pairable);
+		mock_report(daemon, "set %s Pairable %d", path,
+			    adapter->pairable);
 	} else {
 		if (adapter->timeout && !adapter->powered)
 			return sd_bus_error_set(error, "org.bluez.Error.Failed",
@@ -284,6 +356,15 @@ static const sd_bus_vtable mock_manager_vtable[] = {
 	SD_BUS_VTABLE_END,
 };
 
+static const sd_bus_vtable mock_agents_vtable[] = {
+	SD_BUS_VTABLE_START(0),
+	SD_BUS_METHOD("RegisterAgent", "os", "", mock_on_agent,
+		      SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD("UnregisterAgent", "o", "", mock_on_agent_over,
+		      SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_VTABLE_END,
+};
+
 #define MOCK_DEVICE_PROPERTY(name, type)                   \
 	SD_BUS_PROPERTY(name, type, mock_on_get_device, 0, \
 			SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE)
@@ -320,6 +401,9 @@ static const sd_bus_vtable mock_adapter_vtable[] = {
 					 SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_WRITABLE_PROPERTY("Discoverable", "b", mock_on_get, mock_on_set,
 				 0,
+				 SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE |
+					 SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_WRITABLE_PROPERTY("Pairable", "b", mock_on_get, mock_on_set, 0,
 				 SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE |
 					 SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_WRITABLE_PROPERTY("DiscoverableTimeout", "u", mock_on_get,
@@ -513,6 +597,70 @@ static inline void mock_connect(struct mock_daemon *daemon, const char *path)
 	sd_bus_error_free(&error);
 }
 
+static inline int mock_on_agent_answer(sd_bus_message *answer, void *arg,
+				       sd_bus_error *unused)
+{
+	struct mock_daemon *daemon = &mock_the_daemon;
+	const sd_bus_error *failure = sd_bus_message_get_error(answer);
+	const char *text;
+	uint32_t number;
+
+	if (failure)
+		mock_report(daemon, "answer %s", failure->name);
+	else if (sd_bus_message_is_empty(answer))
+		mock_report(daemon, "answer yes");
+	else if (sd_bus_message_read(answer, "s", &text) > 0)
+		mock_report(daemon, "answer %s", text);
+	else if (sd_bus_message_read(answer, "u", &number) > 0)
+		mock_report(daemon, "answer %u", number);
+	return 0;
+}
+
+/* "ask ADAPTER DEVICE METHOD [ARGUMENT]": of the agent, without waiting. */
+static inline void mock_ask(struct mock_daemon *daemon, const char *command)
+{
+	char method[32], text[64] = "";
+	sd_bus_message *call;
+	uint32_t number;
+	int n, device;
+
+	sscanf(command, "ask %d %d %31s %63s", &n, &device, method, text);
+	number = (uint32_t)strtoul(text, NULL, 10);
+	sd_bus_message_new_method_call(daemon->bus, &call, daemon->agent_client,
+				       daemon->agent, "org.bluez.Agent1",
+				       method);
+	if (strcmp(method, "Cancel"))
+		sd_bus_message_append(call, "o",
+				      daemon->devices[n][device].path);
+	if (strcmp(method, "RequestConfirmation") == 0)
+		sd_bus_message_append(call, "u", number);
+	else if (strcmp(method, "DisplayPasskey") == 0)
+		sd_bus_message_append(call, "uq", number, 0);
+	else if (*text)
+		sd_bus_message_append(call, "s", text);
+	sd_bus_call_async(daemon->bus, NULL, call, mock_on_agent_answer, NULL,
+			  0);
+	sd_bus_message_unref(call);
+}
+
+/* Of the agent; false if that is no such command. */
+static inline bool mock_obey_about_agent(struct mock_daemon *daemon,
+					 const char *command)
+{
+	char text[128];
+
+	if (strncmp(command, "ask ", 4) == 0)
+		mock_ask(daemon, command);
+	else if (strcmp(command, "other-agent") == 0)
+		daemon->has_other_agent = true;
+	else if (sscanf(command, "agent-error %127s", text) == 1)
+		snprintf(daemon->agent_error, sizeof(daemon->agent_error), "%s",
+			 strcmp(text, "none") ? text : "");
+	else
+		return false;
+	return true;
+}
+
 static inline void mock_obey(struct mock_daemon *daemon, const char *command)
 {
 	char text[128], path[128];
@@ -522,7 +670,8 @@ static inline void mock_obey(struct mock_daemon *daemon, const char *command)
 
 	sscanf(command, "%*s %d", &n);
 	adapter = &daemon->adapters[n];
-	if (mock_obey_about_device(daemon, n, command)) {
+	if (mock_obey_about_device(daemon, n, command) ||
+	    mock_obey_about_agent(daemon, command)) {
 		/* done */
 	} else if (sscanf(command, "adapter %*d %u", &number) == 1) {
 		mock_add_adapter(daemon, n, (int)number);
@@ -545,8 +694,10 @@ static inline void mock_obey(struct mock_daemon *daemon, const char *command)
 					       "DiscoverableTimeout",
 					       "Discoverable", NULL);
 	} else if (strncmp(command, "look", 4) == 0) {
-		mock_report(daemon, "look: discoverable %d, limit %u",
-			    adapter->discoverable, adapter->timeout);
+		mock_report(daemon,
+			    "look: discoverable %d, limit %u, pairable %d",
+			    adapter->discoverable, adapter->timeout,
+			    adapter->pairable);
 	} else if (sscanf(command, "register-error %127s", text) == 1) {
 		snprintf(daemon->register_error, sizeof(daemon->register_error),
 			 "%s", strcmp(text, "none") ? text : "");
@@ -584,6 +735,13 @@ static inline void mock_daemon_main(int control)
 	sd_bus_add_object_vtable(daemon->bus, NULL, "/org/bluez",
 				 "org.bluez.ProfileManager1",
 				 mock_manager_vtable, daemon);
+	sd_bus_add_object_vtable(daemon->bus, NULL, "/org/bluez",
+				 "org.bluez.AgentManager1", mock_agents_vtable,
+				 daemon);
+	sd_bus_add_match(daemon->bus, NULL,
+			 "type='signal',sender='org.freedesktop.DBus',"
+			 "member='NameOwnerChanged'",
+			 mock_on_agent_gone, daemon);
 	if (sd_bus_request_name(daemon->bus, "org.bluez", 0) < 0)
 		_exit(1);
 	mock_report(daemon, "ready");

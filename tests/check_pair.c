@@ -1,0 +1,624 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * btgate pair: the program itself against a mock of bluetoothd on a bus of our
+ * own. What the mock asks its agent is what bluetoothd asks.
+ */
+#include <check.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <systemd/sd-bus.h>
+
+#include "loop.h"
+#include "mock_bluez.h"
+#include "mock_command.h"
+
+#define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
+#define OPENED "devices can pair with \"BlueZ 5.66\" (hci0, 00:AA:01:00:00:00)"
+
+static struct loop *loop;
+static struct mock mock;
+
+static void setup(void)
+{
+	loop = loop_new();
+	ck_assert_ptr_nonnull(loop);
+	mock_setup(&mock, loop);
+}
+
+static void teardown(void)
+{
+	mock_teardown(&mock);
+	loop_free(loop);
+}
+
+static void start_daemon(void)
+{
+	mock_bus_start(&mock, "");
+	mock_daemon_start(&mock);
+	mock_tell(&mock, "adapter 0 1");
+}
+
+/* Up to the moment when devices can pair. */
+static void open_window(const char *const *options)
+{
+	run_command("pair", false, options);
+	wait_for_stdout("Ctrl-C ends that\n");
+	assert_has(program.out_text, OPENED);
+}
+
+static void close_window(int status)
+{
+	kill(program.pid, SIGINT);
+	run_to_the_end(status);
+	mock_expect(&mock, "agent gone");
+}
+
+static void expect_before(const char *text)
+{
+	mock_tell(&mock, "look 0");
+	mock_expect(&mock, text);
+}
+
+/* A device that comes and pairs. */
+static void pair(int number, const char *name)
+{
+	char command[64];
+
+	snprintf(command, sizeof(command), "device 0 %d known %s", number,
+		 name);
+	mock_tell(&mock, command);
+	snprintf(command, sizeof(command), "bond 0 %d", number);
+	mock_tell(&mock, command);
+}
+
+/* ---- the window -------------------------------------------------------------- */
+
+START_TEST(test_pair)
+{
+	start_daemon();
+	mock_tell(&mock, "device 0 1 paired old");
+	open_window(NULL);
+	/* Somebody is there to answer before anybody can come. */
+	mock_expect(&mock, "agent /btgate/agent NoInputNoOutput");
+	mock_expect(&mock, "set /org/bluez/hci0 DiscoverableTimeout 130");
+	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 1");
+	mock_tell(&mock, "device 0 2 known \x1b[31mred\n");
+	mock_tell(&mock, "bond 0 2");
+	wait_for_stdout("paired: 10:00:00:00:00:02 \"?[31mred\" (just "
+			"works)\n");
+	pair(3, "");
+	wait_for_stdout("paired: 10:00:00:00:00:03 (no name) (just works)\n");
+	close_window(0);
+	assert_has(program.out_text,
+		   "(just works)\nclosed; 2 devices paired\n");
+	ck_assert_ptr_null(strstr(program.out_text, "old"));
+	ck_assert_str_eq(program.err_text, "");
+	expect_before("look: discoverable 0, limit 180, pairable 0");
+}
+END_TEST
+
+/* Another program's agent is asked, and stays; so does what it has set. */
+START_TEST(test_other_agent)
+{
+	start_daemon();
+	mock_tell(&mock, "other-agent");
+	mock_tell(&mock, "show 0 0");
+	open_window(NULL);
+	mock_expect(&mock, "set /org/bluez/hci0 Pairable 1");
+	close_window(1);
+	mock_expect(&mock, "set /org/bluez/hci0 Pairable 0");
+	ck_assert_ptr_null(mock_take(&mock, "set /org/bluez/hci0 Disc"));
+	expect_before("look: discoverable 1, limit 0, pairable 0");
+}
+END_TEST
+
+/* Who makes it discoverable for good meanwhile keeps it. */
+START_TEST(test_taken_over)
+{
+	start_daemon();
+	open_window(NULL);
+	mock_tell(&mock, "show 0 0");
+	/* After the signal that it sent. */
+	pair(3, "phone");
+	wait_for_stdout("paired: 10:00:00:00:00:03");
+	close_window(0);
+	expect_before("look: discoverable 1, limit 0, pairable 0");
+}
+END_TEST
+
+START_TEST(test_time_is_over)
+{
+	const char *options[] = {"--for", "1s", NULL};
+
+	start_daemon();
+	open_window(options);
+	assert_has(program.out_text, " for 1s; ");
+	run_to_the_end(1);
+	assert_has(program.out_text, "closed; nothing was paired\n");
+	mock_expect(&mock, "agent gone");
+	expect_before("look: discoverable 0, limit 180, pairable 0");
+}
+END_TEST
+
+START_TEST(test_once)
+{
+	const char *options[] = {"-1", NULL};
+
+	start_daemon();
+	open_window(options);
+	pair(3, "phone");
+	run_to_the_end(0);
+	assert_has(program.out_text, "(just works)\nclosed; 1 device paired\n");
+}
+END_TEST
+
+/* The signals that end it as Ctrl-C does, and who reads along leaving. */
+START_TEST(test_ends)
+{
+	static const int signals[] = {SIGTERM, SIGHUP, 0};
+
+	start_daemon();
+	open_window(NULL);
+	if (signals[_i]) {
+		kill(program.pid, signals[_i]);
+		run_to_the_end(1);
+	} else {
+		close(program.out);
+		pair(3, "phone");
+		wait_for_stderr("cannot write to standard output: Broken pipe");
+		program.out = open("/dev/null", O_RDONLY);
+		run_to_the_end(1);
+	}
+	mock_expect(&mock, "agent gone");
+	expect_before("look: discoverable 0, limit 180, pairable 0");
+}
+END_TEST
+
+START_TEST(test_json)
+{
+	const char *options[] = {"--json", "-1", NULL};
+
+	start_daemon();
+	run_command("pair", false, options);
+	wait_for_stdout("\n");
+	mock_tell(&mock, "device 0 2 known HC-05");
+	mock_tell(&mock, "ask 0 2 RequestPinCode");
+	mock_expect(&mock, "answer org.bluez.Error.Rejected");
+	pair(3, "\"\x1b[31m");
+	run_to_the_end(0);
+	ck_assert_str_eq(
+		program.out_text,
+		"{\"event\": \"open\", \"adapter\": \"hci0\", \"address\": "
+		"\"00:AA:01:00:00:00\", \"name\": \"BlueZ 5.66\", \"seconds\": "
+		"120}\n"
+		"{\"event\": \"refused\", \"address\": \"10:00:00:00:00:02\", "
+		"\"name\": \"HC-05\", \"adapter\": \"hci0\", \"why\": \"it "
+		"asks for a PIN\"}\n"
+		"{\"event\": \"paired\", \"address\": \"10:00:00:00:00:03\", "
+		"\"name\": \"\\\"\\u001b[31m\", \"adapter\": \"hci0\", "
+		"\"how\": \"just works\"}\n"
+		"{\"event\": \"closed\", \"paired\": 1}\n");
+}
+END_TEST
+
+/* bluetoothd comes back: the window is open again, and old news stays old. */
+START_TEST(test_restart)
+{
+	start_daemon();
+	open_window(NULL);
+	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 1");
+	pair(3, "phone");
+	wait_for_stdout("paired: 10:00:00:00:00:03");
+	if (_i)
+		mock_daemon_quit(&mock);
+	else
+		mock_daemon_stop(&mock);
+	mock_daemon_start(&mock);
+	mock_tell(&mock, "device 0 3 paired phone");
+	mock_tell(&mock, "adapter 0 1");
+	mock_expect(&mock, "agent /btgate/agent NoInputNoOutput");
+	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 1");
+	pair(4, "phone");
+	wait_for_stdout("paired: 10:00:00:00:00:04");
+	close_window(0);
+	assert_has(program.out_text, "closed; 2 devices paired\n");
+	expect_before("look: discoverable 0, limit 180, pairable 0");
+}
+END_TEST
+
+START_TEST(test_cannot)
+{
+	static const struct {
+		const char *adapter;
+		const char *text;
+	} table[] = {
+		{"any", "the system bus is not there"},
+		{"any", "bluetoothd is not running; start it with 'systemctl"},
+		{"any", "there is no Bluetooth adapter"},
+		{"hci7", "the adapter hci7 is not there"},
+		{"any", "the adapter hci0 is powered off: 'bluetoothctl power"},
+		{"any", "bluetoothd takes no agent: the system bus's policy"},
+	};
+	const char *options[] = {"-i", table[_i].adapter, NULL};
+
+	if (_i >= 1)
+		mock_bus_start(&mock, "");
+	if (_i >= 2)
+		mock_daemon_start(&mock);
+	if (_i >= 3)
+		mock_tell(&mock, _i == 4 ? "adapter 0 0" : "adapter 0 1");
+	if (_i == 5)
+		mock_tell(&mock, "agent-error "
+				 "org.freedesktop.DBus.Error.AccessDenied");
+	run_command("pair", false, options);
+	run_to_the_end(1);
+	ck_assert_str_eq(program.out_text, "");
+	assert_has(program.err_text, "btgate: cannot let devices pair: ");
+	assert_has(program.err_text, table[_i].text);
+	if (_i == 5)
+		ck_assert_ptr_null(mock_take(&mock, "set "));
+}
+END_TEST
+
+START_TEST(test_wrong)
+{
+	static const struct {
+		const char *options[5];
+		const char *text;
+	} table[] = {
+		{{"--for", "soon"}, "--for: "},
+		{{"--for", "0s"}, "--for: '0s' is not 1s to 1h"},
+		{{"--for", "2h"}, "--for: '2h' is not 1s to 1h"},
+		{{"-i", "usb"}, "usb"},
+		{{"--pin", ""}, "--pin: a PIN has 1 to 16 bytes"},
+		{{"--pin", "12345678901234567"}, "a PIN has 1 to 16 bytes"},
+		{{"--pin", "\x01"}, "--pin: a PIN is digits, or"},
+		{{"--pin", "1", "--confirm"}, "only one of --pin"},
+		{{"--one-time-pin", "--confirm"}, "only one of --pin"},
+		{{"--one-time-pin", "--pin", "1"}, "only one of --pin"},
+	};
+
+	run_command("pair", false, table[_i].options);
+	run_to_the_end(2);
+	assert_has(program.err_text, table[_i].text);
+}
+END_TEST
+
+/* ---- what is asked -------------------------------------------------------------- */
+
+START_TEST(test_free_refuses)
+{
+	static const char *const requests[] = {"RequestPinCode",
+					       "RequestPasskey"};
+	static const char *const whys[] = {
+		"it asks for a PIN; ", "it shows a number to be typed here; "};
+	char command[64];
+
+	start_daemon();
+	open_window(NULL);
+	mock_tell(&mock, "device 0 2 known HC-05");
+	snprintf(command, sizeof(command), "ask 0 2 %s", requests[_i]);
+	for (int i = 0; i < 3; i++) {
+		mock_tell(&mock, command);
+		mock_expect(&mock, "answer org.bluez.Error.Rejected");
+	}
+	close_window(1);
+	assert_has(program.out_text, "refused: 10:00:00:00:00:02 \"HC-05\": ");
+	assert_has(program.out_text, whys[_i]);
+	/* Once. */
+	ck_assert_ptr_null(
+		strstr(strstr(program.out_text, "refused") + 1, "refused"));
+}
+END_TEST
+
+/* Who could pair without the PIN does not get in, and nobody reads the PIN. */
+START_TEST(test_pin)
+{
+	const char *options[] = {"--pin", "471108", "-v", "-v", NULL};
+	char path[64], line[256] = "";
+	FILE *file;
+
+	start_daemon();
+	open_window(options);
+	mock_expect(&mock, "agent /btgate/agent DisplayYesNo");
+	mock_tell(&mock, "device 0 2 known phone");
+	mock_tell(&mock, "ask 0 2 RequestConfirmation 123456");
+	mock_expect(&mock, "answer org.bluez.Error.Rejected");
+	mock_tell(&mock, "ask 0 2 RequestAuthorization");
+	mock_expect(&mock, "answer org.bluez.Error.Rejected");
+	mock_tell(&mock, "device 0 3 known HC-05");
+	mock_tell(&mock, "ask 0 3 RequestPinCode");
+	mock_expect(&mock, "answer 471108");
+	mock_tell(&mock, "bond 0 3");
+	wait_for_stdout("paired: 10:00:00:00:00:03 \"HC-05\" (PIN)\n");
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)program.pid);
+	file = fopen(path, "r");
+	ck_assert_uint_gt(fread(line, 1, sizeof(line) - 1, file), 0);
+	for (size_t i = 0; i < sizeof(line) - 6; i++)
+		ck_assert_int_ne(memcmp(line + i, "471108", 6), 0);
+	fclose(file);
+	close_window(0);
+	assert_has(program.out_text, "\"phone\": it wants to pair without a "
+				     "PIN; --pin is there to keep it out");
+	ck_assert_ptr_null(strstr(program.out_text, "471108"));
+	ck_assert_ptr_null(strstr(program.err_text, "471108"));
+}
+END_TEST
+
+/* A new one each time, and where it is to be typed. */
+START_TEST(test_one_time_pin)
+{
+	static const char before[] = "10:00:00:00:00:02 \"old\": type ";
+	const char *options[] = {"--one-time-pin", "-v", "-v", NULL};
+	char pins[2][7], expected[32], *answer;
+
+	start_daemon();
+	open_window(options);
+	mock_tell(&mock, "device 0 2 known old");
+	for (int i = 0; i < 2; i++) {
+		program.out_text[0] = '\0';
+		mock_tell(&mock, "ask 0 2 RequestPinCode");
+		wait_for_stdout(" on it\n");
+		assert_has(program.out_text, before);
+		memcpy(pins[i],
+		       strstr(program.out_text, before) + strlen(before), 6);
+		pins[i][6] = '\0';
+		snprintf(expected, sizeof(expected), "answer %s", pins[i]);
+		answer = mock_await(&mock, "answer");
+		ck_assert_str_eq(answer, expected);
+		free(answer);
+	}
+	ck_assert_str_ne(pins[0], pins[1]);
+	mock_tell(&mock, "bond 0 2");
+	wait_for_stdout("\"old\" (PIN)\n");
+	close_window(0);
+	ck_assert_ptr_null(strstr(program.err_text, pins[0]));
+	ck_assert_ptr_null(strstr(program.err_text, pins[1]));
+}
+END_TEST
+
+static const struct {
+	const char *request;
+	const char *prompt;
+	const char *typed;
+	const char *answer;
+	const char *how; /* NULL: it does not pair */
+} questions[] = {
+	{"RequestConfirmation 123",
+	 "wants to pair; does it show 000123 (yes, "
+	 "no)? ",
+	 "yes\n", "answer yes", "number compared"},
+	{"RequestConfirmation 123", "does it show 000123", " y \n",
+	 "answer yes", "number compared"},
+	{"RequestConfirmation 123", "does it show 000123", "no\n",
+	 "answer org.bluez.Error.Rejected", NULL},
+	{"RequestAuthorization", "wants to pair, without a number", "yes\n",
+	 "answer yes", "allowed"},
+	{"RequestAuthorization", "wants to pair, without a number", "n\n",
+	 "answer org.bluez.Error.Rejected", NULL},
+	{"RequestPinCode", "wants a PIN; which one? ", "47 11\n",
+	 "answer 47 11", "PIN"},
+	{"RequestPasskey", "shows a number; which one? ", "012345\n",
+	 "answer 12345", "number typed"},
+};
+
+START_TEST(test_confirm)
+{
+	const char *options[] = {"--confirm", NULL};
+	char text[64];
+
+	start_daemon();
+	open_window(options);
+	mock_expect(&mock, "agent /btgate/agent KeyboardDisplay");
+	mock_tell(&mock, "device 0 2 known phone");
+	snprintf(text, sizeof(text), "ask 0 2 %s", questions[_i].request);
+	mock_tell(&mock, text);
+	wait_for_stdout(questions[_i].prompt);
+	type_line(questions[_i].typed);
+	mock_expect(&mock, questions[_i].answer);
+	if (questions[_i].how) {
+		mock_tell(&mock, "bond 0 2");
+		snprintf(text, sizeof(text), "\"phone\" (%s)\n",
+			 questions[_i].how);
+		wait_for_stdout(text);
+	}
+	close_window(questions[_i].how ? 0 : 1);
+	ck_assert_str_eq(program.err_text, "");
+}
+END_TEST
+
+/* What is no answer is asked again, and what is called off is not. */
+START_TEST(test_confirm_again)
+{
+	static const char *const wrong[][3] = {
+		{"RequestConfirmation 123", "maybe\n", "answer yes or no"},
+		{"RequestPasskey", "1234567\n", "six digits"},
+		{"RequestPinCode", "12345678901234567\n", "1 to 16 bytes"},
+	};
+	const char *options[] = {"--confirm", NULL};
+	char text[64];
+
+	start_daemon();
+	open_window(options);
+	mock_tell(&mock, "device 0 2 known phone");
+	snprintf(text, sizeof(text), "ask 0 2 %s", wrong[_i][0]);
+	mock_tell(&mock, text);
+	wait_for_stdout("? ");
+	type_line(wrong[_i][1]);
+	wait_for_stderr(wrong[_i][2]);
+	mock_tell(&mock, "ask 0 2 Cancel");
+	wait_for_stdout("no longer asked\n");
+	/* The next device is not let in by an answer that comes late. */
+	type_line("yes\n");
+	mock_tell(&mock, "device 0 3 known other");
+	mock_tell(&mock, "ask 0 3 RequestAuthorization");
+	wait_for_stdout("10:00:00:00:00:03 \"other\" wants to pair");
+	type_line("no\n");
+	mock_expect(&mock, "answer yes"); /* to Cancel */
+	mock_expect(&mock, "answer org.bluez.Error.Rejected");
+	close_window(1);
+}
+END_TEST
+
+START_TEST(test_confirm_nobody)
+{
+	const char *options[] = {"--confirm", NULL};
+
+	start_daemon();
+	open_window(options);
+	mock_tell(&mock, "device 0 2 known phone");
+	mock_tell(&mock, "ask 0 2 RequestAuthorization");
+	wait_for_stdout("? ");
+	close(program.in);
+	mock_expect(&mock, "answer org.bluez.Error.Rejected");
+	wait_for_stderr("nobody can confirm any more");
+	mock_tell(&mock, "ask 0 2 RequestAuthorization");
+	mock_expect(&mock, "answer org.bluez.Error.Rejected");
+	program.in = open("/dev/null", O_RDONLY);
+	close_window(1);
+}
+END_TEST
+
+/* It is closed in the middle of a question: the device hears of it. */
+START_TEST(test_confirm_closed)
+{
+	const char *options[] = {"--confirm", NULL};
+
+	start_daemon();
+	open_window(options);
+	mock_tell(&mock, "device 0 2 known phone");
+	mock_tell(&mock, "ask 0 2 RequestAuthorization");
+	wait_for_stdout("? ");
+	kill(program.pid, SIGINT);
+	mock_expect(&mock, "answer org.bluez.Error.Rejected");
+	run_to_the_end(1);
+}
+END_TEST
+
+START_TEST(test_shows)
+{
+	static const char *const table[][3] = {
+		{"DisplayPasskey 42", "\"keys\": type 000042 on it\n",
+		 "\"keys\" (number typed)\n"},
+		{"DisplayPinCode 0042", "\"keys\": type 0042 on it\n",
+		 "\"keys\" (PIN)\n"},
+	};
+	const char *options[] = {"--confirm", NULL};
+	char text[64];
+
+	start_daemon();
+	open_window(options);
+	mock_tell(&mock, "device 0 2 known keys");
+	snprintf(text, sizeof(text), "ask 0 2 %s", table[_i][0]);
+	mock_tell(&mock, text);
+	wait_for_stdout(table[_i][1]);
+	mock_expect(&mock, "answer yes");
+	mock_tell(&mock, "bond 0 2");
+	wait_for_stdout(table[_i][2]);
+	close_window(0);
+}
+END_TEST
+
+/* Against what was wanted, and not in silence. */
+START_TEST(test_unasked)
+{
+	const char *options[][3] = {{"--confirm"}, {"--pin", "1234"}};
+
+	start_daemon();
+	open_window(options[_i]);
+	mock_tell(&mock, "device 0 2 known mute");
+	mock_tell(&mock, "bond 0 2");
+	wait_for_stdout("paired: 10:00:00:00:00:02 \"mute\" (unasked)\n");
+	wait_for_stderr("'bluetoothctl remove 10:00:00:00:00:02' undoes it");
+	close_window(0);
+}
+END_TEST
+
+START_TEST(test_services)
+{
+	start_daemon();
+	open_window(NULL);
+	mock_tell(&mock, "device 0 2 paired phone");
+	mock_tell(&mock, "ask 0 2 AuthorizeService "
+			 "0000110d-0000-1000-8000-00805f9b34fb");
+	mock_expect(&mock, "answer org.bluez.Error.Rejected");
+	wait_for_stdout("it wants a service that no route has for it\n");
+	close_window(1);
+}
+END_TEST
+
+/* Only bluetoothd may ask: anybody on the bus can call. */
+START_TEST(test_stranger)
+{
+	static const char *const table[][2] = {
+		{"RequestPinCode", "o"},
+		{"Cancel", ""},
+		{"Release", ""},
+	};
+	const char *options[] = {"--pin", "1234", NULL};
+	sd_bus_error error = SD_BUS_ERROR_NULL;
+	char *report, client[32];
+	sd_bus *bus = NULL;
+
+	start_daemon();
+	open_window(options);
+	report = mock_await(&mock, "agent /btgate/agent");
+	ck_assert_int_eq(sscanf(report, "agent %*s %*s %31s", client), 1);
+	free(report);
+	ck_assert_int_ge(sd_bus_open_system(&bus), 0);
+	ck_assert_int_lt(sd_bus_call_method(bus, client, "/btgate/agent",
+					    "org.bluez.Agent1", table[_i][0],
+					    &error, NULL, table[_i][1],
+					    "/org/bluez/hci0/dev_1"),
+			 0);
+	ck_assert_str_eq(error.name, SD_BUS_ERROR_ACCESS_DENIED);
+	sd_bus_error_free(&error);
+	sd_bus_flush_close_unref(bus);
+	close_window(1);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("pair");
+	TCase *window = tcase_create("window"), *asked = tcase_create("asked");
+	SRunner *runner;
+	int failed;
+
+	tcase_set_timeout(window, 60);
+	tcase_add_checked_fixture(window, setup, teardown);
+	tcase_add_test(window, test_pair);
+	tcase_add_test(window, test_other_agent);
+	tcase_add_test(window, test_taken_over);
+	tcase_add_test(window, test_time_is_over);
+	tcase_add_test(window, test_once);
+	tcase_add_loop_test(window, test_ends, 0, 3);
+	tcase_add_test(window, test_json);
+	tcase_add_loop_test(window, test_restart, 0, 2);
+	tcase_add_loop_test(window, test_cannot, 0, 6);
+	tcase_add_loop_test(window, test_wrong, 0, 10);
+	suite_add_tcase(suite, window);
+	tcase_set_timeout(asked, 60);
+	tcase_add_checked_fixture(asked, setup, teardown);
+	tcase_add_loop_test(asked, test_free_refuses, 0, 2);
+	tcase_add_test(asked, test_pin);
+	tcase_add_test(asked, test_one_time_pin);
+	tcase_add_loop_test(asked, test_confirm, 0, COUNT(questions));
+	tcase_add_loop_test(asked, test_confirm_again, 0, 3);
+	tcase_add_test(asked, test_confirm_nobody);
+	tcase_add_test(asked, test_confirm_closed);
+	tcase_add_loop_test(asked, test_shows, 0, 2);
+	tcase_add_loop_test(asked, test_unasked, 0, 2);
+	tcase_add_test(asked, test_services);
+	tcase_add_loop_test(asked, test_stranger, 0, 3);
+	suite_add_tcase(suite, asked);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
