@@ -455,6 +455,7 @@ int gateway_run(const char *path, struct config *config)
 			log_error("the event loop failed: %s", strerror(-code));
 		else
 			log_info("stopped");
+		log_flush();
 	}
 	gateway_clear(&gateway);
 	return code;

@@ -5,12 +5,19 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "log_limit.h"
+
+/* Lines of one kind in LOG_LIMIT_WINDOW_MS. */
+#define FAILURES_MAX 30
+#define EVENTS_MAX 300
 
 static enum log_level current_level = LOG_LEVEL_INFO;
 static enum log_style current_style = LOG_STYLE_SERVICE;
@@ -135,6 +142,84 @@ static size_t format_line(char *line, size_t bytes, enum log_level level,
 	return used;
 }
 
+static void put_line(enum log_level level, const char *text)
+{
+	char line[2048];
+
+	if (!write_line(line, format_line(line, sizeof(line), level, text)))
+		lost_lines++;
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void tell_left_out(uint64_t until_ms)
+{
+	char text[256];
+	const char *like;
+	unsigned int count;
+
+	while ((count = log_limit_left_out(until_ms, &like))) {
+		snprintf(text, sizeof(text),
+			 "%u more lines were left out that are like: %s", count,
+			 like);
+		put_line(LOG_LEVEL_WARNING, text);
+	}
+}
+
+void log_flush(void)
+{
+	tell_left_out(UINT64_MAX);
+}
+
+/*
+ * Lines are of one kind if they are worded alike and about one thing ("route
+ * gps: ..."): FNV-1a over both.
+ */
+static uint64_t kind_of(const char *format, const char *text)
+{
+	uint64_t hash = 0xcbf29ce484222325;
+	size_t subject = strcspn(text, ":");
+
+	for (const char *c = format; *c; c++)
+		hash = (hash ^ (unsigned char)*c) * 0x100000001b3;
+	for (size_t i = 0; i < subject; i++)
+		hash = (hash ^ (unsigned char)text[i]) * 0x100000001b3;
+	return hash;
+}
+
+/* Whether the line is to be written; adds to @text that it is the last one. */
+static bool is_within_limit(enum log_level level, const char *format,
+			    char *text, size_t bytes)
+{
+	unsigned int most = level < LOG_LEVEL_INFO ? FAILURES_MAX : EVENTS_MAX;
+	uint64_t now = now_ms();
+	size_t used = strlen(text);
+
+	/* Who asks for every step gets it, and a command says little. */
+	if (current_style == LOG_STYLE_COMMAND ||
+	    current_level == LOG_LEVEL_DEBUG)
+		return true;
+	tell_left_out(now);
+	switch (log_limit_ask(kind_of(format, text), most, now, text)) {
+	case LOG_LIMIT_LEAVE_OUT:
+		return false;
+	case LOG_LIMIT_WRITE_LAST:
+		snprintf(text + used, bytes - used,
+			 " (more lines like this are left out for %u s)",
+			 LOG_LIMIT_WINDOW_MS / 1000);
+		break;
+	case LOG_LIMIT_WRITE:
+		break;
+	}
+	return true;
+}
+
 static void log_line(enum log_level level, const char *format, va_list args)
 {
 	int saved = errno;
@@ -149,8 +234,8 @@ static void log_line(enum log_level level, const char *format, va_list args)
 			lost_lines = 0;
 	}
 	vsnprintf(text, sizeof(text), format, args);
-	if (!write_line(line, format_line(line, sizeof(line), level, text)))
-		lost_lines++;
+	if (is_within_limit(level, format, text, sizeof(text)))
+		put_line(level, text);
 	errno = saved;
 }
 

@@ -32,12 +32,16 @@ void log_set_style(enum log_style style);
  * Write one line. Under journald (JOURNAL_STREAM names our stderr) it starts
  * with the priority, sd-daemon(3); else as the style says. Control
  * characters are printed as \xNN, so that no name can forge a line. Never
- * fails or waits: lines that nobody reads are counted and dropped. Keeps errno.
+ * fails or waits: lines that nobody reads are counted and dropped. A flood of
+ * lines of one kind gives a few, and later how many more there were; at the
+ * debug level all are written. Keeps errno.
  */
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Tell what was left out and not told yet: the end has come. */
+void log_flush(void);
 /* For the person at the terminal, whatever the level; written like log_info. */
 void log_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
