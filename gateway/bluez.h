@@ -199,10 +199,10 @@ struct bluez_lookup;
 /*
  * Find who is called @name, by the name that it gives itself or the one that
  * this machine has for it: a paired device, else a known one, else by
- * discovery, for 20 s at most. The same name comes before one that differs in
- * case only; that is logged. Devices without BR/EDR are none. Waits for
- * bluetoothd's first answer; the search is over when the callback comes. NULL
- * with errno set.
+ * discovery, for 20 s at most; who is found so is compared with who else is
+ * found within 5 s. The same name comes before one that differs in case only;
+ * that is logged. Devices without BR/EDR are none. Waits for bluetoothd's first
+ * answer; the search is over when the callback comes. NULL with errno set.
  */
 struct bluez_lookup *bluez_lookup_new(struct bluez *bluez,
 				      const struct address_adapter *choice,

@@ -24,10 +24,17 @@
  * names that did not say them, old serial adapters among them.
  */
 #define LOOKUP_MS 20000
+/*
+ * How long to search on once a stranger was found, for others of that name: an
+ * inquiry changes its frequencies every 2.56 s, and a device listens for it as
+ * often (Core spec, Vol 2 part B, 8.4.2, and Vol 4 part E, 6.2).
+ */
+#define NAMESAKES_MS 5120
 /* What bluetoothd is given to end a search. */
 #define STOP_MS 2000
-/* As many as an error can list. */
-#define CANDIDATES_MAX 5
+/* Who is counted; and as many as an error can list. */
+#define CANDIDATES_MAX 32
+#define LISTED_MAX 8
 
 /*
  * How well a device fits, from bad to good. Anybody can take any name, so one
@@ -46,7 +53,7 @@ struct match {
 	const char *name;
 	enum fit fit;
 	struct address_bluetooth candidates[CANDIDATES_MAX];
-	unsigned int count; /* of different addresses */
+	unsigned int count; /* of different addresses, CANDIDATES_MAX at most */
 	bool is_le; /* one of that name knows no BR/EDR */
 	char suggestion[TEXT_QUOTED_BYTES]; /* of a similar name, or "" */
 };
@@ -54,7 +61,8 @@ struct match {
 enum lookup_state {
 	LOOKUP_STATE_ASKED, /* bluetoothd has not been heard of */
 	LOOKUP_STATE_SEARCHING,
-	LOOKUP_STATE_STOPPING, /* found; the search must not be in the way */
+	LOOKUP_STATE_COMPARING, /* found one; are there more of that name? */
+	LOOKUP_STATE_STOPPING, /* decided; the search must not be in the way */
 	LOOKUP_STATE_OVER, /* the callback is due */
 };
 
@@ -97,16 +105,12 @@ static enum fit fit_of(const struct device *device, const char *name)
 static void match_add(struct match *match,
 		      const struct address_bluetooth *address)
 {
-	unsigned int kept = match->count < CANDIDATES_MAX ? match->count
-							  : CANDIDATES_MAX;
-
 	/* Two adapters may know the same device. */
-	for (unsigned int i = 0; i < kept; i++)
+	for (unsigned int i = 0; i < match->count; i++)
 		if (!memcmp(&match->candidates[i], address, sizeof(*address)))
 			return;
-	if (kept < CANDIDATES_MAX)
-		match->candidates[kept] = *address;
-	match->count++;
+	if (match->count < CANDIDATES_MAX)
+		match->candidates[match->count++] = *address;
 }
 
 static void match_suggest(struct match *match, const struct device *device)
@@ -157,13 +161,14 @@ static int explain_ambiguous(const struct match *match, struct error *error)
 		  "one of them:",
 		  match->count, is_paired ? "paired" : "unpaired",
 		  text_printable(match->name, quoted));
-	for (unsigned int i = 0; i < match->count && i < CANDIDATES_MAX; i++) {
+	for (unsigned int i = 0; i < match->count && i < LISTED_MAX; i++) {
 		address_bluetooth_format(&match->candidates[i], address);
 		text_append(error->text, sizeof(error->text), "%s %s",
 			    i ? "," : "", address);
 	}
-	if (match->count > CANDIDATES_MAX)
-		text_append(error->text, sizeof(error->text), " and others");
+	if (match->count > LISTED_MAX)
+		text_append(error->text, sizeof(error->text), " and %u more",
+			    match->count - LISTED_MAX);
 	return -ENOTUNIQ;
 }
 
@@ -257,14 +262,14 @@ static void lookup_find(struct bluez_lookup *lookup, const struct match *match)
 	}
 }
 
-/* True if that was an answer. While @is_waiting there may be a better one. */
-static bool lookup_match(struct bluez_lookup *lookup, bool is_waiting)
+/* True if that was an answer. */
+static bool lookup_match(struct bluez_lookup *lookup)
 {
 	struct match match;
 
 	match_make(&match, lookup);
 	if (match.fit == FIT_NONE ||
-	    (match.fit == FIT_KNOWN_ALMOST && (is_waiting || match.count > 1)))
+	    (match.fit == FIT_KNOWN_ALMOST && match.count > 1))
 		return false;
 	if (match.count > 1)
 		lookup_fail(lookup, explain_ambiguous(&match, &lookup->error));
@@ -273,12 +278,24 @@ static bool lookup_match(struct bluez_lookup *lookup, bool is_waiting)
 	return true;
 }
 
+/*
+ * Nobody comes before one that is paired. A stranger is not to be taken for
+ * having answered first where there are more of that name.
+ */
 static void on_seen(const struct device *device, void *arg)
 {
 	struct bluez_lookup *lookup = arg;
+	enum fit fit = fit_of(device, lookup->name);
 
-	if (fit_of(device, lookup->name) != FIT_NONE)
-		lookup_match(lookup, true);
+	if (device->is_le_only)
+		return;
+	if (fit >= FIT_PAIRED_ALMOST) {
+		lookup_match(lookup);
+	} else if (fit == FIT_KNOWN &&
+		   lookup->state == LOOKUP_STATE_SEARCHING) {
+		lookup_set_state(lookup, LOOKUP_STATE_COMPARING);
+		loop_start_timer(lookup->deadline, NAMESAKES_MS);
+	}
 }
 
 static void on_failed(int code, const struct error *error, void *arg)
@@ -320,7 +337,7 @@ static void lookup_begin(struct bluez_lookup *lookup)
 		return;
 	bluez_unwatch(&lookup->watcher);
 	if (bluez_state(lookup->bluez) != BLUEZ_STATE_READY ||
-	    !lookup_match(lookup, false))
+	    !lookup_match(lookup))
 		lookup_search(lookup);
 }
 
@@ -341,7 +358,8 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 				      "the system bus does not answer"));
 		break;
 	case LOOKUP_STATE_SEARCHING:
-		if (lookup_match(lookup, false))
+	case LOOKUP_STATE_COMPARING:
+		if (lookup_match(lookup))
 			break;
 		match_make(&match, lookup);
 		lookup_fail(lookup,

@@ -14,6 +14,7 @@
 #include "bt_socket.h"
 #include "controller.h"
 #include "error.h"
+#include "log.h"
 #include "loop.h"
 #include "sdp_query.h"
 #include "socket.h"
@@ -154,25 +155,59 @@ static void port_format(const struct remote_dial *dial,
 			 dial->port);
 }
 
+enum pairing {
+	PAIRING_UNKNOWN, /* there is no bluetoothd to tell */
+	PAIRING_NONE,
+	PAIRING_DONE,
+};
+
+static enum pairing ask_pairing(const struct remote_dial *dial)
+{
+	const struct remote *remote = dial->remote;
+
+	if (!remote->bluez || bluez_state(remote->bluez) != BLUEZ_STATE_READY)
+		return PAIRING_UNKNOWN;
+	return bluez_paired_name(remote->bluez, &remote->adapter, &dial->device)
+		       ? PAIRING_DONE
+		       : PAIRING_NONE;
+}
+
+/* A device refuses whom it is not paired with just as it refuses anybody. */
 static int refused_error(const struct remote_dial *dial, struct error *error)
 {
+	const enum pairing pairing = ask_pairing(dial);
 	char address[ADDRESS_BLUETOOTH_TEXT_BYTES];
 	char port[PORT_TEXT_BYTES];
 
 	port_format(dial, port);
 	address_bluetooth_format(&dial->device, address);
 	if (dial->remote->port)
-		return error_set(
-			error, -ECONNREFUSED,
-			"%s refuses %s: nothing listens there ('btgate "
-			"services %s' shows what does), or it wants to be "
-			"paired first ('bluetoothctl pair %s')",
-			dial->who, port, address, address);
-	return error_set(error, -ECONNREFUSED,
-			 "%s says that its service is on %s and refuses "
-			 "that: its program is not running, or it wants to be "
-			 "paired first ('bluetoothctl pair %s')",
-			 dial->who, port, address);
+		error_set(error, 0, "%s refuses %s", dial->who, port);
+	else
+		error_set(error, 0,
+			  "%s says that its service is on %s and refuses that",
+			  dial->who, port);
+	if (pairing == PAIRING_NONE)
+		text_append(error->text, sizeof(error->text),
+			    ": it is not paired, and may want to be ("
+			    "'bluetoothctl pair %s'); or ",
+			    address);
+	else
+		text_append(error->text, sizeof(error->text), ": ");
+	if (dial->remote->port)
+		text_append(error->text, sizeof(error->text),
+			    "nothing listens there ('btgate services %s' shows "
+			    "what does)",
+			    address);
+	else
+		text_append(error->text, sizeof(error->text),
+			    "its program is not running");
+	if (pairing == PAIRING_UNKNOWN)
+		text_append(error->text, sizeof(error->text),
+			    ", or it wants to be paired first ('bluetoothctl "
+			    "pair %s')",
+			    address);
+	return -ECONNREFUSED;
 }
 
 static int pairing_error(const struct remote_dial *dial, struct error *error)
@@ -274,6 +309,9 @@ static void attempt_failed(struct remote_dial *dial, int code,
 		return;
 	}
 	describe_failure(dial, code, said, &dial->error);
+	log_debug("%s: attempt %u: %s; once more in %u ms",
+		  dial->remote->target.name, dial->attempts, dial->error.text,
+		  dial->pause_ms);
 	/* The channel was right; else it may have moved by the next attempt. */
 	if (is_asked_again)
 		dial->port = dial->remote->port;

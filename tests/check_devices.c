@@ -210,13 +210,13 @@ START_TEST(test_ambiguous)
 	mock_tell(&mock, "device 0 1 paired HC-05");
 	mock_tell(&mock, "device 0 2 paired HC-05");
 	mock_tell(&mock, "device 0 3 known HC-05");
-	for (int i = 4; i < 11; i++) {
+	for (int i = 4; i < 13; i++) {
 		snprintf(command, sizeof(command), "device 0 %d known printer",
 			 i);
 		mock_tell(&mock, command);
 	}
-	mock_tell(&mock, "device 0 11 paired Lamp");
-	mock_tell(&mock, "device 0 12 paired LAMP");
+	mock_tell(&mock, "device 0 13 paired Lamp");
+	mock_tell(&mock, "device 0 14 paired LAMP");
 	start(NULL);
 	ask(&asked, "HC-05");
 	assert_failed(&asked, -ENOTUNIQ,
@@ -226,8 +226,8 @@ START_TEST(test_ambiguous)
 	assert_has(asked.text, " 10:00:00:00:00:02");
 	ck_assert_ptr_null(strstr(asked.text, "00:03"));
 	ask(&asked, "printer");
-	assert_failed(&asked, -ENOTUNIQ, "7 unpaired devices are called");
-	assert_has(asked.text, " and others");
+	assert_failed(&asked, -ENOTUNIQ, "9 unpaired devices are called");
+	assert_has(asked.text, " and 1 more");
 	ask(&asked, "lamp");
 	assert_failed(&asked, -ENOTUNIQ, "2 paired devices are called 'lamp'");
 	ck_assert(!has_report("start "));
@@ -280,7 +280,7 @@ START_TEST(test_own_adapter)
 	mock_tell(&mock, "power 1 1");
 	mock_expect(&mock, "start /org/bluez/hci1");
 	ck_assert_int_eq(asked.answers, 0);
-	mock_tell(&mock, "device 1 4 known printer");
+	mock_tell(&mock, "device 1 4 paired printer");
 	assert_found(&asked, "10:00:00:00:01:04");
 	ck_assert(has_report("stop /org/bluez/hci1"));
 	ck_assert(!has_report("start /org/bluez/hci0"));
@@ -307,12 +307,12 @@ START_TEST(test_adapters_apart)
 	assert_failed(&third, -ENODEV,
 		      "cannot look for 'printer': the adapter hci5 is not "
 		      "there");
-	mock_tell(&mock, "device 1 2 known printer");
+	mock_tell(&mock, "device 1 2 paired printer");
 	assert_found(&second, "10:00:00:00:01:02");
 	ck_assert(has_report("stop /org/bluez/hci1"));
 	ck_assert(!has_report("stop /org/bluez/hci0"));
 	ck_assert_int_eq(first.answers, 0);
-	mock_tell(&mock, "device 0 3 known printer");
+	mock_tell(&mock, "device 0 3 paired printer");
 	assert_found(&first, "10:00:00:00:00:03");
 	ck_assert(has_report("stop /org/bluez/hci0"));
 }
@@ -331,7 +331,7 @@ START_TEST(test_other_adapter)
 	ask(&asked, "HC-05");
 	mock_expect(&mock, "start /org/bluez/hci1");
 	ck_assert(!has_report("start /org/bluez/hci0"));
-	mock_tell(&mock, "device 1 2 known HC-05");
+	mock_tell(&mock, "device 1 2 paired HC-05");
 	assert_found(&asked, "10:00:00:00:01:02");
 }
 END_TEST
@@ -362,6 +362,55 @@ START_TEST(test_search)
 }
 END_TEST
 
+/* Who answers first is not who is meant, where there are more of that name. */
+START_TEST(test_namesakes)
+{
+	struct asked asked, other;
+
+	start_daemon();
+	start(NULL);
+	ask(&asked, "HC-05");
+	ask(&other, "another");
+	mock_expect(&mock, "start /org/bluez/hci0");
+	mock_tell(&mock, "device 0 1 known HC-05");
+	mock_tell(&mock, "device 0 2 known hc-05");
+	mock_tell(&mock, "device 0 3 known");
+	mock_tell(&mock, "device 0 4 le HC-05");
+	ck_assert_int_eq(asked.answers, 0);
+	mock_tell(&mock, "name 0 3 HC-05");
+	ck_assert_int_eq(asked.answers, 0);
+	ck_assert(!has_report("stop "));
+	switch (_i) {
+	case 0: /* two of them */
+		assert_failed(&asked, -ENOTUNIQ,
+			      "2 unpaired devices are called 'HC-05'; use the "
+			      "address of one of them: 10:00:00:00:00:0");
+		assert_has(asked.text, " 10:00:00:00:00:01");
+		assert_has(asked.text, " 10:00:00:00:00:03");
+		break;
+	case 1: /* gone again */
+		mock_tell(&mock, "forget 0 1");
+		assert_found(&asked, "10:00:00:00:00:03");
+		break;
+	case 2: /* nobody can be meant more than one that is paired */
+		mock_tell(&mock, "device 0 5 paired hc-05");
+		assert_found(&asked, "10:00:00:00:00:05");
+		break;
+	default: /* all gone again */
+		mock_tell(&mock, "forget 0 1");
+		mock_tell(&mock, "forget 0 2");
+		mock_tell(&mock, "forget 0 3");
+		mock_tell(&mock, "forget 0 4");
+		assert_failed(&asked, -ENODEV, "no device called 'HC-05'");
+	}
+	/* The other one is none the wiser. */
+	ck_assert_int_eq(other.answers, 0);
+	mock_tell(&mock, "device 0 6 paired another");
+	assert_found(&other, "10:00:00:00:00:06");
+	ck_assert(has_report("stop /org/bluez/hci0"));
+}
+END_TEST
+
 /* One search is for all; who has found leaves it to the others. */
 START_TEST(test_search_together)
 {
@@ -373,18 +422,18 @@ START_TEST(test_search_together)
 	ask(&second, "second");
 	mock_expect(&mock, "start /org/bluez/hci0");
 	ask(&third, "third");
-	mock_tell(&mock, "device 0 1 known first");
+	mock_tell(&mock, "device 0 1 paired first");
 	assert_found(&first, "10:00:00:00:00:01");
 	bluez_lookup_cancel(third.lookup);
 	ck_assert(!has_report("stop "));
-	mock_tell(&mock, "device 0 2 known second");
+	mock_tell(&mock, "device 0 2 paired second");
 	assert_found(&second, "10:00:00:00:00:02");
 	ck_assert(has_report("stop "));
 	ck_assert(!has_report("start "));
 	/* The next one begins anew. */
 	ask(&third, "third");
 	mock_expect(&mock, "start /org/bluez/hci0");
-	mock_tell(&mock, "device 0 3 known third");
+	mock_tell(&mock, "device 0 3 paired third");
 	assert_found(&third, "10:00:00:00:00:03");
 	ck_assert_int_eq(first.answers + second.answers, 2);
 }
@@ -483,7 +532,7 @@ START_TEST(test_start_put_off)
 	mock_expect(&mock, "start /org/bluez/hci0");
 	mock_tell(&mock, "start-error none");
 	mock_expect(&mock, "start /org/bluez/hci0");
-	mock_tell(&mock, "device 0 3 known HC-05");
+	mock_tell(&mock, "device 0 3 paired HC-05");
 	assert_found(&asked, "10:00:00:00:00:03");
 	ck_assert(has_report("stop "));
 }
@@ -522,7 +571,7 @@ START_TEST(test_start_refused)
 	/* And the next one may be luckier. */
 	mock_tell(&mock, "start-error none");
 	ask(&asked, "HC-05");
-	mock_tell(&mock, "device 0 3 known HC-05");
+	mock_tell(&mock, "device 0 3 paired HC-05");
 	assert_found(&asked, "10:00:00:00:00:03");
 }
 END_TEST
@@ -543,7 +592,7 @@ START_TEST(test_one_of_two_refuses)
 	mock_tell(&mock, "power 0 0");
 	mock_tell(&mock, "power 0 1");
 	mock_expect(&mock, "start /org/bluez/hci0");
-	mock_tell(&mock, "device 1 1 known HC-05");
+	mock_tell(&mock, "device 1 1 paired HC-05");
 	assert_found(&asked, "10:00:00:00:01:01");
 	ck_assert(has_report("stop /org/bluez/hci1"));
 }
@@ -561,7 +610,7 @@ START_TEST(test_unanswered)
 	ask(&asked, "HC-05");
 	mock_expect(&mock, "start /org/bluez/hci0");
 	begin_ms = loop_now_ms();
-	mock_tell(&mock, "device 0 3 known HC-05");
+	mock_tell(&mock, "device 0 3 paired HC-05");
 	assert_found(&asked, "10:00:00:00:00:03");
 	ck_assert_uint_ge(loop_now_ms() - begin_ms, 1900);
 	ck_assert_uint_lt(loop_now_ms() - begin_ms, 8000);
@@ -612,7 +661,7 @@ START_TEST(test_back_in_time)
 		mock_expect(&mock, "start /org/bluez/hci0");
 	}
 	mock_expect(&mock, "start /org/bluez/hci0");
-	mock_tell(&mock, "device 0 3 known HC-05");
+	mock_tell(&mock, "device 0 3 paired HC-05");
 	assert_found(&asked, "10:00:00:00:00:03");
 }
 END_TEST
@@ -683,7 +732,7 @@ START_TEST(test_gone_while_stopping)
 	start(NULL);
 	ask(&asked, "HC-05");
 	mock_expect(&mock, "start /org/bluez/hci0");
-	mock_tell(&mock, "device 0 3 known HC-05");
+	mock_tell(&mock, "device 0 3 paired HC-05");
 	mock_expect(&mock, "stop /org/bluez/hci0");
 	ck_assert_int_eq(asked.answers, 0);
 	if (_i == 0)
@@ -713,7 +762,7 @@ START_TEST(test_cancel)
 	}
 	ask(&next, "next");
 	mock_expect(&mock, "start /org/bluez/hci0");
-	mock_tell(&mock, "device 0 4 known next");
+	mock_tell(&mock, "device 0 4 paired next");
 	assert_found(&next, "10:00:00:00:00:04");
 	ck_assert_int_le(asked.answers, 1);
 	/* Nothing may be left running. */
@@ -731,7 +780,7 @@ START_TEST(test_cancel_while_searching)
 	ask(&asked, "HC-05");
 	mock_expect(&mock, "start /org/bluez/hci0");
 	if (_i) {
-		mock_tell(&mock, "device 0 3 known HC-05");
+		mock_tell(&mock, "device 0 3 paired HC-05");
 		mock_expect(&mock, "stop /org/bluez/hci0");
 	}
 	bluez_lookup_cancel(asked.lookup);
@@ -757,7 +806,7 @@ START_TEST(test_free_in_callback)
 	ask(&asked, "HC-05");
 	asked.is_to_free_all = true;
 	mock_expect(&mock, "start /org/bluez/hci0");
-	mock_tell(&mock, "device 0 3 known HC-05");
+	mock_tell(&mock, "device 0 3 paired HC-05");
 	assert_found(&asked, "10:00:00:00:00:03");
 	ck_assert_ptr_null(bluez);
 }
@@ -1042,6 +1091,7 @@ int main(void)
 	tcase_add_test(tcase, test_adapters_apart);
 	tcase_add_test(tcase, test_other_adapter);
 	tcase_add_loop_test(tcase, test_search, 0, 2);
+	tcase_add_loop_test(tcase, test_namesakes, 0, 4);
 	tcase_add_test(tcase, test_search_together);
 	tcase_add_test(tcase, test_search_in_vain);
 	tcase_add_loop_test(tcase, test_nothing_there, 0, 5);

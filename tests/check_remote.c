@@ -153,6 +153,13 @@ const char *bluez_paired_name(const struct bluez *bluez,
 	return paired_name;
 }
 
+static enum bluez_state bluez_is = BLUEZ_STATE_READY;
+
+enum bluez_state bluez_state(const struct bluez *bluez)
+{
+	return bluez_is;
+}
+
 /* ---- the links ---------------------------------------------------------------------- */
 
 static int open_codes[8]; /* of the first attempts; then it connects */
@@ -413,22 +420,54 @@ START_TEST(a_service_by_another_protocol)
 }
 END_TEST
 
+/* Being paired already, or not, is as good a hint as the refusal itself. */
+static const struct {
+	const char *paired_name;
+	enum bluez_state bluez_is;
+	const char *by_channel;
+	const char *by_service;
+} refusals[] = {
+	{NULL, BLUEZ_STATE_READY,
+	 DEVICE " refuses channel 7: it is not paired, and may want to be "
+		"('bluetoothctl pair " DEVICE "'); or nothing listens there "
+		"('btgate services " DEVICE "' shows what does)",
+	 DEVICE " says that its service is on channel 7 and refuses that: it "
+		"is not paired, and may want to be ('bluetoothctl pair " DEVICE
+		"'); or its program is not running"},
+	{"HC-05", BLUEZ_STATE_READY,
+	 "HC-05 (" DEVICE ") refuses channel 7: nothing listens there ('btgate "
+	 "services " DEVICE "' shows what does)",
+	 "HC-05 (" DEVICE ") says that its service is on channel 7 and refuses "
+	 "that: its program is not running"},
+	{NULL, BLUEZ_STATE_NO_DAEMON,
+	 DEVICE
+	 " refuses channel 7: nothing listens there ('btgate services " DEVICE
+	 "' shows what does), or it wants to be paired first "
+	 "('bluetoothctl pair " DEVICE "')",
+	 DEVICE " says that its service is on channel 7 and refuses that: its "
+		"program is not running, or it wants to be paired first "
+		"('bluetoothctl pair " DEVICE "')"},
+};
+
 START_TEST(refused)
 {
+	paired_name = refusals[_i].paired_name;
+	bluez_is = refusals[_i].bluez_is;
 	open_codes[0] = -ECONNREFUSED;
 	call("rfcomm:" DEVICE "/7");
-	expect_failure(-ECONNREFUSED,
-		       DEVICE " refuses channel 7: nothing listens there");
+	expect_failure(-ECONNREFUSED, refusals[_i].by_channel);
 	ck_assert_uint_eq(opened, 1);
 }
 END_TEST
 
 START_TEST(refused_where_the_record_said_it_is)
 {
+	paired_name = refusals[_i].paired_name;
+	bluez_is = refusals[_i].bluez_is;
 	record("1101", SDP_FOUND_PROTOCOL_RFCOMM, 7);
 	open_codes[0] = -ECONNREFUSED;
 	call("rfcomm:" DEVICE);
-	expect_failure(-ECONNREFUSED, "says that its service is on channel 7");
+	expect_failure(-ECONNREFUSED, refusals[_i].by_service);
 }
 END_TEST
 
@@ -660,8 +699,8 @@ int main(void)
 	tcase_add_test(tests, a_psm_that_stands_beside_a_channel);
 	tcase_add_test(tests, no_such_service);
 	tcase_add_test(tests, a_service_by_another_protocol);
-	tcase_add_test(tests, refused);
-	tcase_add_test(tests, refused_where_the_record_said_it_is);
+	tcase_add_loop_test(tests, refused, 0, 3);
+	tcase_add_loop_test(tests, refused_where_the_record_said_it_is, 0, 3);
 	tcase_add_test(tests, a_psm_that_is_refused);
 	tcase_add_test(tests, without_a_common_key);
 	tcase_add_test(tests, without_an_adapter);
