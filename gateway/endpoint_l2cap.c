@@ -20,8 +20,6 @@
 #include <errno.h>
 #include <linux/sock_diag.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -265,41 +263,14 @@ static size_t l2cap_finish(struct stream *stream, bool is_stopping)
 	return info[SK_MEMINFO_WMEM_ALLOC];
 }
 
-static void *close_in_thread(void *arg)
-{
-	close((int)(intptr_t)arg);
-	return NULL;
-}
-
-/* It may wait for acknowledgements: not in the loop's thread. */
-static void close_apart(int fd)
-{
-	sigset_t all, old;
-	pthread_attr_t attributes;
-	pthread_t thread;
-	int code = ENOMEM;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	if (pthread_attr_init(&attributes) == 0) {
-		pthread_attr_setdetachstate(&attributes,
-					    PTHREAD_CREATE_DETACHED);
-		code = pthread_create(&thread, &attributes, close_in_thread,
-				      (void *)(intptr_t)fd);
-		pthread_attr_destroy(&attributes);
-	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (code)
-		close(fd);
-}
-
 static void l2cap_close(struct stream *stream, enum stream_close how)
 {
 	const int fd = stream->read_fd;
 
 	acl_flush_free(of(stream)->flush);
+	/* With ERTM it waits for what is not acknowledged, up to 10 s. */
 	if (l2cap_finish(stream, false))
-		close_apart(fd);
+		loop_close_apart(of(stream)->link.loop, fd);
 	else
 		close(fd);
 	free(stream);

@@ -2,8 +2,11 @@
 #include "loop.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <event2/event.h>
 
@@ -14,6 +17,13 @@
  * one such buffer exists however many sessions there are.
  */
 #define LOOP_BUFFER_BYTES (256 * 1024)
+#define CLOSE_AGAIN_MS 1000
+
+/* A descriptor that waits for a thread to be closed in. */
+struct loop_closing {
+	TAILQ_ENTRY(loop_closing) link;
+	int fd;
+};
 
 static void run_tasks(evutil_socket_t fd, short what, void *arg)
 {
@@ -28,6 +38,52 @@ static void run_tasks(evutil_socket_t fd, short what, void *arg)
 		task->run(task->arg);
 	}
 	loop_cancel(loop, &turn_end);
+}
+
+static void *close_in_thread(void *arg)
+{
+	close((int)(intptr_t)arg);
+	return NULL;
+}
+
+/* Signals are for the loop's thread. */
+static bool start_closing(int fd)
+{
+	sigset_t all, old;
+	pthread_attr_t attributes;
+	pthread_t thread;
+	int code;
+
+	if (pthread_attr_init(&attributes))
+		return false;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	code = pthread_create(&thread, &attributes, close_in_thread,
+			      (void *)(intptr_t)fd);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attributes);
+	return code == 0;
+}
+
+static void closing_free(struct loop *loop, struct loop_closing *closing)
+{
+	TAILQ_REMOVE(&loop->closings, closing, link);
+	free(closing);
+}
+
+static void close_again(evutil_socket_t fd, short what, void *arg)
+{
+	struct loop *loop = arg;
+	struct loop_closing *closing;
+
+	while ((closing = TAILQ_FIRST(&loop->closings))) {
+		if (!start_closing(closing->fd)) {
+			loop_start_timer(loop->closing_event, CLOSE_AGAIN_MS);
+			return;
+		}
+		closing_free(loop, closing);
+	}
 }
 
 static void log_libevent(int severity, const char *text)
@@ -45,13 +101,17 @@ struct loop *loop_new(void)
 		return NULL;
 	event_set_log_callback(log_libevent);
 	TAILQ_INIT(&loop->tasks);
+	TAILQ_INIT(&loop->closings);
 	loop->buffer_bytes = LOOP_BUFFER_BYTES;
 	loop->buffer = malloc(loop->buffer_bytes);
 	loop->base = event_base_new();
-	if (loop->base)
+	if (loop->base) {
 		loop->task_event = event_new(loop->base, -1, 0, run_tasks,
 					     loop);
-	if (!loop->buffer || !loop->task_event) {
+		loop->closing_event = evtimer_new(loop->base, close_again,
+						  loop);
+	}
+	if (!loop->buffer || !loop->task_event || !loop->closing_event) {
 		loop_free(loop);
 		errno = ENOMEM;
 		return NULL;
@@ -61,9 +121,17 @@ struct loop *loop_new(void)
 
 void loop_free(struct loop *loop)
 {
+	struct loop_closing *closing;
+
 	if (!loop)
 		return;
 	loop_flush(loop);
+	while ((closing = TAILQ_FIRST(&loop->closings))) {
+		close(closing->fd);
+		closing_free(loop, closing);
+	}
+	if (loop->closing_event)
+		event_free(loop->closing_event);
 	if (loop->task_event)
 		event_free(loop->task_event);
 	if (loop->base)
@@ -115,6 +183,23 @@ int loop_start_timer(struct event *timer, unsigned int delay_ms)
 	};
 
 	return event_add(timer, &delay) ? -ENOMEM : 0;
+}
+
+void loop_close_apart(struct loop *loop, int fd)
+{
+	struct loop_closing *closing;
+
+	if (start_closing(fd))
+		return;
+	closing = malloc(sizeof(*closing));
+	if (!closing) {
+		close(fd); /* neither threads nor memory: it has to wait */
+		return;
+	}
+	closing->fd = fd;
+	TAILQ_INSERT_TAIL(&loop->closings, closing, link);
+	if (!evtimer_pending(loop->closing_event, NULL))
+		loop_start_timer(loop->closing_event, CLOSE_AGAIN_MS);
 }
 
 void loop_flush(struct loop *loop)

@@ -16,6 +16,7 @@
 struct event;
 struct event_base;
 struct file_watch_hub;
+struct loop_closing;
 
 /*
  * Work for the next turn of the loop, embedded in the object that it is for:
@@ -34,6 +35,9 @@ struct loop {
 	size_t buffer_bytes;
 	TAILQ_HEAD(loop_task_list, loop_task) tasks;
 	struct event *task_event;
+	TAILQ_HEAD(loop_closing_list, loop_closing)
+	closings; /* no thread yet */
+	struct event *closing_event;
 	struct file_watch_hub *file_watch_hub; /* file_watch.c's; or NULL */
 };
 
@@ -59,6 +63,13 @@ void loop_cancel(struct loop *loop, struct loop_task *task);
  * then it does not run.
  */
 int loop_start_timer(struct event *timer, unsigned int delay_ms);
+
+/*
+ * Close @fd, whose close(2) may wait for something, without waiting for it: in a
+ * thread. Where none can be had now that is tried again each second; what is
+ * left is closed by loop_free, which waits.
+ */
+void loop_close_apart(struct loop *loop, int fd);
 
 /* Run what was put off, now: for taking things down outside loop_run. */
 void loop_flush(struct loop *loop);

@@ -890,7 +890,7 @@ END_TEST
  */
 static sem_t answers;
 static struct addrinfo *answer_list;
-static int answer_code, thread_refusal;
+static int answer_code, thread_refusal, threads_asked;
 
 __attribute__((constructor)) static void init_answers(void)
 {
@@ -931,6 +931,7 @@ int pthread_create(pthread_t *restrict thread,
 		    void *);
 
 	*(void **)&real = dlsym(RTLD_NEXT, "pthread_create");
+	threads_asked++;
 	return thread_refusal ? thread_refusal
 			      : real(thread, attributes, run, arg);
 }
@@ -956,6 +957,94 @@ static void answer(int code, struct addrinfo *list)
 	answer_list = list;
 	sem_post(&answers);
 }
+
+/* ---- closing what makes one wait ------------------------------------------------- */
+
+/* Takes all that it is still sent. */
+static void expect_end(int fd)
+{
+	char buffer[65536];
+	ssize_t got;
+
+	while ((got = read(fd, buffer, sizeof(buffer))) > 0)
+		;
+	ck_assert_int_eq(got, 0);
+	close(fd);
+}
+
+/* close(2) of @ends[1] waits for an hour, or until @ends[0] has read it all. */
+static void connect_lingering(int ends[2])
+{
+	const struct linger linger = {.l_onoff = 1, .l_linger = 3600};
+	char filling[65536] = {0};
+	struct sockaddr_in address;
+	int listener = loopback_listener(&address, 1);
+
+	ends[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(connect(ends[1], (struct sockaddr *)&address,
+				 sizeof(address)),
+			 0);
+	ends[0] = accept(listener, NULL, NULL);
+	ck_assert_int_ge(ends[0], 0);
+	close(listener);
+	ck_assert_int_eq(setsockopt(ends[1], SOL_SOCKET, SO_LINGER, &linger,
+				    sizeof(linger)),
+			 0);
+	ck_assert_int_eq(fcntl(ends[1], F_SETFL, O_NONBLOCK), 0);
+	while (write(ends[1], filling, sizeof(filling)) > 0)
+		;
+	ck_assert_int_eq(errno, EAGAIN);
+}
+
+START_TEST(a_close_that_waits_does_not_hold_up_the_loop)
+{
+	int ends[2];
+
+	connect_lingering(ends);
+	loop_close_apart(loop, ends[1]);
+	ck_assert_int_eq(threads_asked, 1);
+	expect_end(ends[0]);
+}
+END_TEST
+
+START_TEST(a_close_waits_for_a_thread)
+{
+	int first[2], second[2];
+
+	connect_lingering(first);
+	connect_lingering(second);
+	thread_refusal = EAGAIN;
+	loop_close_apart(loop, first[1]);
+	loop_close_apart(loop, second[1]);
+	ck_assert_int_eq(threads_asked, 2);
+	/* Again, in vain; and then there is one. */
+	while (threads_asked < 3)
+		turn();
+	ck_assert(is_open(first[1]) && is_open(second[1]));
+	thread_refusal = 0;
+	while (threads_asked < 5)
+		turn();
+	expect_end(first[0]);
+	expect_end(second[0]);
+}
+END_TEST
+
+/* Nobody can be kept waiting any more. */
+START_TEST(the_end_of_the_loop_closes_what_is_left)
+{
+	struct loop *other = loop_new();
+	int ends[2];
+
+	ck_assert_int_eq(pipe(ends), 0);
+	thread_refusal = EAGAIN;
+	loop_close_apart(other, ends[1]);
+	ck_assert(is_open(ends[1]));
+	loop_free(other);
+	expect_end(ends[0]);
+}
+END_TEST
+
+/* ---- host names ------------------------------------------------------------------ */
 
 static int resolved_count;
 static char resolved_why[200];
@@ -2232,6 +2321,9 @@ static void add_loop(Suite *suite)
 	tcase_add_test(tests, flush_runs_what_tasks_defer_too);
 	tcase_add_test(tests, a_loop_that_is_freed_runs_what_was_put_off);
 	tcase_add_test(tests, stop_leaves_run);
+	tcase_add_test(tests, a_close_that_waits_does_not_hold_up_the_loop);
+	tcase_add_test(tests, a_close_waits_for_a_thread);
+	tcase_add_test(tests, the_end_of_the_loop_closes_what_is_left);
 }
 
 static void add_sockets(Suite *suite)
