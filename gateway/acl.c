@@ -18,6 +18,7 @@
 
 #include "bt_socket.h"
 #include "capability.h"
+#include "error.h"
 #include "loop.h"
 
 /* Of Linux, not in BlueZ' header (include/net/bluetooth/hci.h, 6.12). */
@@ -28,12 +29,14 @@
 #define ANSWER_MS 2000
 /* HCI's unit for it is a slot of 0.625 ms; 0x07ff slots are the most. */
 #define SLOTS_MAX 0x07ff
+#define WRITE_FLUSH_TIMEOUT cmd_opcode_pack(OGF_HOST_CTL, 0x0028)
 
 struct acl_flush {
 	struct loop *loop;
 	int hci_fd;
+	uint16_t handle; /* of the link, at the controller */
 	struct event *answered;
-	void (*done)(int code, void *arg);
+	acl_flush_cb done;
 	void *arg;
 };
 
@@ -204,10 +207,52 @@ bool acl_may_flush(void)
 	return capability_has(CAP_NET_RAW);
 }
 
-static void flush_end(struct acl_flush *flush, int code)
+static void flush_end(struct acl_flush *flush, int code,
+		      const struct error *error)
 {
 	event_del(flush->answered);
-	flush->done(code, flush->arg);
+	flush->done(code, error, flush->arg);
+}
+
+static void flush_fail(struct acl_flush *flush, int code)
+{
+	struct error error;
+
+	error_set(&error, code, "%s", strerror(-code));
+	flush_end(flush, code, &error);
+}
+
+/* Those that this command can have (Core spec, Vol 1 part F). */
+static const char *status_name(uint8_t status)
+{
+	switch (status) {
+	case HCI_UNKNOWN_COMMAND:
+		return "it does not know this command";
+	case HCI_NO_CONNECTION:
+		return "there is no such link any more";
+	case HCI_HARDWARE_FAILURE:
+		return "hardware failure";
+	case HCI_COMMAND_DISALLOWED:
+		return "command disallowed";
+	case HCI_UNSUPPORTED_FEATURE:
+		return "unsupported feature";
+	case HCI_INVALID_PARAMETERS:
+		return "invalid parameters";
+	default:
+		return "an error";
+	}
+}
+
+static void flush_take_status(struct acl_flush *flush, uint8_t status)
+{
+	struct error error = {""};
+	int code = 0;
+
+	if (status)
+		code = error_set(&error, -EIO,
+				 "the controller says: %s (HCI status 0x%02x)",
+				 status_name(status), status);
+	flush_end(flush, code, &error);
 }
 
 /* Command Complete, or for a command that it does not know Command Status. */
@@ -218,24 +263,28 @@ static void flush_answered(evutil_socket_t fd, short what, void *arg)
 	ssize_t got;
 
 	if (what & EV_TIMEOUT) {
-		flush_end(flush, -ETIMEDOUT);
+		flush_fail(flush, -ETIMEDOUT);
 		return;
 	}
 	got = recv(fd, buffer, sizeof(buffer), 0);
 	if (got < 0) {
 		if (errno != EAGAIN && errno != EINTR)
-			flush_end(flush, -errno);
+			flush_fail(flush, -errno);
 		return;
 	}
-	/* Packet type, event code, length; then as the event has it. */
-	if (got >= 7 && buffer[1] == EVT_CMD_COMPLETE)
-		flush_end(flush, buffer[6] ? -EIO : 0);
+	/*
+	 * Packet type, event code, length; then as the event has it. Another
+	 * link's may be asked for at the same time.
+	 */
+	if (got >= 9 && buffer[1] == EVT_CMD_COMPLETE &&
+	    (buffer[7] | buffer[8] << 8) == flush->handle)
+		flush_take_status(flush, buffer[6]);
 	else if (got >= 7 && buffer[1] == EVT_CMD_STATUS && buffer[3])
-		flush_end(flush, -EIO);
+		flush_take_status(flush, buffer[3]);
 }
 
 /* Only the answers to this very command; others share the controller. */
-static int flush_watch(struct acl_flush *flush, uint16_t opcode)
+static int flush_watch(struct acl_flush *flush)
 {
 	const struct timeval limit = {.tv_sec = ANSWER_MS / 1000};
 	struct hci_filter filter;
@@ -244,7 +293,7 @@ static int flush_watch(struct acl_flush *flush, uint16_t opcode)
 	hci_filter_set_ptype(HCI_EVENT_PKT, &filter);
 	hci_filter_set_event(EVT_CMD_COMPLETE, &filter);
 	hci_filter_set_event(EVT_CMD_STATUS, &filter);
-	hci_filter_set_opcode(opcode, &filter);
+	hci_filter_set_opcode(WRITE_FLUSH_TIMEOUT, &filter);
 	if (setsockopt(flush->hci_fd, SOL_HCI, HCI_FILTER, &filter,
 		       sizeof(filter)) < 0)
 		return -errno;
@@ -256,51 +305,39 @@ static int flush_watch(struct acl_flush *flush, uint16_t opcode)
 	return 0;
 }
 
-static int flush_ask(struct acl_flush *flush, int fd, unsigned int timeout_ms)
+static int flush_send(const struct acl_flush *flush, unsigned int timeout_ms)
 {
-	const uint16_t opcode = cmd_opcode_pack(OGF_HOST_CTL, 0x0028);
+	const unsigned int wanted = timeout_ms * 1000 / 625;
+	const unsigned int slots = wanted < SLOTS_MAX ? wanted : SLOTS_MAX;
+	const uint8_t command[] = {
+		HCI_COMMAND_PKT,	  WRITE_FLUSH_TIMEOUT & 0xff,
+		WRITE_FLUSH_TIMEOUT >> 8, 4,
+		(uint8_t)flush->handle,	  (uint8_t)(flush->handle >> 8),
+		(uint8_t)slots,		  (uint8_t)(slots >> 8),
+	};
+
+	return send(flush->hci_fd, command, sizeof(command), 0) < 0 ? -errno
+								    : 0;
+}
+
+/* The link's adapter, and its handle there. */
+static int flush_find_link(struct acl_flush *flush, int fd)
+{
 	struct sockaddr_l2 local;
 	struct l2cap_conninfo link;
 	socklen_t bytes = sizeof(local), link_bytes = sizeof(link);
-	struct sockaddr_hci address = {.hci_family = AF_BLUETOOTH};
-	unsigned int slots = timeout_ms * 1000 / 625;
-	int index, code;
 
 	if (getsockname(fd, (struct sockaddr *)&local, &bytes) < 0 ||
 	    getsockopt(fd, SOL_L2CAP, L2CAP_CONNINFO, &link, &link_bytes) < 0)
 		return -errno;
-	index = find_index(flush->hci_fd, &local.l2_bdaddr);
-	if (index < 0)
-		return index;
-	address.hci_dev = (uint16_t)index;
-	if (bind(flush->hci_fd, (struct sockaddr *)&address, sizeof(address)))
-		return -errno;
-	code = flush_watch(flush, opcode);
-	if (code)
-		return code;
-	if (slots > SLOTS_MAX)
-		slots = SLOTS_MAX;
-	{
-		const uint8_t command[] = {
-			HCI_COMMAND_PKT,
-			(uint8_t)opcode,
-			(uint8_t)(opcode >> 8),
-			4,
-			(uint8_t)link.hci_handle,
-			(uint8_t)(link.hci_handle >> 8),
-			(uint8_t)slots,
-			(uint8_t)(slots >> 8),
-		};
-
-		if (send(flush->hci_fd, command, sizeof(command), 0) < 0)
-			return -errno;
-	}
-	return 0;
+	flush->handle = link.hci_handle;
+	flush->hci_fd = open_adapter(&local.l2_bdaddr);
+	return flush->hci_fd < 0 ? flush->hci_fd : 0;
 }
 
 struct acl_flush *acl_flush_new(struct loop *loop, int fd,
-				unsigned int timeout_ms,
-				void (*done)(int code, void *arg), void *arg)
+				unsigned int timeout_ms, acl_flush_cb done,
+				void *arg)
 {
 	struct acl_flush *flush = calloc(1, sizeof(*flush));
 	int code;
@@ -310,9 +347,11 @@ struct acl_flush *acl_flush_new(struct loop *loop, int fd,
 	flush->loop = loop;
 	flush->done = done;
 	flush->arg = arg;
-	flush->hci_fd = open_hci();
-	code = flush->hci_fd < 0 ? flush->hci_fd
-				 : flush_ask(flush, fd, timeout_ms);
+	code = flush_find_link(flush, fd);
+	if (code == 0)
+		code = flush_watch(flush);
+	if (code == 0)
+		code = flush_send(flush, timeout_ms);
 	if (code) {
 		acl_flush_free(flush);
 		errno = -code;

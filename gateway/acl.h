@@ -13,6 +13,7 @@
 #include "address.h"
 
 struct acl_flush;
+struct error;
 struct loop;
 
 /*
@@ -27,16 +28,18 @@ int acl_check_security(int fd, enum security_level level);
 /* Whether this process may set a flush timeout: CAP_NET_RAW, in force. */
 bool acl_may_flush(void);
 
+/* 0; or -errno with why: -ETIMEDOUT no answer, -EIO the controller refused. */
+typedef void (*acl_flush_cb)(int code, const struct error *error, void *arg);
+
 /*
  * Set the automatic flush timeout of the link of a connected L2CAP socket @fd
  * (Core spec, Vol 4 part E, 7.3.29): what the controller could not deliver
- * for so long it drops. @done comes once, from the loop: 0, or -errno,
- * -ETIMEDOUT without an answer, -EIO when the controller refused. NULL with
- * errno set: EPERM without CAP_NET_RAW.
+ * for so long it drops. @done comes once, from the loop. NULL with errno set:
+ * EPERM without CAP_NET_RAW.
  */
 struct acl_flush *acl_flush_new(struct loop *loop, int fd,
-				unsigned int timeout_ms,
-				void (*done)(int code, void *arg), void *arg);
+				unsigned int timeout_ms, acl_flush_cb done,
+				void *arg);
 /* No callback comes any more. After the callback as before it; NULL is legal. */
 void acl_flush_free(struct acl_flush *flush);
 

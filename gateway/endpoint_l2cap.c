@@ -73,20 +73,24 @@ static struct l2cap_stream *of(struct stream *stream)
 	return (struct l2cap_stream *)stream;
 }
 
-static void flush_done(int code, void *arg)
+static void flush_done(int code, const struct error *error, void *arg)
 {
-	struct l2cap_stream *self = arg;
+	const struct l2cap_stream *self = arg;
 
 	if (code)
-		log_warning("%s: the controller did not take the flush "
-			    "timeout (%s); nothing is flushed on this link",
-			    self->stream.peer, strerror(-code));
+		log_warning("%s: the flush timeout could not be set: %s; "
+			    "nothing is flushed on this link",
+			    self->stream.peer, error->text);
+	else
+		log_debug("%s: what could not be sent for %u ms is dropped",
+			  self->stream.peer, self->link.flush_timeout_ms);
 }
 
 static void start_flushing(struct l2cap_stream *self)
 {
 	const int fd = self->stream.read_fd;
 	const uint32_t flushable = BT_FLUSHABLE_ON;
+	struct error error;
 
 	if (setsockopt(fd, SOL_BLUETOOTH, BT_FLUSHABLE, &flushable,
 		       sizeof(flushable)) == 0)
@@ -94,7 +98,8 @@ static void start_flushing(struct l2cap_stream *self)
 					    self->link.flush_timeout_ms,
 					    flush_done, self);
 	if (!self->flush)
-		flush_done(-errno, self);
+		flush_done(error_set(&error, -errno, "%s", strerror(errno)),
+			   &error, self);
 }
 
 /* What both sides agreed on, once they have. */

@@ -1,6 +1,6 @@
 /*
  * A preload library for BlueZ's btvirt: gives forwarded ACL packets the
- * receiver's connection handle.
+ * receiver's connection handle, and lets it know a command that it does not.
  *
  * btvirt (seen in 5.66) hands an ACL packet from one virtual controller to the
  * other with the sender's handle still in it.  Each controller numbers its own
@@ -15,6 +15,10 @@
  * packet written to another controller is then given the handle of that
  * controller's link back to the sender.
  *
+ * Write Automatic Flush Timeout is unknown to btvirt, as it may be to a real
+ * controller. While the file that BTVIRT_FLUSH_SWITCH names is there, the command
+ * succeeds instead, and changes nothing.
+ *
  * It knows no other process's packets and no other fault of btvirt's.
  */
 #define _GNU_SOURCE
@@ -22,6 +26,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -31,17 +36,20 @@
 #define ADDRESS_BYTES 6
 
 /* H4 packet types: Bluetooth Core, volume 4, part A, section 2. */
+#define H4_COMMAND 0x01
 #define H4_ACL_DATA 0x02
 #define H4_EVENT 0x04
 
-/* Events and the one command: Bluetooth Core, volume 4, part E, section 7. */
+/* Events and commands: Bluetooth Core, volume 4, part E, section 7. */
 #define EVENT_CONNECTION_COMPLETE 0x03
 #define EVENT_DISCONNECTION_COMPLETE 0x05
 #define EVENT_COMMAND_COMPLETE 0x0e
+#define EVENT_COMMAND_STATUS 0x0f
 #define EVENT_LE_META 0x3e
 #define LE_CONNECTION_COMPLETE 0x01
 #define LE_ENHANCED_CONNECTION_COMPLETE 0x0a
 #define COMMAND_READ_BD_ADDR 0x1009
+#define COMMAND_WRITE_FLUSH_TIMEOUT 0x0c28
 
 #define EVENT_HEADER_BYTES 2
 #define EVENT_MAX_BYTES (EVENT_HEADER_BYTES + 255)
@@ -73,6 +81,7 @@ struct controller {
 
 static struct controller controllers[FD_MAX]; /* indexed by descriptor */
 static int sender_fd = -1;
+static uint16_t flush_handle; /* of the last such command */
 
 static uint16_t get_le16(const uint8_t *bytes)
 {
@@ -219,6 +228,37 @@ static size_t gather(uint8_t *to, size_t size, const struct iovec *parts,
 	return used;
 }
 
+/* H4 type, opcode (2), length, handle (2), timeout (2). */
+static void learn_from_command(const uint8_t *packet, size_t len)
+{
+	if (len >= 8 && packet[0] == H4_COMMAND &&
+	    get_le16(packet + 1) == COMMAND_WRITE_FLUSH_TIMEOUT)
+		flush_handle = get_le16(packet + 4);
+}
+
+/* Command Status is: event, length, status, packets allowed, opcode (2). */
+static bool is_flush_refusal(const uint8_t *event, size_t len)
+{
+	const char *path = getenv("BTVIRT_FLUSH_SWITCH");
+
+	return len == 6 && event[0] == EVENT_COMMAND_STATUS && event[2] != 0 &&
+	       get_le16(event + 4) == COMMAND_WRITE_FLUSH_TIMEOUT && path &&
+	       access(path, F_OK) == 0;
+}
+
+/* Command Complete: packets allowed, opcode (2), status, handle (2). */
+static size_t put_flush_success(uint8_t *packet)
+{
+	packet[0] = H4_EVENT;
+	packet[1] = EVENT_COMMAND_COMPLETE;
+	packet[2] = 6;
+	packet[3] = 1;
+	put_le16(packet + 4, COMMAND_WRITE_FLUSH_TIMEOUT);
+	packet[6] = 0;
+	put_le16(packet + 7, flush_handle);
+	return 9;
+}
+
 ssize_t read(int fd, void *buffer, size_t size)
 {
 	static ssize_t (*next)(int, void *, size_t);
@@ -229,8 +269,10 @@ ssize_t read(int fd, void *buffer, size_t size)
 							      "read");
 	len = next(fd, buffer, size);
 	/* Timers and signals are descriptors too, read in small pieces. */
-	if (len > 0 && fd < FD_MAX && size >= VHCI_READ_MIN_BYTES)
+	if (len > 0 && fd < FD_MAX && size >= VHCI_READ_MIN_BYTES) {
 		sender_fd = fd;
+		learn_from_command(buffer, (size_t)len);
+	}
 	return len;
 }
 
@@ -246,11 +288,16 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
 	if (fd >= 0 && fd < FD_MAX && count >= 2 && parts[0].iov_len == 1) {
 		uint8_t type = *(const uint8_t *)parts[0].iov_base;
 		uint8_t event[EVENT_MAX_BYTES];
+		size_t len = gather(event, sizeof(event), parts + 1, count - 1);
 
+		if (type == H4_EVENT && is_flush_refusal(event, len)) {
+			struct iovec answer = {.iov_base = event};
+
+			answer.iov_len = put_flush_success(event);
+			return next(fd, &answer, 1);
+		}
 		if (type == H4_EVENT)
-			learn_from_event(&controllers[fd], event,
-					 gather(event, sizeof(event), parts + 1,
-						count - 1));
+			learn_from_event(&controllers[fd], event, len);
 		else if (type == H4_ACL_DATA && parts[1].iov_len >= 2 &&
 			 sender_fd >= 0 && sender_fd != fd)
 			translate_handle(&controllers[fd],
