@@ -827,16 +827,33 @@ size_t adapter_list_paths(const struct adapter_list *list,
 	return used;
 }
 
-bool adapter_list_has(const struct adapter_list *list,
-		      const struct address_adapter *choice, const char *name)
+static const struct adapter *find_name(const struct adapter_list *list,
+				       const char *name)
 {
 	const struct adapter *adapter;
 
 	for (adapter = TAILQ_FIRST(&list->adapters); adapter;
 	     adapter = TAILQ_NEXT(adapter, link))
 		if (strcmp(adapter->name, name) == 0)
-			return is_match(adapter, choice);
-	return false;
+			return adapter;
+	return NULL;
+}
+
+const struct address_bluetooth *adapter_list_address(
+	const struct adapter_list *list, const char *name)
+{
+	const struct adapter *adapter = find_name(list, name);
+
+	return adapter && adapter->now.is_powered ? &adapter->now.address
+						  : NULL;
+}
+
+bool adapter_list_has(const struct adapter_list *list,
+		      const struct address_adapter *choice, const char *name)
+{
+	const struct adapter *adapter = find_name(list, name);
+
+	return adapter && is_match(adapter, choice);
 }
 
 static void take_agent(struct adapter *adapter)

@@ -117,7 +117,10 @@ unsigned int adapter_list_powered(const struct adapter_list *list);
 size_t adapter_list_paths(const struct adapter_list *list,
 			  const struct address_adapter *choice,
 			  const char **paths, size_t count);
-/* Whether the adapter @name ("hci0") is there and one of them. */
+/* The address of the adapter @name ("hci0") if it is powered; or NULL. */
+const struct address_bluetooth *adapter_list_address(
+	const struct adapter_list *list, const char *name);
+/* Whether the adapter @name is there and one of them. */
 bool adapter_list_has(const struct adapter_list *list,
 		      const struct address_adapter *choice, const char *name);
 /* 0 if one can be used; else -ENODEV or -ENETDOWN, and what to do about it. */

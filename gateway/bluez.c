@@ -468,6 +468,41 @@ const struct device *bluez_device_at(const struct bluez *bluez,
 	return device_list_find(bluez->devices, path);
 }
 
+struct adapter_of {
+	const struct bluez *bluez;
+	const struct address_bluetooth *address;
+	const struct address_bluetooth *adapter;
+	bool is_paired;
+};
+
+static void take_adapter(const struct device *device, void *arg)
+{
+	struct adapter_of *of = arg;
+	const struct address_bluetooth *adapter;
+
+	if (memcmp(&device->address, of->address, sizeof(device->address)) ||
+	    (of->adapter && (of->is_paired || !device->is_paired)))
+		return;
+	adapter = adapter_list_address(of->bluez->adapters, device->adapter);
+	if (!adapter)
+		return;
+	of->adapter = adapter;
+	of->is_paired = device->is_paired;
+}
+
+bool bluez_adapter_of(const struct bluez *bluez,
+		      const struct address_adapter *choice,
+		      const struct address_bluetooth *address,
+		      struct address_bluetooth *adapter)
+{
+	struct adapter_of of = {.bluez = bluez, .address = address};
+
+	bluez_devices(bluez, choice, take_adapter, &of);
+	if (of.adapter)
+		*adapter = *of.adapter;
+	return of.adapter;
+}
+
 /* The one place where the state of one who searches changes. */
 static void seek_set_state(struct bluez_discovery *seek, enum seek_state state)
 {

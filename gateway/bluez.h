@@ -147,6 +147,16 @@ struct agent *bluez_agent_new(struct bluez *bluez,
 /* Before the bluez: what is asked from now on is refused. */
 void bluez_agent_free(struct bluez *bluez);
 
+/*
+ * The adapter that is to call the device at @address, of those that are
+ * powered: one that is paired with it, because each has keys of its own, else
+ * one that has seen it. False if none has.
+ */
+bool bluez_adapter_of(const struct bluez *bluez,
+		      const struct address_adapter *choice,
+		      const struct address_bluetooth *address,
+		      struct address_bluetooth *adapter);
+
 struct bluez_discovery;
 
 /* All run from the loop, and may free anything, the bluez included. */

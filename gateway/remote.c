@@ -473,6 +473,11 @@ static void remote_looked_up(int code, const struct address_bluetooth *address,
 
 	dial->lookup = NULL;
 	if (code == 0) {
+		/* Left to itself the kernel takes the first adapter. */
+		if (is_any(&dial->adapter))
+			bluez_adapter_of(dial->remote->bluez,
+					 &dial->remote->adapter, address,
+					 &dial->adapter);
 		remote_found(dial, address);
 		return;
 	}

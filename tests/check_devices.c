@@ -1075,6 +1075,41 @@ START_TEST(test_paired_name)
 }
 END_TEST
 
+static bool has_adapter(const char *device, const char *expected)
+{
+	struct address_bluetooth address, adapter;
+	char text[ADDRESS_BLUETOOTH_TEXT_BYTES];
+
+	address_bluetooth_parse(device, &address, NULL);
+	if (!bluez_adapter_of(bluez, &choice, &address, &adapter))
+		return !expected;
+	address_bluetooth_format(&adapter, text);
+	return expected && !strcmp(text, expected);
+}
+
+/* The one that knows the device, and is on. */
+START_TEST(test_adapter_of)
+{
+	start_daemon();
+	mock_tell(&mock, "adapter 1 1");
+	mock_tell(&mock, "device 0 1 paired phone");
+	mock_tell(&mock, "device 1 2 known printer");
+	start(NULL);
+	ck_assert(has_adapter("10:00:00:00:00:01", NULL));
+	run_until_ready();
+	ck_assert(has_adapter("10:00:00:00:00:01", "00:AA:01:00:00:00"));
+	ck_assert(has_adapter("10:00:00:00:01:02", "00:AA:01:01:00:01"));
+	ck_assert(has_adapter("10:00:00:00:01:09", NULL));
+	choose("hci0");
+	ck_assert(has_adapter("10:00:00:00:01:02", NULL));
+	choose("any");
+	mock_tell(&mock, "power 1 0");
+	mock_tell(&mock, "rest");
+	while (!has_adapter("10:00:00:00:01:02", NULL))
+		turn();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("devices");
@@ -1114,6 +1149,7 @@ int main(void)
 	tcase_add_loop_test(tcase, test_free_in_seen, 0, 2);
 	tcase_add_test(tcase, test_crowd);
 	tcase_add_test(tcase, test_paired_name);
+	tcase_add_test(tcase, test_adapter_of);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

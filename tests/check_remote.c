@@ -153,6 +153,20 @@ const char *bluez_paired_name(const struct bluez *bluez,
 	return paired_name;
 }
 
+static const struct address_bluetooth *adapter_of_device;
+
+bool bluez_adapter_of(const struct bluez *bluez,
+		      const struct address_adapter *choice,
+		      const struct address_bluetooth *address,
+		      struct address_bluetooth *adapter)
+{
+	ck_assert_ptr_eq(choice, own_adapter);
+	ck_assert_mem_eq(address, &device, sizeof(device));
+	if (adapter_of_device)
+		*adapter = *adapter_of_device;
+	return adapter_of_device;
+}
+
 static enum bluez_state bluez_is = BLUEZ_STATE_READY;
 
 enum bluez_state bluez_state(const struct bluez *bluez)
@@ -165,6 +179,7 @@ enum bluez_state bluez_state(const struct bluez *bluez)
 static int open_codes[8]; /* of the first attempts; then it connects */
 static unsigned int opened;
 static uint16_t opened_port;
+static struct address_bluetooth opened_adapter;
 static struct sockaddr_un listening;
 static int listen_fd;
 
@@ -178,6 +193,7 @@ static int link_open(const struct remote *remote,
 	ck_assert(!memcmp(to_device, &device, sizeof(device)));
 	opened++;
 	opened_port = port;
+	opened_adapter = *adapter;
 	if (code)
 		return code;
 	memcpy(to, &listening, sizeof(listening));
@@ -517,6 +533,20 @@ START_TEST(without_an_adapter)
 }
 END_TEST
 
+/* Left to itself the kernel takes the first one, which may not know it. */
+START_TEST(a_device_that_one_adapter_knows)
+{
+	const struct address_bluetooth any = {0};
+	struct address_bluetooth second;
+
+	address_bluetooth_parse("00:1A:7D:DA:71:14", &second, NULL);
+	adapter_of_device = _i ? &second : NULL;
+	call("rfcomm:\"HC-05\"/7");
+	expect_stream("HC-05 (" DEVICE ")");
+	ck_assert_mem_eq(&opened_adapter, _i ? &second : &any, sizeof(second));
+}
+END_TEST
+
 START_TEST(a_name_that_nobody_has)
 {
 	lookup_code = -ENODEV;
@@ -704,6 +734,7 @@ int main(void)
 	tcase_add_test(tests, a_psm_that_is_refused);
 	tcase_add_test(tests, without_a_common_key);
 	tcase_add_test(tests, without_an_adapter);
+	tcase_add_loop_test(tests, a_device_that_one_adapter_knows, 0, 2);
 	tcase_add_test(tests, a_name_that_nobody_has);
 	tcase_add_test(tests, an_answer_that_cannot_be_read);
 	tcase_add_test(tests, no_bluetooth_in_this_kernel);
