@@ -46,6 +46,8 @@
 #define RECEIVE_BUFFER_BYTES (1024 * 1024)
 /* Empty records that one read passes over. */
 #define SKIPS_MAX 64
+/* Of a stream, in one packet: what surely fits an empty send buffer. */
+#define PIECE_MAX_BYTES 16384
 
 /* ---- streams ---------------------------------------------------------- */
 
@@ -102,6 +104,31 @@ static void start_flushing(struct l2cap_stream *self)
 			   &error, self);
 }
 
+/*
+ * Where one end asks for ERTM and the other for streaming mode, Linux gives each
+ * what the other one asked for (6.12): one waits for acknowledgements that the
+ * other does not send. A device with another stack may really have agreed.
+ */
+static void take_mode(struct l2cap_stream *self, uint8_t mode)
+{
+	const enum l2cap_mode asked = self->link.mode;
+
+	if (mode != L2CAP_MODE_ERTM)
+		self->stream.has_no_flow_control = true;
+	if (mode == L2CAP_MODE_BASIC && asked != L2CAP_LINK_MODE_BASIC)
+		log_warning("%s: the device knows basic mode only: without "
+			    "flow control, a slow end ends the session",
+			    self->stream.peer);
+	else if (mode == L2CAP_MODE_STREAMING && asked == L2CAP_LINK_MODE_ERTM)
+		log_warning("%s: the device asked for streaming mode, this end "
+			    "for ERTM; if it stalls, set mode=streaming",
+			    self->stream.peer);
+	else if (mode == L2CAP_MODE_ERTM && asked == L2CAP_LINK_MODE_STREAMING)
+		log_warning("%s: the device asked for ERTM, this end for "
+			    "streaming mode; if it stalls, set mode=ertm",
+			    self->stream.peer);
+}
+
 /* What both sides agreed on, once they have. */
 static bool is_agreed(struct l2cap_stream *self)
 {
@@ -117,13 +144,7 @@ static bool is_agreed(struct l2cap_stream *self)
 		return false;
 	self->is_agreed = true;
 	self->mtu = options.omtu;
-	if (options.mode == L2CAP_MODE_BASIC &&
-	    self->link.mode != L2CAP_LINK_MODE_BASIC) {
-		log_warning("%s: the device knows basic mode only: without "
-			    "flow control, a slow end ends the session",
-			    self->stream.peer);
-		self->stream.has_no_flow_control = true;
-	}
+	take_mode(self, options.mode);
 	if (self->link.flush_timeout_ms)
 		start_flushing(self);
 	return true;
@@ -220,19 +241,47 @@ static ssize_t write_failed(const struct stream *stream, ssize_t code)
 	return code == -ECONNRESET || code == -ENOTCONN ? -EPIPE : code;
 }
 
+static size_t unsent_bytes(int fd)
+{
+	uint32_t info[SK_MEMINFO_VARS] = {0};
+	socklen_t bytes = sizeof(info);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &bytes) < 0)
+		return 0;
+	return info[SK_MEMINFO_WMEM_ALLOC];
+}
+
+/*
+ * A record goes to the controller in pieces, each of which the send buffer
+ * counts with all that the kernel adds. One that does not fit when nothing else
+ * is in it is EAGAIN for ever, and POLLOUT says that there is room (6.12).
+ */
+static ssize_t write_whole(struct stream *stream, const void *buffer,
+			   size_t bytes)
+{
+	ssize_t put = socket_write(stream, buffer, bytes);
+
+	if (put != -EAGAIN || unsent_bytes(stream->write_fd))
+		return put;
+	/* What was in it may have gone since. */
+	put = socket_write(stream, buffer, bytes);
+	return put == -EAGAIN ? -EMSGSIZE : put;
+}
+
 static ssize_t l2cap_write(struct stream *stream, const void *buffer,
 			   size_t bytes)
 {
 	struct l2cap_stream *self = of(stream);
-	size_t done = 0;
+	size_t done = 0, piece_max;
 
 	if (!is_agreed(self))
 		return write_failed(stream, -ENOTCONN);
+	piece_max = self->mtu < PIECE_MAX_BYTES ? self->mtu : PIECE_MAX_BYTES;
 	while (done < bytes) {
-		size_t piece = bytes - done < self->mtu ? bytes - done
-							: self->mtu;
-		ssize_t put = socket_write(
-			stream, (const uint8_t *)buffer + done, piece);
+		size_t left = bytes - done;
+		ssize_t put = socket_write(stream,
+					   (const uint8_t *)buffer + done,
+					   left < piece_max ? left : piece_max);
 
 		if (put < 0)
 			return done ? (ssize_t)done : write_failed(stream, put);
@@ -248,7 +297,7 @@ static int l2cap_write_record(struct stream *stream, const void *buffer,
 
 	if (!is_agreed(of(stream)))
 		return (int)write_failed(stream, -ENOTCONN);
-	put = socket_write(stream, buffer, bytes);
+	put = write_whole(stream, buffer, bytes);
 	return put < 0 ? (int)write_failed(stream, put) : 0;
 }
 
@@ -258,14 +307,7 @@ static int l2cap_write_record(struct stream *stream, const void *buffer,
  */
 static size_t l2cap_finish(struct stream *stream, bool is_stopping)
 {
-	uint32_t info[SK_MEMINFO_VARS] = {0};
-	socklen_t bytes = sizeof(info);
-
-	if (stream_is_hung_up(stream) ||
-	    getsockopt(stream->write_fd, SOL_SOCKET, SO_MEMINFO, info, &bytes) <
-		    0)
-		return 0;
-	return info[SK_MEMINFO_WMEM_ALLOC];
+	return stream_is_hung_up(stream) ? 0 : unsent_bytes(stream->write_fd);
 }
 
 static void l2cap_close(struct stream *stream, enum stream_close how)

@@ -3,8 +3,12 @@
 """Other ends for tests/radio/l2cap, on the kernel's own sockets.
 
 usage: l2cap_peer.py unix-records PATH | unix-silent PATH | unix-client PATH
+       l2cap_peer.py frames COUNT BYTES
+       l2cap_peer.py unix-frames PATH COUNT BYTES
+       l2cap_peer.py unix-send-frames PATH COUNT BYTES
        l2cap_peer.py echo OWN PEER PSM MODE COUNT BYTES
        l2cap_peer.py records OWN PEER PSM | flood OWN PEER PSM
+       l2cap_peer.py hear OWN PEER PSM | unix-send PATH SIZE...
        l2cap_peer.py record-server OWN PSM | stream-server OWN PSM MODE
 """
 
@@ -32,6 +36,12 @@ def l2cap(own, mode="ertm", mtu=8192, psm=0):
         OPTIONS, omtu, mtu, flush, MODES[mode], fcs, tries, window))
     sock.settimeout(60)
     return sock
+
+
+def frames(count, size):
+    """What l2test sends and looks for."""
+    for number in range(int(count)):
+        yield struct.pack("<IH", number, int(size)) + (int(size) - 6) * b"\x7f"
 
 
 def records():
@@ -101,6 +111,28 @@ def main(what, *args):
         sock = l2cap(own)
         sock.connect((peer, int(psm, 0)))
         talk(sock)
+    elif what == "hear":
+        own, peer, psm = args
+        sock = l2cap(own)
+        sock.connect((peer, int(psm, 0)))
+        print(sock.recv(65536).decode(), end="")
+        sock.close()
+    elif what == "frames":
+        sys.stdout.buffer.write(b"".join(frames(*args)))
+    elif what == "unix-frames":
+        sock = unix_server(args[0], socket.SOCK_SEQPACKET)
+        clients = []
+        while True:
+            clients.append(sock.accept()[0])
+            for frame in frames(*args[1:]):
+                clients[-1].send(frame)
+    elif what in ("unix-send", "unix-send-frames"):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sock.connect(args[0])
+        for record in (frames(*args[1:]) if what == "unix-send-frames" else
+                       [bytes(int(size)) for size in args[1:]]):
+            sock.send(record)
+        sock.recv(1) # until the other one has read them, and leaves
     elif what == "flood":
         own, peer, psm = args
         sock = l2cap(own, "basic", 672)
