@@ -55,7 +55,9 @@ static ssize_t serial_read(struct stream *base, void *buffer, size_t bytes)
 
 	stream->is_relayed = true;
 	if (got == 0)
-		log_info("%s: the carrier was lost", base->peer);
+		log_info("%s: it hung up: the carrier was lost, or it was "
+			 "unplugged",
+			 base->peer);
 	return got;
 }
 

@@ -263,7 +263,8 @@ bool serial_port_is_hung_up(const struct serial_port *port)
 
 /*
  * A hang-up looks the same whether the carrier or the device is gone, and a
- * device that is just being removed still has its name: opening it tells.
+ * device that is just being removed still has its name: opening it tells, if it
+ * is not EBUSY: it still knows that we have it for ourselves (6.12).
  */
 static bool is_gone(const struct serial_port *port)
 {

@@ -42,8 +42,8 @@ bool serial_port_has_flow_control(const struct serial_port *port);
 bool serial_port_is_hung_up(const struct serial_port *port);
 
 /*
- * Bytes read; -EAGAIN when there are none; 0 when the carrier was lost; -ENODEV
- * when the device is gone.
+ * Bytes read; -EAGAIN when there are none; 0 when it hung up: the carrier was
+ * lost, or the device is just going; -ENODEV when that is sure.
  */
 ssize_t serial_port_read(struct serial_port *port, void *buffer, size_t bytes);
 /* Bytes taken; -EAGAIN when it is full; -EPIPE and -ENODEV as for reading. */
