@@ -12,9 +12,11 @@ usage: l2cap_peer.py unix-records PATH | unix-silent PATH | unix-client PATH
        l2cap_peer.py record-server OWN PSM | stream-server OWN PSM MODE
 """
 
+import contextlib
 import socket
 import struct
 import sys
+import threading
 import time
 
 SOL_L2CAP = 6
@@ -62,16 +64,17 @@ def talk(sock):
     sock.close()
 
 
+def echo(client):
+    client.settimeout(60)
+    with client, contextlib.suppress(OSError):
+        while data := client.recv(65536):
+            client.send(data)
+
+
 def echo_each(sock):
     while True:
-        client = sock.accept()[0]
-        client.settimeout(60)
-        try:
-            while data := client.recv(65536):
-                client.send(data)
-        except OSError:
-            pass
-        client.close()
+        threading.Thread(target=echo, args=(sock.accept()[0],),
+                         daemon=True).start()
 
 
 def unix_server(path, kind):
