@@ -50,6 +50,7 @@ struct clients {
 	unsigned int next_number;
 	struct client_refusal last_refusal;
 	struct refusals refusals; /* for want of room */
+	struct client_totals totals; /* of sessions that are over */
 	struct loop_task room_task;
 	clients_gone_cb gone;
 	void *arg;
@@ -65,21 +66,24 @@ static struct client *client_next(const struct client *client)
 	return TAILQ_NEXT(client, link);
 }
 
-static void clients_note_refusal(struct clients *clients, const char *peer,
-				 const char *reason)
+static void clients_note_refusal(struct clients *clients,
+				 enum client_refusal_kind kind,
+				 const char *peer, const char *reason)
 {
 	struct client_refusal *refusal = &clients->last_refusal;
 
+	clients->totals.refusals[kind]++;
 	refusal->count++;
 	refusal->at_ms = loop_now_ms();
 	snprintf(refusal->peer, sizeof(refusal->peer), "%s", peer);
 	snprintf(refusal->reason, sizeof(refusal->reason), "%s", reason);
 }
 
-static void clients_refuse(struct clients *clients, const char *peer,
+static void clients_refuse(struct clients *clients,
+			   enum client_refusal_kind kind, const char *peer,
 			   const char *reason)
 {
-	clients_note_refusal(clients, peer, reason);
+	clients_note_refusal(clients, kind, peer, reason);
 	log_warning("route %s: refused %s: %s", clients->config->name, peer,
 		    reason);
 }
@@ -91,10 +95,12 @@ static void clients_refuse_for_room(struct clients *clients,
 {
 	if (refusals_remember(&clients->refusals, refusals_key(stream),
 			      reason)) {
-		clients_refuse(clients, stream->peer, reason);
+		clients_refuse(clients, CLIENT_REFUSAL_BUSY, stream->peer,
+			       reason);
 		return;
 	}
-	clients_note_refusal(clients, stream->peer, reason);
+	clients_note_refusal(clients, CLIENT_REFUSAL_BUSY, stream->peer,
+			     reason);
 	log_debug("route %s: refused %s, as before: %s", clients->config->name,
 		  stream->peer, reason);
 }
@@ -157,11 +163,22 @@ static void client_log_end(const struct client *client)
 		 (unsigned long long)counters->down_bytes, lost, discarded);
 }
 
+static void add_bytes(struct client_totals *totals,
+		      const struct session_counters *counters)
+{
+	totals->up_bytes += counters->up_bytes;
+	totals->down_bytes += counters->down_bytes;
+	totals->lost_bytes += counters->lost_bytes;
+}
+
 static void client_session_ended(struct session *session, void *arg)
 {
 	struct client *client = arg;
+	struct client_totals *totals = &client->clients->totals;
 
 	client_log_end(client);
+	add_bytes(totals, session_counters(session));
+	totals->ends[session_outcome(session)]++;
 	client_free(client);
 }
 
@@ -178,8 +195,8 @@ static void client_replace(struct client *client, const char *by)
 		return;
 	}
 	snprintf(reason, sizeof(reason), "replaced by %s", by);
-	clients_refuse(client->clients, peer ? peer : client->waiting->peer,
-		       reason);
+	clients_refuse(client->clients, CLIENT_REFUSAL_REPLACED,
+		       peer ? peer : client->waiting->peer, reason);
 	client_turn_away(client);
 }
 
@@ -201,15 +218,16 @@ static void client_admitted(struct admission *admission, struct stream *stream,
 
 	client->admission = NULL;
 	if (!stream) {
-		clients_refuse(clients, admission_client(admission),
-			       error->text);
+		clients_refuse(clients, CLIENT_REFUSAL_TARGET,
+			       admission_client(admission), error->text);
 		client_free(client);
 		return;
 	}
 	client->session = session_new(clients->loop, stream, target, &settings,
 				      client_session_ended, client);
 	if (!client->session) {
-		clients_refuse(clients, stream->peer, strerror(errno));
+		clients_refuse(clients, CLIENT_REFUSAL_RESOURCES, stream->peer,
+			       strerror(errno));
 		stream_close(stream, STREAM_CLOSE_ABORT);
 		stream_close(target, STREAM_CLOSE_ABORT);
 		client_free(client);
@@ -217,6 +235,7 @@ static void client_admitted(struct admission *admission, struct stream *stream,
 	}
 	client->target_stream = target;
 	refusals_forget(&clients->refusals, client->who);
+	clients->totals.sessions++;
 	log_info("route %s: session %u: %s connected to %s",
 		 clients->config->name, client->number, stream->peer,
 		 target->peer);
@@ -234,7 +253,8 @@ static void client_admit(struct client *client)
 		client->waiting = NULL;
 		return;
 	}
-	clients_refuse(clients, client->waiting->peer, strerror(errno));
+	clients_refuse(clients, CLIENT_REFUSAL_RESOURCES, client->waiting->peer,
+		       strerror(errno));
 	client_turn_away(client);
 }
 
@@ -340,7 +360,11 @@ void clients_take(struct clients *clients, struct stream *stream,
 				     : strerror(errno);
 
 	if (refusal) {
-		clients_refuse_for_room(clients, stream, refusal);
+		if (client)
+			clients_refuse_for_room(clients, stream, refusal);
+		else
+			clients_refuse(clients, CLIENT_REFUSAL_RESOURCES,
+				       stream->peer, refusal);
 		stream_close(stream, STREAM_CLOSE_ABORT);
 		free(client);
 		return;
@@ -453,6 +477,21 @@ void clients_kick(struct clients *clients,
 const struct client_refusal *clients_last_refusal(const struct clients *clients)
 {
 	return &clients->last_refusal;
+}
+
+struct client_totals clients_totals(const struct clients *clients)
+{
+	struct client_totals totals = clients->totals;
+	const struct client *client;
+
+	for (client = clients_first(clients); client;
+	     client = client_next(client)) {
+		if (!client->session)
+			continue;
+		add_bytes(&totals, session_counters(client->session));
+		totals.open++;
+	}
+	return totals;
 }
 
 static void clients_end(struct clients *clients,

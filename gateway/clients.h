@@ -14,6 +14,7 @@
 
 #include "endpoint.h"
 #include "error.h"
+#include "session.h"
 
 struct address_bluetooth;
 struct clients;
@@ -71,6 +72,29 @@ struct client_refusal {
 
 const struct client_refusal *clients_last_refusal(
 	const struct clients *clients);
+
+/* Why clients were refused, as far as numbers tell. */
+enum client_refusal_kind {
+	CLIENT_REFUSAL_BUSY, /* no room at the target, or by max-sessions */
+	CLIENT_REFUSAL_TARGET, /* it was not reached, or the client left */
+	CLIENT_REFUSAL_REPLACED, /* by another one, before it was in */
+	CLIENT_REFUSAL_RESOURCES, /* memory, descriptors */
+};
+
+#define CLIENT_REFUSALS (CLIENT_REFUSAL_RESOURCES + 1)
+
+/* What passed and happened since the clients were made. */
+struct client_totals {
+	uint64_t sessions; /* that began */
+	uint64_t ends[SESSION_OUTCOMES];
+	uint64_t refusals[CLIENT_REFUSALS];
+	uint64_t up_bytes; /* delivered to the target */
+	uint64_t down_bytes; /* delivered to the client */
+	uint64_t lost_bytes; /* of sessions that are over */
+	unsigned int open; /* sessions now */
+};
+
+struct client_totals clients_totals(const struct clients *clients);
 
 /* Sessions drain, who is not in yet is refused. */
 void clients_stop(struct clients *clients);

@@ -41,6 +41,7 @@ void config_gateway_clear(struct config_gateway *gateway)
 {
 	free(gateway->name);
 	address_endpoint_clear(&gateway->control);
+	address_endpoint_clear(&gateway->metrics);
 }
 
 void config_free(struct config *config)
@@ -202,6 +203,16 @@ static void print_control(const struct config_gateway *gateway, FILE *stream)
 	fprintf(stream, "control = %s\n", text);
 }
 
+static void print_metrics(const struct config_gateway *gateway, FILE *stream)
+{
+	char text[ADDRESS_ENDPOINT_TEXT_BYTES];
+
+	if (!gateway->has_metrics)
+		return;
+	address_endpoint_format(&gateway->metrics, ENDPOINT_ROLE_LISTEN, text);
+	fprintf(stream, "metrics = %s\n", text + strlen("tcp:"));
+}
+
 int config_print(const struct config *config, FILE *stream)
 {
 	errno = 0;
@@ -212,6 +223,7 @@ int config_print(const struct config *config, FILE *stream)
 	fprintf(stream, "discoverable = %s\n",
 		config->gateway.is_discoverable ? "yes" : "no");
 	print_control(&config->gateway, stream);
+	print_metrics(&config->gateway, stream);
 	for (size_t i = 0; i < config->route_count; i++)
 		print_route(&config->routes[i], config->routes[i].entrance == i,
 			    stream);

@@ -32,6 +32,8 @@ struct config_gateway {
 	bool is_discoverable; /* yes */
 	bool has_control; /* yes */
 	struct address_endpoint control; /* CONFIG_CONTROL_PATH */
+	bool has_metrics; /* no */
+	struct address_endpoint metrics; /* a TCP port */
 };
 
 /* A client comes, and the target bears no more. */

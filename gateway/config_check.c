@@ -313,6 +313,23 @@ static void check_control(struct config_drafts *drafts,
 			    config_draft_key_name(key));
 }
 
+/* Nor is the port where the numbers are told. */
+static void check_metrics(struct config_drafts *drafts,
+			  const struct config_draft *draft)
+{
+	const struct config_gateway *gateway = &drafts->gateway.gateway;
+	const struct address_endpoint *end = end_of(draft, CONFIG_KEY_LISTEN);
+
+	if (end && gateway->has_metrics &&
+	    address_endpoint_is_conflict(
+		    end, ENDPOINT_ROLE_LISTEN, &draft->route.adapter,
+		    &gateway->metrics, ENDPOINT_ROLE_LISTEN,
+		    &draft->route.adapter))
+		config_note(&drafts->findings, draft->lines[CONFIG_KEY_LISTEN],
+			    "'listen' is the port that 'metrics' in [gateway] "
+			    "is told at; choose another for one of them");
+}
+
 static void check_loop(struct config_drafts *drafts,
 		       const struct config_draft *draft)
 {
@@ -349,6 +366,7 @@ static void check_route(struct config_drafts *drafts, size_t index)
 	check_conflict(drafts, index, CONFIG_KEY_CONNECT);
 	check_control(drafts, draft, CONFIG_KEY_LISTEN);
 	check_control(drafts, draft, CONFIG_KEY_CONNECT);
+	check_metrics(drafts, draft);
 }
 
 /* Whether no adapter can be meant by both; hci0 may have any address. */

@@ -116,6 +116,35 @@ static int parse_control(const struct key_info *key, struct config_draft *draft,
 	return 0;
 }
 
+static int parse_metrics(const struct key_info *key, struct config_draft *draft,
+			 const char *value, struct error *error)
+{
+	struct config_gateway *gateway = &draft->gateway;
+	struct address_endpoint endpoint;
+	char text[CONFIG_LINE_BYTES_MAX + 8], quoted[TEXT_QUOTED_BYTES];
+	int code;
+
+	gateway->has_metrics = strcmp(value, "no") != 0;
+	if (!gateway->has_metrics)
+		return 0;
+	snprintf(text, sizeof(text), "tcp:%s", value);
+	code = strchr(value, ',')
+		       ? -EINVAL
+		       : address_endpoint_parse(text, ENDPOINT_ROLE_LISTEN,
+						&endpoint, error);
+	if (code == -EINVAL)
+		return error_set(error, code,
+				 "'%s' is no place to tell metrics at; write "
+				 "[HOST:]PORT with an address of this machine, "
+				 "like 9273 or *:9273, or no",
+				 text_printable(value, quoted));
+	if (code < 0)
+		return code;
+	address_endpoint_clear(&gateway->metrics);
+	gateway->metrics = endpoint;
+	return 0;
+}
+
 static int parse_listen(const struct key_info *key, struct config_draft *draft,
 			const char *value, struct error *error)
 {
@@ -351,6 +380,11 @@ static const struct key_info keys[CONFIG_KEY_COUNT] = {
 		.name = "control",
 		.sections = IN_GATEWAY,
 		.parse = parse_control,
+	},
+	[CONFIG_KEY_METRICS] = {
+		.name = "metrics",
+		.sections = IN_GATEWAY,
+		.parse = parse_metrics,
 	},
 	[CONFIG_KEY_LISTEN] = {
 		.name = "listen",

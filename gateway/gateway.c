@@ -21,6 +21,7 @@
 #include "error.h"
 #include "log.h"
 #include "loop.h"
+#include "metrics.h"
 #include "operation.h"
 #include "publish.h"
 #include "route_set.h"
@@ -39,6 +40,7 @@ struct gateway {
 	struct publisher *publisher; /* NULL: nobody listens on Bluetooth */
 	struct route_set *routes;
 	struct operation operation;
+	struct metrics *metrics;
 	struct control *control; /* NULL: none, or none is to be had */
 	struct address_endpoint control_address; /* where it is to be */
 	bool has_control;
@@ -234,6 +236,7 @@ static int gateway_take_config(struct gateway *gateway, struct config *config,
 		route_change_list(change, differs, arg);
 	route_change_commit(change);
 	gateway_take_control(gateway, config);
+	metrics_configure(gateway->metrics, &config->gateway);
 	return 0;
 }
 
@@ -397,6 +400,9 @@ static int gateway_init(struct gateway *gateway)
 					     gateway);
 	if (!gateway->routes || !gateway->stop_deadline)
 		return -ENOMEM;
+	gateway->metrics = metrics_new(gateway->loop, gateway->routes);
+	if (!gateway->metrics)
+		return -ENOMEM;
 	for (size_t i = 0; i < SIGNALS; i++) {
 		gateway->signals[i] = evsignal_new(gateway->loop->base,
 						   signal_numbers[i], on_signal,
@@ -423,6 +429,7 @@ static void gateway_clear(struct gateway *gateway)
 	if (gateway->loop)
 		loop_cancel(gateway->loop, &gateway->control_task);
 	control_close(gateway->control);
+	metrics_free(gateway->metrics);
 	address_endpoint_clear(&gateway->control_address);
 	route_set_free(gateway->routes);
 	publisher_free(gateway->publisher);

@@ -25,6 +25,7 @@ struct route {
 	struct bluez *bluez;
 	enum route_state state;
 	bool is_disabled;
+	uint64_t retries;
 	struct target *target;
 	struct door *door; /* where its clients come in */
 	struct event *retry_timer;
@@ -163,7 +164,11 @@ static void route_try(struct route *route, const char *event)
 {
 	char reason[2 * STREAM_PEER_BYTES + 8];
 	struct error error = {""};
-	int code = route_open_ends(route, &error);
+	int code;
+
+	if (route->state == ROUTE_STATE_WAITING)
+		route->retries++;
+	code = route_open_ends(route, &error);
 
 	route->last_code = code;
 	if (code) {
@@ -301,6 +306,16 @@ void route_kick(struct route *route,
 		void *arg)
 {
 	clients_kick(route->clients, is_meant, arg);
+}
+
+struct client_totals route_totals(const struct route *route)
+{
+	return clients_totals(route->clients);
+}
+
+uint64_t route_retries(const struct route *route)
+{
+	return route->retries;
 }
 
 const struct client_refusal *route_last_refusal(const struct route *route)

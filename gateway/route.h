@@ -75,6 +75,9 @@ void route_each_client(const struct route *route, client_status_cb cb,
 void route_kick(struct route *route,
 		bool (*is_meant)(const struct client_status *client, void *arg),
 		void *arg);
+struct client_totals route_totals(const struct route *route);
+/* How often it tried again to have both its ends. */
+uint64_t route_retries(const struct route *route);
 const struct client_refusal *route_last_refusal(const struct route *route);
 /* Whether the last attempt failed for a reason that does not mend itself. */
 bool route_is_hopeless(const struct route *route);

@@ -1211,6 +1211,32 @@ static const char *session_end_phrase(const struct session *session)
 	return stream_end_reason(session->end_side->stream);
 }
 
+enum session_outcome session_outcome(const struct session *session)
+{
+	switch (session->end) {
+	case SESSION_END_CLOSED:
+		return session_end_phrase(session) ? SESSION_OUTCOME_BROKEN
+						   : SESSION_OUTCOME_CLOSED;
+	case SESSION_END_BROKEN:
+		return SESSION_OUTCOME_BROKEN;
+	case SESSION_END_TOO_FAST:
+	case SESSION_END_OVERRUN:
+	case SESSION_END_TOO_LONG:
+	case SESSION_END_TRUNCATED:
+		return SESSION_OUTCOME_GAP;
+	case SESSION_END_IDLE:
+		return SESSION_OUTCOME_IDLE;
+	case SESSION_END_REPLACED:
+		return SESSION_OUTCOME_REPLACED;
+	case SESSION_END_NO_MEMORY:
+		return SESSION_OUTCOME_RESOURCES;
+	case SESSION_END_STOPPED:
+	case SESSION_END_NONE:
+		break;
+	}
+	return SESSION_OUTCOME_STOPPED;
+}
+
 bool session_has_failed(const struct session *session)
 {
 	switch (session->end) {

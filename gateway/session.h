@@ -117,6 +117,20 @@ const char *session_client(const struct session *session);
 /* False once the client is gone in both directions and only its rest drains. */
 bool session_has_client(const struct session *session);
 
+/* How it ended, as far as numbers tell. */
+enum session_outcome {
+	SESSION_OUTCOME_CLOSED, /* in order, by one side */
+	SESSION_OUTCOME_BROKEN, /* one side broke, or said that it failed */
+	SESSION_OUTCOME_GAP, /* one side was too fast, or a record too long */
+	SESSION_OUTCOME_IDLE,
+	SESSION_OUTCOME_REPLACED,
+	SESSION_OUTCOME_STOPPED,
+	SESSION_OUTCOME_RESOURCES, /* out of memory */
+};
+
+#define SESSION_OUTCOMES (SESSION_OUTCOME_RESOURCES + 1)
+
+enum session_outcome session_outcome(const struct session *session);
 /* Whether it ended for want of something, and not in order. */
 bool session_has_failed(const struct session *session);
 

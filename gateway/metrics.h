@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The gateway's numbers for Prometheus: its text format, version 0.0.4, by HTTP
+ * at a TCP port of its own.
+ *
+ * Knows as much of HTTP as it takes to be scraped, and that a client may be
+ * slow or hostile: it has a bounded number of them, each with a bounded request
+ * and a deadline. Only reads what routes say of themselves.
+ */
+#ifndef BTGATE_METRICS_H
+#define BTGATE_METRICS_H
+
+struct config_gateway;
+struct loop;
+struct metrics;
+struct route_set;
+
+/* Tells nothing yet. @routes must outlive it. NULL with errno set. */
+struct metrics *metrics_new(struct loop *loop, struct route_set *routes);
+/* NULL is legal. */
+void metrics_free(struct metrics *metrics);
+/*
+ * Listen where @config says, or nowhere. What stays as it is goes on; a port
+ * that cannot be had is logged, and everything else works without.
+ */
+void metrics_configure(struct metrics *metrics,
+		       const struct config_gateway *config);
+
+#endif

@@ -1,0 +1,237 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""The numbers that the gateway tells Prometheus.
+
+usage: tests/check_metrics.py [-v] [NAME...]
+
+As tests/check_gateway.py, which it is built on. What is told is read by the
+parser of Prometheus' own client library.
+"""
+
+import contextlib
+import http.client
+import signal
+import socket
+import sys
+import urllib.request
+
+from prometheus_client.parser import text_string_to_metric_families
+
+import check_gateway as base
+from check_gateway import PATIENCE_S, SocketEnd
+
+
+class MetricsTest(base.GatewayTest):
+    def setUp(self):
+        super().setUp()
+        self.metrics_port = self.port()
+
+    def gateway_section(self):
+        return f"[gateway]\ncontrol = no\nmetrics = {self.metrics_port}\n"
+
+    def begin(self, routes, **options):
+        gateway = self.start(self.gateway_section() + routes, **options)
+        gateway.await_line("metrics at http://127.0.0.1:")
+        return gateway
+
+    def get(self, path="/metrics", method="GET"):
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.metrics_port, timeout=PATIENCE_S)
+        connection.request(method, path)
+        response = connection.getresponse()
+        body = response.read()
+        connection.close()
+        return response, body.decode()
+
+    def numbers(self):
+        """{(name, labels): value}, after a look at the conventions."""
+        _, body = self.get()
+        found = {}
+        for family in text_string_to_metric_families(body):
+            self.assertTrue(family.documentation, family.name)
+            self.assertIn(family.type, ("counter", "gauge"), family.name)
+            for sample in family.samples:
+                key = (sample.name, frozenset(sample.labels.items()))
+                self.assertNotIn(key, found)
+                self.assertEqual(sample.name.endswith("_total"),
+                                 family.type == "counter")
+                found[key] = sample.value
+        return found
+
+    def number(self, name, **labels):
+        return self.numbers()[(name, frozenset(labels.items()))]
+
+    def await_number(self, value, name, **labels):
+        self.await_that(lambda: self.number(name, **labels) == value)
+
+
+class NumberTests(MetricsTest):
+    def test_what_passes_is_counted(self):
+        port = self.port()
+        self.begin(self.route(f"tcp:{port}", "echo"))
+        self.assertEqual(self.number("btgate_route_state", route="r",
+                                     state="listening"), 1)
+        self.assertEqual(self.number("btgate_sessions", route="r"), 0)
+        client = self.dial(port)
+        self.assert_echoes(client, b"hello")
+        # While the session is open, too.
+        self.assertEqual(self.number("btgate_sessions", route="r"), 1)
+        for end in ("target", "client"):
+            self.await_number(5, "btgate_delivered_bytes_total", route="r",
+                              to=end)
+        client.close()
+        self.await_number(0, "btgate_sessions", route="r")
+        self.assertEqual(self.number("btgate_sessions_total", route="r"), 1)
+        self.assertEqual(self.number("btgate_session_ends_total", route="r",
+                                     reason="closed"), 1)
+        self.assertEqual(self.number("btgate_delivered_bytes_total", route="r",
+                                     to="client"), 5)
+
+    def test_what_goes_wrong_is_counted(self):
+        listener, target_port = self.server()
+        closed, one, broken = self.port(), self.port(), self.port()
+        gateway = self.begin(
+            self.route(f"tcp:{closed}", f"tcp:127.0.0.1:{self.port()}", "away")
+            + self.route(f"tcp:{one}", "echo", "one", max_sessions="1")
+            + self.route(f"tcp:{broken}", f"tcp:127.0.0.1:{target_port}",
+                         "broken"))
+        self.assert_turned_away(closed)
+        self.await_number(1, "btgate_refusals_total", route="away",
+                          reason="target")
+        first = self.dial(one)
+        self.assert_echoes(first)
+        self.assert_turned_away(one)
+        self.await_number(1, "btgate_refusals_total", route="one",
+                          reason="busy")
+        self.dial(broken)
+        target = self.accept(listener)
+        # Before that a reset is a target that was not reached.
+        gateway.await_line("route broken: session 1")
+        target.reset()
+        self.await_number(1, "btgate_session_ends_total", route="broken",
+                          reason="broken")
+
+    def test_a_route_that_waits(self):
+        holder = self.keep(socket.socket())
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        other = self.port()
+        gateway = self.start(
+            self.gateway_section() + self.route(f"tcp:{port}", "echo", "taken")
+            + self.route(f"tcp:{other}", "echo", "free"), 1)
+        gateway.await_line("metrics at")
+        self.assertEqual(self.number("btgate_route_state", route="taken",
+                                     state="waiting"), 1)
+        self.await_that(lambda: self.number("btgate_route_retries_total",
+                                            route="taken") >= 1)
+        self.assertEqual(self.number("btgate_route_retries_total",
+                                     route="free"), 0)
+
+    def test_unchanged_routes_keep_their_numbers(self):
+        port, other = self.port(), self.port()
+        gateway = self.begin(self.route(f"tcp:{port}", "echo", "kept"))
+        client = self.dial(port)
+        self.assert_echoes(client)
+        self.config(self.gateway_section()
+                    + self.route(f"tcp:{port}", "echo", "kept")
+                    + self.route(f"tcp:{other}", "echo", "new"))
+        gateway.signal(signal.SIGHUP)
+        gateway.await_line("in force")
+        self.assertEqual(self.number("btgate_sessions_total", route="kept"), 1)
+        self.assertEqual(self.number("btgate_sessions_total", route="new"), 0)
+        # A reload without metrics ends them; with them again, they are back.
+        self.config(self.route(f"tcp:{port}", "echo", "kept"))
+        gateway.signal(signal.SIGHUP)
+        gateway.await_line("in force", 2)
+        with self.assertRaises(ConnectionRefusedError):
+            self.get()
+        self.config(self.gateway_section()
+                    + self.route(f"tcp:{port}", "echo", "kept"))
+        gateway.signal(signal.SIGHUP)
+        gateway.await_line("in force", 3)
+        self.assertEqual(self.number("btgate_sessions_total", route="kept"), 1)
+        self.assert_echoes(client)
+
+    def test_off_by_default(self):
+        gateway = self.start(self.route(f"tcp:{self.port()}", "echo"))
+        self.assertFalse(gateway.matches("metrics"))
+
+    def test_a_port_that_is_taken(self):
+        holder = self.keep(socket.socket())
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = self.port()
+        gateway = self.start(
+            f"[gateway]\ncontrol = no\nmetrics = {holder.getsockname()[1]}\n"
+            + self.route(f"tcp:{port}", "echo"))
+        gateway.await_line("warning: no metrics: TCP port .* is held by")
+        self.assert_echoes(self.dial(port))
+
+
+class HttpTests(MetricsTest):
+    def setUp(self):
+        super().setUp()
+        self.echo_port = self.port()
+        self.gateway = self.begin(self.route(f"tcp:{self.echo_port}", "echo"))
+
+    def test_as_prometheus_asks(self):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.metrics_port}/metrics?x=y",
+            headers={"Accept": "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"})
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+            self.assertEqual(answer.headers["Content-Type"],
+                             "text/plain; version=0.0.4; charset=utf-8")
+            self.assertTrue(answer.read().endswith(b"\n"))
+
+    def test_what_is_no_question(self):
+        for method, path, status in (("GET", "/", 404),
+                                     ("GET", "/metricsx", 404),
+                                     ("HEAD", "/metrics", 200),
+                                     ("POST", "/metrics", 405)):
+            with self.subTest(method + path):
+                self.assertEqual(self.get(path, method)[0].status, status)
+        for words, status in ((b"hello\r\n\r\n", b"400"),
+                              (b"GET /metrics\0 HTTP/1.1\r\n\r\n", b"400"),
+                              (b"GET /" + b"x" * 9000, b"431")):
+            with self.subTest(words[:20]):
+                end = self.dial(self.metrics_port)
+                end.send(words)
+                answer = bytearray()
+                with contextlib.suppress(ConnectionResetError):
+                    while piece := end.recv():
+                        answer += piece
+                self.assertTrue(answer.startswith(b"HTTP/1.1 " + status),
+                                answer)
+
+    def test_a_question_in_pieces(self):
+        end = self.dial(self.metrics_port)
+        for byte in b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n":
+            end.send(bytes([byte]))
+        self.assertIn(b"btgate_build_info", end.recv_all())
+
+    def test_who_says_nothing_keeps_nobody_out(self):
+        fds = self.gateway.fd_count()
+        silent = [self.dial(self.metrics_port) for _ in range(50)]
+        self.assertEqual(self.get()[0].status, 200)
+        self.assertLessEqual(self.gateway.fd_count(), fds + 10)
+        self.assert_echoes(self.dial(self.echo_port))
+        # And its time is over some day.
+        self.assert_reset(silent[-1])
+
+    def test_who_does_not_read_is_let_go(self):
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        sock.connect(("127.0.0.1", self.metrics_port))
+        end = self.keep(SocketEnd(sock))
+        end.send(b"GET /metrics HTTP/1.1\r\n\r\n")
+        self.assertEqual(self.get()[0].status, 200)
+        self.assert_echoes(self.dial(self.echo_port))
+
+    def test_a_question_under_way_at_the_end(self):
+        self.dial(self.metrics_port).send(b"GET /met")
+        self.assertEqual(self.gateway.stop(), 0)
+
+
+if __name__ == "__main__":
+    sys.exit(base.main())
