@@ -95,8 +95,11 @@ $(BUILD)/tests/%: tests/%.c $(LIBRARY) Makefile | $(BUILD)/tests
 		$(shell $(PKG_CONFIG) --libs check) $(LIBS)
 
 # Its memory runs out on demand.
-$(BUILD)/tests/check_session_faults: \
+$(BUILD)/tests/check_session_faults $(BUILD)/tests/check_hold_faults: \
 	ALL_LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+$(BUILD)/tests/check_hold_faults: \
+	ALL_LDFLAGS += -Wl,--wrap=epoll_ctl,--wrap=epoll_create1,--wrap=eventfd \
+		-Wl,--wrap=_mark_point
 
 $(BUILD)/tests build-fuzz:
 	$(Q)mkdir -p $@

@@ -262,10 +262,12 @@ static void line_wait(struct line *line)
 	const struct hold_settings *settings = &line->hold->settings;
 
 	line->state = LINE_STATE_AWAY;
-	loop_start_timer(line->timer,
-			 backoff_next_between_ms(&line->backoff,
-						 settings->retry_min_ms,
-						 settings->retry_max_ms));
+	/* Without memory for a timer there is no pause. */
+	if (loop_start_timer(line->timer,
+			     backoff_next_between_ms(&line->backoff,
+						     settings->retry_min_ms,
+						     settings->retry_max_ms)))
+		event_active(line->timer, EV_TIMEOUT, 0);
 }
 
 static void line_failed(struct line *line, const struct error *error)

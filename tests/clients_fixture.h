@@ -108,7 +108,7 @@ static void settle(void)
 		turn();
 }
 
-static void come(int number)
+static inline void come(int number)
 {
 	char peer[] = "client-0";
 	struct stream *stream;
@@ -158,7 +158,7 @@ static void expect(int fd, const char *text)
 }
 
 /* Nothing (more) was said to it, and it was closed. */
-static void expect_closed(int fd)
+static inline void expect_closed(int fd)
 {
 	uint64_t deadline = loop_now_ms() + DEADLINE_MS;
 	char byte;
@@ -172,7 +172,7 @@ static void expect_closed(int fd)
 		      strerror(errno));
 }
 
-static void expect_silence(int fd)
+static inline void expect_silence(int fd)
 {
 	char byte;
 
@@ -181,7 +181,7 @@ static void expect_silence(int fd)
 	ck_assert_int_eq(errno, EAGAIN);
 }
 
-static void await_log(const char *text)
+static inline void await_log(const char *text)
 {
 	uint64_t deadline = loop_now_ms() + DEADLINE_MS;
 
@@ -193,7 +193,7 @@ static void await_log(const char *text)
 }
 
 /* It is in, and the target hears it. */
-static void expect_in(int number)
+static inline void expect_in(int number)
 {
 	expect(far_fd[number], "+");
 	put(far_fd[number], "hello");
