@@ -24,6 +24,13 @@ static bool dials_bluetooth(const struct config_draft *draft)
 	       address_endpoint_is_bluetooth(&draft->route.connect);
 }
 
+static bool is_never_lost(const struct config_draft *draft)
+{
+	return draft->is_valid[CONFIG_KEY_CONNECT] &&
+	       (draft->route.connect.kind == ENDPOINT_KIND_PTY ||
+		draft->route.connect.kind == ENDPOINT_KIND_ECHO);
+}
+
 /* What is not the same for all routes. */
 static void set_defaults(struct config_drafts *drafts,
 			 struct config_draft *draft)
@@ -35,6 +42,8 @@ static void set_defaults(struct config_drafts *drafts,
 	if (!address_endpoint_is_ip(&draft->route.listen) &&
 	    !draft->lines[CONFIG_KEY_CLIENTS])
 		draft->route.clients.count = 0;
+	if (is_never_lost(draft) && !draft->lines[CONFIG_KEY_HOLD])
+		draft->route.hold = HOLD_NO;
 	if (config_draft_line_of(drafts, draft, CONFIG_KEY_CONNECT_TIMEOUT))
 		return;
 	if (!dials_bluetooth(draft))
@@ -175,20 +184,32 @@ static void check_sharing(struct config_drafts *drafts,
 static void check_holding(struct config_drafts *drafts,
 			  const struct config_draft *draft)
 {
-	static const enum config_key of_hold[] = {CONFIG_KEY_HOLD_BUFFER,
-						  CONFIG_KEY_RETRY};
 	const struct config_route *route = &draft->route;
 
-	if (route->hold != HOLD_NO && draft->is_valid[CONFIG_KEY_CONNECT] &&
-	    address_endpoint_has_records(&route->connect))
+	if (route->hold == HOLD_NO || !draft->is_valid[CONFIG_KEY_CONNECT])
+		return;
+	if (address_endpoint_has_records(&route->connect))
 		config_note(&drafts->findings,
 			    config_draft_line_of(drafts, draft,
 						 CONFIG_KEY_HOLD),
 			    "'hold' is for streams of bytes; this route's "
 			    "'connect' "
 			    "is seqpacket");
-	if (route->hold != HOLD_NO || (draft->lines[CONFIG_KEY_HOLD] &&
-				       !draft->is_valid[CONFIG_KEY_HOLD]))
+	if (draft->lines[CONFIG_KEY_HOLD] && is_never_lost(draft))
+		config_note(&drafts->findings, draft->lines[CONFIG_KEY_HOLD],
+			    "'hold' is for a 'connect' that can be lost; a pty "
+			    "and echo are there as long as the route");
+}
+
+/* Without 'hold', or one that was not understood, which is said already. */
+static void check_hold_keys(struct config_drafts *drafts,
+			    const struct config_draft *draft)
+{
+	static const enum config_key of_hold[] = {CONFIG_KEY_HOLD_BUFFER,
+						  CONFIG_KEY_RETRY};
+
+	if (draft->route.hold != HOLD_NO || (draft->lines[CONFIG_KEY_HOLD] &&
+					     !draft->is_valid[CONFIG_KEY_HOLD]))
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(of_hold); i++) {
 		if (draft->lines[of_hold[i]])
@@ -359,6 +380,7 @@ static void check_route(struct config_drafts *drafts, size_t index)
 	check_security(drafts, draft);
 	check_sharing(drafts, draft);
 	check_holding(drafts, draft);
+	check_hold_keys(drafts, draft);
 	check_own_adapter(drafts, draft);
 	check_loop(drafts, draft);
 	config_entrance_find(drafts, index);
