@@ -252,6 +252,17 @@ class ListenTests(TlsTest):
         gateway.await_line("turned .* away: the other end showed no "
                            "certificate, which ca= asks for")
 
+    def test_who_is_not_among_the_clients(self):
+        gateway, port = self.listener(clients="127.0.0.2")
+        with contextlib.suppress(ConnectionResetError):
+            self.assertEqual(self.dial_tls(port).recv(), b"")
+        gateway.await_line("refused 127.0.0.1:.* not among the clients of any")
+        sock = socket.create_connection(("127.0.0.1", port), PATIENCE_S,
+                                        ("127.0.0.2", 0))
+        sock = self.client_context().wrap_socket(sock,
+                                                 server_hostname="localhost")
+        self.assert_echoes(self.keep(TlsEnd(sock)))
+
     def test_a_stranger_is_named(self):
         gateway, port = self.listener(options=f",ca={self.ca()}")
         with self.assertRaises((ssl.SSLError, ConnectionError)):
