@@ -15,6 +15,8 @@
 
 #include "address.h"
 #include "bluez.h"
+#include "config.h"
+#include "config_load.h"
 #include "error.h"
 #include "json.h"
 #include "log.h"
@@ -49,6 +51,7 @@ struct window {
 	unsigned int duration_ms;
 	struct address_adapter adapter;
 	struct pairing_settings settings;
+	struct config *config; /* NULL: there is none */
 	char *pin;
 	bool is_once;
 	bool is_json;
@@ -327,7 +330,22 @@ static void on_registered(int code, const struct error *error, void *arg)
 		log_warning("nobody can pair now: %s", error->text);
 }
 
+static bool offers(const struct address_uuid *uuid,
+		   const struct address_bluetooth *address, const char *name,
+		   void *arg)
+{
+	const struct window *window = arg;
+
+	for (size_t i = 0; window->config && i < window->config->route_count;
+	     i++)
+		if (config_route_offers(&window->config->routes[i], uuid,
+					address, name))
+			return true;
+	return false;
+}
+
 static const struct pairing_ops pairing_ops = {
+	.offers = offers,
 	.paired = on_paired,
 	.refused = on_refused,
 	.show = on_show,
@@ -537,10 +555,12 @@ static void window_close(struct window *window)
 	for (size_t i = 0; i < STOP_SIGNALS; i++)
 		if (window->signals[i])
 			event_free(window->signals[i]);
-	loop_free(window->loop);
+	if (window->loop)
+		loop_free(window->loop);
 	if (window->pin)
 		explicit_bzero(window->pin, strlen(window->pin));
 	free(window->pin);
+	config_free(window->config);
 }
 
 static int parse_method(const struct command_options *options,
@@ -596,16 +616,58 @@ static int parse_options(const struct command_options *options,
 	return code ? error_prefix(error, code, "--for") : 0;
 }
 
+static void log_finding(const char *text, void *arg)
+{
+	log_error("%s", text);
+}
+
+/*
+ * What the machine's configuration says of pairing, if there is one. @path is
+ * for messages. 0, or -errno that has been logged.
+ */
+static int read_config(struct window *window, const char *path)
+{
+	if (access(path, F_OK) < 0 && errno == ENOENT)
+		return 0;
+	if (config_load(path, &window->config, log_finding, NULL))
+		return -EINVAL;
+	switch (window->config->gateway.pairing) {
+	case CONFIG_PAIRING_NEVER:
+		log_error(
+			"devices may not pair here: pairing is 'never' in %s, "
+			"which is also what holds without the key; "
+			"'pairing = window' in its [gateway] allows it",
+			path);
+		return -EPERM;
+	case CONFIG_PAIRING_WINDOW:
+		break;
+	case CONFIG_PAIRING_ALWAYS:
+		if (window->settings.method == PAIRING_METHOD_FREE)
+			break;
+		log_error("pairing is 'always' in %s: the gateway lets devices "
+			  "pair without a PIN or a question; 'pairing = "
+			  "window' leaves it to this command",
+			  path);
+		return -EPERM;
+	}
+	return 0;
+}
+
 int command_pair(const struct command_options *options)
 {
 	struct window window = {0};
 	struct error error;
 	int code;
 
-	if (parse_options(options, &window, &error)) {
-		free(window.pin);
+	code = parse_options(options, &window, &error);
+	if (code)
 		log_error("%s", error.text);
-		return COMMAND_STATUS_USAGE;
+	else
+		code = read_config(&window, options->config_path);
+	if (code) {
+		window_close(&window);
+		return code == -EPERM ? COMMAND_STATUS_FAILED
+				      : COMMAND_STATUS_USAGE;
 	}
 	code = window_start(&window);
 	if (code == 0)

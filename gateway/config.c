@@ -14,6 +14,13 @@ const char *const config_when_busy_words[] = {
 	NULL,
 };
 
+const char *const config_pairing_words[] = {
+	[CONFIG_PAIRING_NEVER] = "never",
+	[CONFIG_PAIRING_WINDOW] = "window",
+	[CONFIG_PAIRING_ALWAYS] = "always",
+	NULL,
+};
+
 const char *const config_share_write_words[] = {
 	[SHARE_WRITE_ALL] = "all",
 	[SHARE_WRITE_FIRST] = "first",
@@ -27,6 +34,16 @@ const char *const config_hold_words[] = {
 	[HOLD_LINK] = "link",
 	NULL,
 };
+
+bool config_route_offers(const struct config_route *route,
+			 const struct address_uuid *uuid,
+			 const struct address_bluetooth *address,
+			 const char *name)
+{
+	return address_endpoint_is_bluetooth(&route->listen) &&
+	       address_uuid_is_equal(&route->service_uuid, uuid) &&
+	       address_peers_has(&route->peers, address, name);
+}
 
 void config_route_clear(struct config_route *route)
 {
@@ -224,6 +241,8 @@ int config_print(const struct config *config, FILE *stream)
 		config->gateway.is_discoverable ? "yes" : "no");
 	print_control(&config->gateway, stream);
 	print_metrics(&config->gateway, stream);
+	fprintf(stream, "pairing = %s\n",
+		config_pairing_words[config->gateway.pairing]);
 	for (size_t i = 0; i < config->route_count; i++)
 		print_route(&config->routes[i], config->routes[i].entrance == i,
 			    stream);

@@ -25,6 +25,14 @@
 
 /* Where the running gateway is asked, unless the configuration says so. */
 #define CONFIG_CONTROL_PATH "/run/btgate/control"
+/* Who lets devices pair with this machine. */
+enum config_pairing {
+	CONFIG_PAIRING_NEVER, /* nothing of btgate */
+	CONFIG_PAIRING_WINDOW, /* a person, by btgate pair */
+	CONFIG_PAIRING_ALWAYS, /* the gateway, as long as it runs */
+};
+
+extern const char *const config_pairing_words[];
 
 struct config_gateway {
 	struct address_adapter adapter; /* any */
@@ -34,6 +42,7 @@ struct config_gateway {
 	struct address_endpoint control; /* CONFIG_CONTROL_PATH */
 	bool has_metrics; /* no */
 	struct address_endpoint metrics; /* a TCP port */
+	enum config_pairing pairing; /* never */
 };
 
 /* A client comes, and the target bears no more. */
@@ -101,6 +110,15 @@ struct config {
 	char **files; /* that it was read from, in that order */
 	size_t file_count;
 };
+
+/*
+ * Whether it offers the service to the device at @address; @name is that of a
+ * paired device, or NULL.
+ */
+bool config_route_offers(const struct config_route *route,
+			 const struct address_uuid *uuid,
+			 const struct address_bluetooth *address,
+			 const char *name);
 
 /* One finding, "FILE:LINE: what is wrong"; @text is gone after the call. */
 typedef void (*config_error_cb)(const char *text, void *arg);

@@ -145,6 +145,18 @@ static int parse_metrics(const struct key_info *key, struct config_draft *draft,
 	return 0;
 }
 
+static int parse_pairing(const struct key_info *key, struct config_draft *draft,
+			 const char *value, struct error *error)
+{
+	int index = text_parse_word(value, config_pairing_words,
+				    "a choice for pairing", error);
+
+	if (index < 0)
+		return index;
+	draft->gateway.pairing = (enum config_pairing)index;
+	return 0;
+}
+
 static int parse_listen(const struct key_info *key, struct config_draft *draft,
 			const char *value, struct error *error)
 {
@@ -385,6 +397,11 @@ static const struct key_info keys[CONFIG_KEY_COUNT] = {
 		.name = "metrics",
 		.sections = IN_GATEWAY,
 		.parse = parse_metrics,
+	},
+	[CONFIG_KEY_PAIRING] = {
+		.name = "pairing",
+		.sections = IN_GATEWAY,
+		.parse = parse_pairing,
 	},
 	[CONFIG_KEY_LISTEN] = {
 		.name = "listen",

@@ -23,6 +23,7 @@
 #include "loop.h"
 #include "metrics.h"
 #include "operation.h"
+#include "pairing_always.h"
 #include "publish.h"
 #include "route_set.h"
 
@@ -38,6 +39,8 @@ struct gateway {
 	struct bluez *bluez; /* NULL: no end is Bluetooth, nor ever was */
 	struct bluez_watcher bluez_watcher;
 	struct publisher *publisher; /* NULL: nobody listens on Bluetooth */
+	struct pairing_always *pairing; /* NULL: not always */
+	struct address_adapter pairing_adapter; /* with which devices pair */
 	struct route_set *routes;
 	struct operation operation;
 	struct metrics *metrics;
@@ -117,6 +120,7 @@ static struct bluez_settings settings_of(const struct config *config)
 		.is_reachable = needs_publisher(config),
 		.name = config->gateway.name,
 		.is_discoverable = config->gateway.is_discoverable,
+		.is_pairable = config->gateway.pairing == CONFIG_PAIRING_ALWAYS,
 	};
 }
 
@@ -148,6 +152,27 @@ static int gateway_provide_bluez(struct gateway *gateway,
 			    bluez_changed, gateway);
 	}
 	return 0;
+}
+
+/* Without it everything else works: no reason to stop. */
+static void gateway_take_pairing(struct gateway *gateway,
+				 const struct bluez_settings *settings)
+{
+	bool is_wanted = settings->is_pairable && settings->is_reachable;
+
+	if (is_wanted && gateway->pairing &&
+	    address_adapter_is_same(&gateway->pairing_adapter,
+				    &settings->adapter))
+		return;
+	pairing_always_free(gateway->pairing);
+	gateway->pairing = NULL;
+	if (!is_wanted)
+		return;
+	gateway->pairing_adapter = settings->adapter;
+	gateway->pairing = pairing_always_new(
+		gateway->bluez, &settings->adapter, gateway->routes);
+	if (!gateway->pairing)
+		log_error("devices cannot pair: %s", strerror(errno));
 }
 
 /* ---- routes ----------------------------------------------------------------- */
@@ -237,6 +262,7 @@ static int gateway_take_config(struct gateway *gateway, struct config *config,
 	route_change_commit(change);
 	gateway_take_control(gateway, config);
 	metrics_configure(gateway->metrics, &config->gateway);
+	gateway_take_pairing(gateway, &settings);
 	return 0;
 }
 
@@ -431,6 +457,7 @@ static void gateway_clear(struct gateway *gateway)
 	control_close(gateway->control);
 	metrics_free(gateway->metrics);
 	address_endpoint_clear(&gateway->control_address);
+	pairing_always_free(gateway->pairing);
 	route_set_free(gateway->routes);
 	publisher_free(gateway->publisher);
 	bluez_unwatch(&gateway->bluez_watcher);

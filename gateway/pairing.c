@@ -9,7 +9,6 @@
 
 #include "agent.h"
 #include "bluez.h"
-#include "config.h"
 #include "device.h"
 #include "error.h"
 #include "text.h"
@@ -154,23 +153,15 @@ static void on_bluez_changed(struct bluez *bluez, void *arg)
 static bool is_service_allowed(const struct pairing *pairing,
 			       const struct device *device, const char *text)
 {
-	const struct pairing_settings *settings = &pairing->settings;
 	const char *name = device->alias ? device->alias : device->name;
-	const struct config_route *route;
 	struct address_uuid uuid;
 	struct error error;
 
-	if (address_uuid_parse(text, &uuid, &error))
-		return false;
-	for (size_t i = 0; i < settings->route_count; i++) {
-		route = &settings->routes[i];
-		if (address_endpoint_is_bluetooth(&route->listen) &&
-		    address_uuid_is_equal(&route->service_uuid, &uuid) &&
-		    address_peers_has(&route->peers, &device->address,
-				      device->is_paired ? name : NULL))
-			return true;
-	}
-	return false;
+	return pairing->ops->offers &&
+	       address_uuid_parse(text, &uuid, &error) == 0 &&
+	       pairing->ops->offers(&uuid, &device->address,
+				    device->is_paired ? name : NULL,
+				    pairing->arg);
 }
 
 /* 000000 to 999999, each as likely. -errno if the kernel has no such number. */

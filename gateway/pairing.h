@@ -21,7 +21,6 @@
 #include "address.h"
 
 struct bluez;
-struct config_route;
 struct device;
 struct error;
 struct pairing;
@@ -68,9 +67,6 @@ struct pairing_settings {
 	enum pairing_method method;
 	const char *pin; /* PAIRING_METHOD_PIN; NULL: one for each attempt */
 	const struct address_bluetooth *only; /* all others are refused */
-	/* Who may use which service, beyond what needs no agent; or none. */
-	const struct config_route *routes;
-	size_t route_count;
 };
 
 enum pairing_question {
@@ -87,6 +83,13 @@ enum pairing_question {
 struct pairing_ops {
 	void (*paired)(const struct device *device, enum pairing_how how,
 		       void *arg);
+	/*
+	 * Whether a route offers the service to the device: bluetoothd asks
+	 * where it listens itself, not for routes' own sockets. NULL: none.
+	 */
+	bool (*offers)(const struct address_uuid *uuid,
+		       const struct address_bluetooth *address,
+		       const char *name, void *arg);
 	/* Once for each device and reason, as long as it is remembered. */
 	void (*refused)(const struct device *device, enum pairing_refusal why,
 			void *arg);

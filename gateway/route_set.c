@@ -518,6 +518,19 @@ struct route *route_set_find(const struct route_set *set, const char *name)
 	return member ? member->route : NULL;
 }
 
+bool route_set_offers(const struct route_set *set,
+		      const struct address_uuid *uuid,
+		      const struct address_bluetooth *address, const char *name)
+{
+	const struct member *member;
+
+	for (member = TAILQ_FIRST(&set->members); member;
+	     member = TAILQ_NEXT(member, link))
+		if (config_route_offers(&member->config, uuid, address, name))
+			return true;
+	return false;
+}
+
 void route_set_retry(struct route_set *set)
 {
 	struct member *member;

@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct address_bluetooth;
+struct address_uuid;
 struct bluez;
 struct config;
 struct loop;
@@ -67,6 +69,15 @@ typedef void (*route_difference_cb)(const char *route,
 /* Each route before or after: those of the file in its order, then removed. */
 void route_change_list(const struct route_change *change,
 		       route_difference_cb cb, void *arg);
+
+/*
+ * Whether one of them offers the service to the device at @address; @name is
+ * that of a paired device, or NULL.
+ */
+bool route_set_offers(const struct route_set *set,
+		      const struct address_uuid *uuid,
+		      const struct address_bluetooth *address,
+		      const char *name);
 
 /* ---- all of them ---------------------------------------------------------- */
 

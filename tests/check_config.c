@@ -720,8 +720,8 @@ START_TEST(directory_may_have_all_of_it)
 		   "[route a]\nlisten = tcp:1\nconnect = echo\n");
 	check_tree(0, "[gateway]\nadapter = any\nname = N\n"
 		      "discoverable = no\n"
-		      "control = unix:/run/btgate/control\n\n"
-		      "[route a]\n"
+		      "control = unix:/run/btgate/control\n"
+		      "pairing = never\n\n[route a]\n"
 		      "listen = tcp:127.0.0.1:1\nconnect = echo\n"
 		      "clients = any\n"
 		      "max-sessions = unlimited\nwhen-busy = refuse\n"

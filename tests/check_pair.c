@@ -21,16 +21,19 @@
 
 static struct loop *loop;
 static struct mock mock;
+static char config_path[64];
 
 static void setup(void)
 {
 	loop = loop_new();
 	ck_assert_ptr_nonnull(loop);
 	mock_setup(&mock, loop);
+	snprintf(config_path, sizeof(config_path), "%s/none", mock.directory);
 }
 
 static void teardown(void)
 {
+	unlink(config_path);
 	mock_teardown(&mock);
 	loop_free(loop);
 }
@@ -42,10 +45,37 @@ static void start_daemon(void)
 	mock_tell(&mock, "adapter 0 1");
 }
 
+/* With the configuration of this test, or none. */
+static void run_pair(const char *const *options)
+{
+	const char *all[10] = {"-c", config_path};
+
+	for (int i = 0; options && options[i]; i++)
+		all[2 + i] = options[i];
+	run_command("pair", false, all);
+}
+
+static void write_config(const char *pairing)
+{
+	FILE *file;
+
+	snprintf(config_path, sizeof(config_path), "%s/btgate.conf",
+		 mock.directory);
+	file = fopen(config_path, "w");
+	ck_assert_ptr_nonnull(file);
+	fprintf(file,
+		"[gateway]\ncontrol = no\n%s\n"
+		"[route near]\nlisten = rfcomm:1\nconnect = echo\n"
+		"service-uuid = 0x1105\npeers = 10:00:00:00:00:02, \"Anna\"\n"
+		"[route out]\nlisten = unix:%s/socket\nconnect = echo\n",
+		pairing, mock.directory);
+	fclose(file);
+}
+
 /* Up to the moment when devices can pair. */
 static void open_window(const char *const *options)
 {
-	run_command("pair", false, options);
+	run_pair(options);
 	wait_for_stdout("Ctrl-C ends that\n");
 	assert_has(program.out_text, OPENED);
 }
@@ -183,7 +213,7 @@ START_TEST(test_json)
 	const char *options[] = {"--json", "-1", NULL};
 
 	start_daemon();
-	run_command("pair", false, options);
+	run_pair(options);
 	wait_for_stdout("\n");
 	mock_tell(&mock, "device 0 2 known HC-05");
 	mock_tell(&mock, "ask 0 2 RequestPinCode");
@@ -254,7 +284,7 @@ START_TEST(test_cannot)
 	if (_i == 5)
 		mock_tell(&mock, "agent-error "
 				 "org.freedesktop.DBus.Error.AccessDenied");
-	run_command("pair", false, options);
+	run_pair(options);
 	run_to_the_end(1);
 	ck_assert_str_eq(program.out_text, "");
 	assert_has(program.err_text, "btgate: cannot let devices pair: ");
@@ -282,7 +312,7 @@ START_TEST(test_wrong)
 		{{"--one-time-pin", "--pin", "1"}, "only one of --pin"},
 	};
 
-	run_command("pair", false, table[_i].options);
+	run_pair(table[_i].options);
 	run_to_the_end(2);
 	assert_has(program.err_text, table[_i].text);
 }
@@ -538,18 +568,142 @@ START_TEST(test_unasked)
 }
 END_TEST
 
+/* Those of our routes, for the devices that they are for. */
+static const struct {
+	const char *uuid;
+	const char *device;
+	const char *answer;
+} services[] = {
+	{"00001105-0000-1000-8000-00805f9b34fb", "2 known phone", "answer yes"},
+	{"00001105-0000-1000-8000-00805f9b34fb", "3 paired Anna", "answer yes"},
+	{"00001105-0000-1000-8000-00805f9b34fb", "3 known Anna",
+	 "answer org.bluez.Error.Rejected"},
+	{"0000110d-0000-1000-8000-00805f9b34fb", "2 known phone",
+	 "answer org.bluez.Error.Rejected"},
+	{"spam", "2 known phone", "answer org.bluez.Error.Rejected"},
+};
+
 START_TEST(test_services)
 {
+	char text[128];
+
+	write_config("pairing = window");
 	start_daemon();
 	open_window(NULL);
-	mock_tell(&mock, "device 0 2 paired phone");
-	mock_tell(&mock, "ask 0 2 AuthorizeService "
-			 "0000110d-0000-1000-8000-00805f9b34fb");
-	mock_expect(&mock, "answer org.bluez.Error.Rejected");
-	wait_for_stdout("it wants a service that no route has for it\n");
+	snprintf(text, sizeof(text), "device 0 %s", services[_i].device);
+	mock_tell(&mock, text);
+	snprintf(text, sizeof(text), "ask 0 %c AuthorizeService %s",
+		 *services[_i].device, services[_i].uuid);
+	mock_tell(&mock, text);
+	mock_expect(&mock, services[_i].answer);
+	if (strstr(services[_i].answer, "Rejected"))
+		wait_for_stdout(
+			"it wants a service that no route has for it\n");
 	close_window(1);
 }
 END_TEST
+
+START_TEST(test_no_routes)
+{
+	start_daemon();
+	open_window(NULL);
+	mock_tell(&mock, "device 0 2 known phone");
+	mock_tell(&mock, "ask 0 2 AuthorizeService "
+			 "00001101-0000-1000-8000-00805f9b34fb");
+	mock_expect(&mock, "answer org.bluez.Error.Rejected");
+	close_window(1);
+}
+END_TEST
+
+/* ---- what the configuration says --------------------------------------------------- */
+
+START_TEST(test_forbidden)
+{
+	static const struct {
+		const char *pairing;
+		const char *options[3];
+		int status;
+		const char *text;
+	} table[] = {
+		{"pairing = never", {NULL}, 1, "pairing is 'never' in "},
+		{"",
+		 {NULL},
+		 1,
+		 "'pairing = window' in its [gateway] allows it"},
+		{"pairing = always", {"--confirm"}, 1, "pairing is 'always'"},
+		{"pairing = always", {"--pin", "1"}, 1, "pairing is 'always'"},
+		{"pairing = sometimes", {NULL}, 2, "'sometimes' is not"},
+	};
+
+	write_config(table[_i].pairing);
+	start_daemon();
+	run_pair(table[_i].options);
+	run_to_the_end(table[_i].status);
+	assert_has(program.err_text, table[_i].text);
+	ck_assert_ptr_null(mock_take(&mock, "agent"));
+}
+END_TEST
+
+/* The gateway itself, until a reload says otherwise. */
+START_TEST(test_always)
+{
+	const char *options[] = {"-c", config_path, NULL};
+
+	write_config("pairing = always");
+	start_daemon();
+	if (_i)
+		mock_tell(&mock, "other-agent");
+	run_command("run", false, options);
+	mock_expect(&mock, "agent /btgate/agent NoInputNoOutput");
+	if (_i)
+		mock_expect(&mock, "set /org/bluez/hci0 Pairable 1");
+	wait_for_stderr("pairing: devices can pair, as pairing = always says");
+	pair(2, "\x1b[31mred");
+	wait_for_stderr(
+		"pairing: 10:00:00:00:00:02 \"?[31mred\" is paired with "
+		"hci0 (just works)\n");
+	mock_tell(&mock, "device 0 3 known HC-05");
+	mock_tell(&mock, "ask 0 3 RequestPinCode");
+	mock_expect(&mock, "answer org.bluez.Error.Rejected");
+	wait_for_stderr("pairing: refused 10:00:00:00:00:03 \"HC-05\": it asks "
+			"for a PIN; ");
+	mock_tell(&mock, "ask 0 2 AuthorizeService "
+			 "00001105-0000-1000-8000-00805f9b34fb");
+	mock_expect(&mock, "answer yes");
+	write_config("pairing = never");
+	kill(program.pid, SIGHUP);
+	mock_expect(&mock, "agent gone");
+	if (_i)
+		mock_expect(&mock, "set /org/bluez/hci0 Pairable 0");
+	write_config("pairing = always");
+	kill(program.pid, SIGHUP);
+	mock_expect(&mock, "agent /btgate/agent NoInputNoOutput");
+	if (_i)
+		mock_expect(&mock, "set /org/bluez/hci0 Pairable 1");
+	kill(program.pid, SIGTERM);
+	run_to_the_end(0);
+	mock_expect(&mock, "agent gone");
+	expect_before("look: discoverable 0, limit 180, pairable 0");
+}
+END_TEST
+
+/* Without it nobody answers, and nobody is let in. */
+START_TEST(test_never)
+{
+	const char *options[] = {"-c", config_path, NULL};
+
+	write_config(_i ? "pairing = window" : "");
+	start_daemon();
+	run_command("run", false, options);
+	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 1");
+	kill(program.pid, SIGTERM);
+	run_to_the_end(0);
+	ck_assert_ptr_null(mock_take(&mock, "agent"));
+	ck_assert_ptr_null(mock_take(&mock, "set /org/bluez/hci0 Pairable"));
+}
+END_TEST
+
+/* ---- strangers ------------------------------------------------------------------------ */
 
 /* Only bluetoothd may ask: anybody on the bus can call. */
 START_TEST(test_stranger)
@@ -613,7 +767,11 @@ int main(void)
 	tcase_add_test(asked, test_confirm_closed);
 	tcase_add_loop_test(asked, test_shows, 0, 2);
 	tcase_add_loop_test(asked, test_unasked, 0, 2);
-	tcase_add_test(asked, test_services);
+	tcase_add_loop_test(asked, test_services, 0, COUNT(services));
+	tcase_add_test(asked, test_no_routes);
+	tcase_add_loop_test(asked, test_forbidden, 0, 5);
+	tcase_add_loop_test(asked, test_always, 0, 2);
+	tcase_add_loop_test(asked, test_never, 0, 2);
 	tcase_add_loop_test(asked, test_stranger, 0, 3);
 	suite_add_tcase(suite, asked);
 	runner = srunner_create(suite);
