@@ -211,7 +211,7 @@ static bool is_within_limit(enum log_level level, const char *format,
 		return false;
 	case LOG_LIMIT_WRITE_LAST:
 		snprintf(text + used, bytes - used,
-			 " (more lines like this are left out for %u s)",
+			 " (more lines like this are left out for %d s)",
 			 LOG_LIMIT_WINDOW_MS / 1000);
 		break;
 	case LOG_LIMIT_WRITE:
