@@ -158,9 +158,14 @@ static ssize_t pty_write(struct stream *base, const void *buffer, size_t bytes)
 /* The port stays, and what is in it: unless the gateway goes. */
 static size_t pty_finish(struct stream *base, bool is_stopping)
 {
-	struct pty_stream *stream = (struct pty_stream *)base;
+	struct pty_port *port = ((struct pty_stream *)base)->target->port;
 
-	return is_stopping ? pty_port_unread_bytes(stream->target->port) : 0;
+	if (!is_stopping)
+		return 0;
+	/* A program may have opened it since the loop last looked. */
+	if (!pty_port_is_open(port))
+		pty_port_update(port);
+	return pty_port_unread_bytes(port);
 }
 
 static void pty_close(struct stream *base, enum stream_close how)
