@@ -345,6 +345,7 @@ struct acl_flush *acl_flush_new(struct loop *loop, int fd,
 	if (!flush)
 		return NULL;
 	flush->loop = loop;
+	flush->hci_fd = -1;
 	flush->done = done;
 	flush->arg = arg;
 	code = flush_find_link(flush, fd);

@@ -41,7 +41,8 @@ static const uint16_t searches[] = {
 struct services {
 	struct loop *loop;
 	struct address_device target; /* as it was asked for */
-	struct address_bluetooth adapter;
+	struct address_adapter choice;
+	struct address_bluetooth adapter; /* all zero: the kernel's choice */
 	struct address_bluetooth device;
 	struct bluez *bluez; /* to find it by name */
 	struct bluez_lookup *lookup;
@@ -174,6 +175,10 @@ static void services_found(int code, const struct address_bluetooth *address,
 		return;
 	}
 	services->device = *address;
+	/* Left to itself the kernel takes the first adapter. */
+	if (services->choice.choice == ADAPTER_CHOICE_ANY)
+		bluez_adapter_of(services->bluez, &services->choice, address,
+				 &services->adapter);
 	services_ask(services);
 }
 
@@ -284,6 +289,7 @@ int command_services(const struct command_options *options)
 		goto clear;
 	}
 	status = COMMAND_STATUS_FAILED;
+	services.choice = settings.adapter;
 	if (controller_choose(&settings.adapter, &services.adapter, &error)) {
 		log_error("%s", error.text);
 		goto clear;
