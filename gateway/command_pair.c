@@ -203,6 +203,7 @@ static const char *advice_for(enum pairing_refusal why)
 	case PAIRING_REFUSAL_NONE:
 	case PAIRING_REFUSAL_SERVICE:
 	case PAIRING_REFUSAL_OTHER:
+	case PAIRING_REFUSAL_ADAPTER:
 	case PAIRING_REFUSAL_NO_RANDOM:
 		break;
 	}

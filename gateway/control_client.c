@@ -79,7 +79,10 @@ int control_client_open(struct control_client *client,
 	/* Ended: as long as a configuration's may be (address_endpoint_path.c). */
 	memcpy(address.sun_path, client->path, sizeof(address.sun_path));
 	client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	/* Before: a gateway that hangs has a full queue. */
 	if (client->fd < 0 ||
+	    setsockopt(client->fd, SOL_SOCKET, SO_SNDTIMEO, &patience,
+		       sizeof(patience)) < 0 ||
 	    connect(client->fd, (const struct sockaddr *)&address,
 		    sizeof(address)) < 0) {
 		code = errno;
@@ -87,8 +90,6 @@ int control_client_open(struct control_client *client,
 		return -code;
 	}
 	setsockopt(client->fd, SOL_SOCKET, SO_RCVTIMEO, &patience,
-		   sizeof(patience));
-	setsockopt(client->fd, SOL_SOCKET, SO_SNDTIMEO, &patience,
 		   sizeof(patience));
 	return 0;
 }

@@ -212,30 +212,29 @@ static void look_at_rfkill(struct diagnosis *diagnosis, const char *root)
 
 /* ---- other programs -------------------------------------------------------- */
 
-/* Its second argument, with which it was started; "" where it has none. */
-static void read_command(const char *root, const char *pid, char *command,
-			 size_t bytes)
+/* Whether @argument is among those that it was started with. */
+static bool has_argument(const char *root, const char *pid,
+			 const char *argument)
 {
 	char path[PATH_MAX], line[512] = "";
-	size_t got = 0, first;
+	size_t got = 0, at;
 	FILE *file;
 
-	*command = '\0';
 	snprintf(path, sizeof(path), "%s/proc/%s/cmdline", root, pid);
 	file = fopen(path, "re");
 	if (!file)
-		return;
+		return false;
 	got = fread(line, 1, sizeof(line) - 1, file);
 	fclose(file);
 	/* NULs stand between them (proc(5)). */
-	for (first = strlen(line) + 1; first < got && line[first] == '-';)
-		first += strlen(line + first) + 1;
-	if (first < got)
-		snprintf(command, bytes, "%s", line + first);
+	for (at = strlen(line) + 1; at < got; at += strlen(line + at) + 1)
+		if (strcmp(line + at, argument) == 0)
+			return true;
+	return false;
 }
 
-/* A process @name (comm: 15 characters), run as @command if that is given. */
-static bool is_running(const char *root, const char *name, const char *command)
+/* A process @name (comm: 15 characters), with @argument if that is given. */
+static bool is_running(const char *root, const char *name, const char *argument)
 {
 	char path[PATH_MAX], line[64];
 	struct dirent *entry;
@@ -252,9 +251,7 @@ static bool is_running(const char *root, const char *name, const char *command)
 		    strcmp(line, name) || strcmp(pid, "self") == 0 ||
 		    atoi(pid) == getpid())
 			continue;
-		if (command)
-			read_command(root, pid, line, sizeof(line));
-		is_found = !command || strcmp(line, command) == 0;
+		is_found = !argument || has_argument(root, pid, argument);
 	}
 	if (directory)
 		closedir(directory);

@@ -58,7 +58,9 @@ static void look_at_socket(const struct visit *visit)
 		diagnosis_add(visit->diagnosis, FINDING_OK, visit->subject,
 			      NULL, "%s is free", listener->name);
 		listener_close(listener);
-	} else if (code == -EADDRINUSE && visit->around->has_gateway) {
+	} else if (code == -EADDRINUSE && visit->around->has_gateway &&
+		   (strstr(error.text, "btgate (pid ") ||
+		    strstr(error.text, "another program"))) {
 		/* Its cure would be to choose another one. */
 		error.text[strcspn(error.text, ";")] = '\0';
 		diagnosis_add(visit->diagnosis, FINDING_OK, visit->subject,

@@ -180,13 +180,21 @@ struct kick {
 	json_int_t count;
 };
 
-/* "192.0.2.1" is meant by "192.0.2.1 port 5" or "192.0.2.1:5", as a whole. */
+/* Only a port may follow, or a name: not the rest of an address. */
+static bool is_host(const char *meant)
+{
+	return (strchr(meant, '.') && !strchr(meant, ':')) ||
+	       (*meant && meant[strlen(meant) - 1] == ']');
+}
+
+/* "192.0.2.1" means "192.0.2.1 port 5" and "192.0.2.1:5". */
 static bool is_peer(const char *peer, const char *meant)
 {
 	size_t bytes = strlen(meant);
 
 	return *meant && strncasecmp(peer, meant, bytes) == 0 &&
-	       (!peer[bytes] || peer[bytes] == ':' || peer[bytes] == ' ');
+	       (!peer[bytes] || peer[bytes] == ' ' ||
+		(peer[bytes] == ':' && is_host(meant)));
 }
 
 static bool is_kicked(const struct client_status *client, void *arg)
@@ -246,6 +254,8 @@ static json_t *answer_enable(const struct operation *operation,
 
 	if (!route)
 		return refuse_route(argument);
+	if (route_set_is_stopping(operation->routes))
+		return refuse("the gateway is stopping");
 	route_enable(route);
 	if (route_state(route) != ROUTE_STATE_WAITING)
 		return json_pack("{s:b}", "ok", 1);
@@ -266,9 +276,13 @@ static json_t *answer_disable(const struct operation *operation,
 static json_t *answer_reload(const struct operation *operation,
 			     const char *argument)
 {
-	json_t *lines = json_array();
-	int code = lines ? operation->reload(lines, operation->arg) : -ENOMEM;
+	json_t *lines;
+	int code;
 
+	if (route_set_is_stopping(operation->routes))
+		return refuse("the gateway is stopping");
+	lines = json_array();
+	code = lines ? operation->reload(lines, operation->arg) : -ENOMEM;
 	return json_pack("{s:b, s:o}", "ok", code == 0, "lines", lines);
 }
 

@@ -74,6 +74,8 @@ const char *pairing_refusal_to_string(enum pairing_refusal refusal)
 		return "it wants a service that no route has for it";
 	case PAIRING_REFUSAL_OTHER:
 		return "another device is being paired";
+	case PAIRING_REFUSAL_ADAPTER:
+		return "it came to an adapter that is not to be paired with";
 	case PAIRING_REFUSAL_NO_RANDOM:
 		return "there is no random PIN to be had";
 	}
@@ -289,6 +291,32 @@ static void take_request_ask(struct pairing *pairing,
 	}
 }
 
+struct search {
+	const struct device *device;
+	bool is_found;
+};
+
+static void take_known(const struct device *device, void *arg)
+{
+	struct search *search = arg;
+
+	if (!memcmp(&device->address, &search->device->address,
+		    sizeof(device->address)) &&
+	    strcmp(device->adapter, search->device->adapter) == 0)
+		search->is_found = true;
+}
+
+/* bluetoothd asks one agent for all adapters, and makes all of them pairable. */
+static bool is_at_adapter(const struct pairing *pairing,
+			  const struct device *device)
+{
+	struct search search = {.device = device};
+
+	bluez_devices(pairing->bluez, &pairing->settings.adapter, take_known,
+		      &search);
+	return search.is_found;
+}
+
 static void on_asked(const struct agent_request *request, void *arg)
 {
 	struct pairing *pairing = arg;
@@ -303,6 +331,8 @@ static void on_asked(const struct agent_request *request, void *arg)
 			agent_accept(pairing->agent);
 		else
 			refuse(pairing, device, PAIRING_REFUSAL_SERVICE);
+	} else if (!is_at_adapter(pairing, device)) {
+		refuse(pairing, device, PAIRING_REFUSAL_ADAPTER);
 	} else if (settings->only && memcmp(settings->only, &device->address,
 					    sizeof(device->address))) {
 		refuse(pairing, device, PAIRING_REFUSAL_OTHER);

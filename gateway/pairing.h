@@ -57,6 +57,7 @@ enum pairing_refusal {
 	PAIRING_REFUSAL_NO_PIN, /* it would pair without one */
 	PAIRING_REFUSAL_SERVICE, /* none of the routes has it for this device */
 	PAIRING_REFUSAL_OTHER, /* it is not the only one that may */
+	PAIRING_REFUSAL_ADAPTER, /* it came to another adapter */
 	PAIRING_REFUSAL_NO_RANDOM, /* the kernel has no PIN to offer */
 };
 

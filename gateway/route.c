@@ -59,11 +59,12 @@ static void route_set_state(struct route *route, enum route_state state,
 {
 	enum route_state old = route->state;
 
-	if (state == ROUTE_STATE_WAITING)
-		loop_start_timer(route->retry_timer,
-				 backoff_next_ms(&route->retry));
-	else
+	if (state != ROUTE_STATE_WAITING)
 		event_del(route->retry_timer);
+	else if (loop_start_timer(route->retry_timer,
+				  backoff_next_ms(&route->retry)))
+		/* Without memory for a timer there is no pause. */
+		event_active(route->retry_timer, EV_TIMEOUT, 0);
 	if (state == ROUTE_STATE_STOPPED)
 		loop_defer(route->loop, &route->stopped_task);
 	if (old == state)

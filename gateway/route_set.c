@@ -152,10 +152,11 @@ static void member_leave(struct member *member)
 		entrance_free(entrance);
 	if (route_state(member->route) == ROUTE_STATE_STOPPED)
 		member_is_gone(member);
-	else
-		loop_start_timer(member->deadline,
-				 member->config.drain_timeout_ms +
-					 DRAIN_GRACE_MS);
+	else if (loop_start_timer(member->deadline,
+				  member->config.drain_timeout_ms +
+					  DRAIN_GRACE_MS))
+		/* Without memory for a timer there is no grace. */
+		event_active(member->deadline, EV_TIMEOUT, 0);
 }
 
 static struct member *find_member(const struct route_set *set, const char *name)
@@ -538,6 +539,11 @@ void route_set_retry(struct route_set *set)
 	for (member = TAILQ_FIRST(&set->members); member;
 	     member = TAILQ_NEXT(member, link))
 		route_retry(member->route);
+}
+
+bool route_set_is_stopping(const struct route_set *set)
+{
+	return set->is_stopping;
 }
 
 void route_set_stop(struct route_set *set)

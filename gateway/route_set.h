@@ -92,6 +92,8 @@ void route_set_each(struct route_set *set, route_set_cb cb, void *arg);
 struct route *route_set_find(const struct route_set *set, const char *name);
 /* Try at once what is waited for. */
 void route_set_retry(struct route_set *set);
+/* From route_set_stop on: nothing may be started any more. */
+bool route_set_is_stopping(const struct route_set *set);
 /* Stop all, and call back once the last one has (from the loop). */
 void route_set_stop(struct route_set *set);
 /* Cut what still drains. */

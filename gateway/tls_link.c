@@ -157,10 +157,10 @@ static bool format_address(const ASN1_OCTET_STRING *address, char *out,
 {
 	const int length = ASN1_STRING_length(address);
 
-	return inet_ntop(length == 4 ? AF_INET : AF_INET6,
-			 ASN1_STRING_get0_data(address), out,
-			 (socklen_t)bytes) &&
-	       (length == 4 || length == 16);
+	/* As long as whoever made the certificate wanted it. */
+	return (length == 4 || length == 16) &&
+	       inet_ntop(length == 4 ? AF_INET : AF_INET6,
+			 ASN1_STRING_get0_data(address), out, (socklen_t)bytes);
 }
 
 /* Whom the certificate is for, as people write it. */

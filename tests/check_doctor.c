@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
@@ -223,7 +224,7 @@ START_TEST(test_gateway)
 	put("/proc/8/comm", "btgate\n");
 	put("/proc/8/cmdline", "");
 	{
-		static const char line[] = "/usr/bin/btgate\0-v\0run";
+		static const char line[] = "/usr/bin/btgate\0-c\0/x\0run";
 		char path[64];
 		int fd;
 
@@ -439,8 +440,13 @@ START_TEST(test_tcp)
 	look_at(route("listen = tcp:%u\nconnect = echo", port));
 	assert_said("is held by check_doctor (pid ");
 	assert_said("problem  route r");
+	/* A gateway that runs is no excuse for others. */
 	around.has_gateway = true;
 	look_at(route("listen = tcp:%u\nconnect = echo", port));
+	assert_said("problem  route r");
+	prctl(PR_SET_NAME, "btgate");
+	look_at(route("listen = tcp:%u\nconnect = echo", port));
+	assert_said("ok       route r");
 	assert_said("(a gateway is running)");
 	close(fd);
 	look_at(route("listen = tcp:%u\nconnect = echo", port));

@@ -384,6 +384,26 @@ class Control(base.GatewayTest):
         self.assertIn("is no route, session (ROUTE/NUMBER) or peer",
                       self.ask("kick", "127.0.0", status=1))
 
+    def test_nothing_is_started_while_it_stops(self):
+        listener, target = self.server()
+        port, other = self.port(), self.port()
+        text = self.route(f"tcp:{port}", f"tcp:127.0.0.1:{target}",
+                          drain_timeout="60s")
+        gateway = self.start(text)
+        client, server = self.dial(port), self.accept(listener)
+        client.offer()
+        gateway.signal(signal.SIGTERM)
+        gateway.await_line("stopping: ")
+        self.config(self.head + text + self.route(f"tcp:{other}", "echo", "x"))
+        for command in (["reload"], ["enable", "r"]):
+            self.assertIn("the gateway is stopping",
+                          self.ask(*command, status=1))
+        with self.assertRaises(ConnectionRefusedError):
+            self.dial(other)
+        client.reset()
+        server.recv_all()
+        self.assertEqual(gateway.wait(), 0)
+
     def test_a_disabled_route_lets_go(self):
         port, path = self.port(), self.path("port")
         gateway = self.start(self.route(f"tcp:{port}", f"pty:{path}"))

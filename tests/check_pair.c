@@ -345,6 +345,28 @@ START_TEST(test_free_refuses)
 }
 END_TEST
 
+/* bluetoothd has one agent for all adapters, and makes all of them pairable. */
+START_TEST(test_other_adapter)
+{
+	const char *options[] = {"-i", "hci0", NULL};
+
+	start_daemon();
+	mock_tell(&mock, "adapter 1 1");
+	run_pair(options);
+	wait_for_stdout("Ctrl-C ends that\n");
+	mock_tell(&mock, "device 1 2 known neighbour");
+	mock_tell(&mock, "ask 1 2 RequestAuthorization");
+	mock_expect(&mock, "answer org.bluez.Error.Rejected");
+	mock_tell(&mock, "device 0 3 known phone");
+	mock_tell(&mock, "ask 0 3 RequestAuthorization");
+	mock_expect(&mock, "answer yes");
+	close_window(1);
+	assert_has(program.out_text,
+		   "refused: 10:00:00:00:01:02 \"neighbour\": it came to an "
+		   "adapter that is not to be paired with\n");
+}
+END_TEST
+
 /* Who could pair without the PIN does not get in, and nobody reads the PIN. */
 START_TEST(test_pin)
 {
@@ -759,6 +781,7 @@ int main(void)
 	tcase_set_timeout(asked, 60);
 	tcase_add_checked_fixture(asked, setup, teardown);
 	tcase_add_loop_test(asked, test_free_refuses, 0, 2);
+	tcase_add_test(asked, test_other_adapter);
 	tcase_add_test(asked, test_pin);
 	tcase_add_test(asked, test_one_time_pin);
 	tcase_add_loop_test(asked, test_confirm, 0, COUNT(questions));
