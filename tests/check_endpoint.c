@@ -2321,8 +2321,12 @@ static void add_loop(Suite *suite)
 	tcase_add_test(tests, flush_runs_what_tasks_defer_too);
 	tcase_add_test(tests, a_loop_that_is_freed_runs_what_was_put_off);
 	tcase_add_test(tests, stop_leaves_run);
-	tcase_add_test(tests, a_close_that_waits_does_not_hold_up_the_loop);
-	tcase_add_test(tests, a_close_waits_for_a_thread);
+	/* Under valgrind (3.19) no other thread runs while one waits in close. */
+	if (!getenv("BTGATE_VALGRIND")) {
+		tcase_add_test(tests,
+			       a_close_that_waits_does_not_hold_up_the_loop);
+		tcase_add_test(tests, a_close_waits_for_a_thread);
+	}
 	tcase_add_test(tests, the_end_of_the_loop_closes_what_is_left);
 }
 

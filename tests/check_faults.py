@@ -588,8 +588,10 @@ class Soak(Ground):
                                 client.recv_all()
                             case 4:
                                 self.gateway.signal(signal.SIGSTOP)
-                                client.send(b"x")
-                                self.gateway.signal(signal.SIGCONT)
+                                try:
+                                    client.send(b"x")
+                                finally:
+                                    self.gateway.signal(signal.SIGCONT)
                                 client.recv()
             for server in servers:
                 server.join()

@@ -279,3 +279,10 @@ as_nobody() {
 	setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all \
 		--bounding-set=-all --no-new-privs -- "$@"
 }
+
+# as_nobody_within SECONDS COMMAND...: timeout(1) around it, not in it: nobody may
+# be in no position to find the program, where setpriv(1) still is.
+as_nobody_within() {
+	timeout "$1" setpriv --reuid=65534 --regid=65534 --clear-groups \
+		--inh-caps=-all --bounding-set=-all --no-new-privs -- "${@:2}"
+}
