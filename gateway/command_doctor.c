@@ -73,20 +73,13 @@ static void look_at_config(struct doctor *doctor, const char *path)
 			      doctor->config->route_count == 1 ? "" : "s");
 }
 
-static bool listens_on_bluetooth(const struct config *config)
-{
-	for (size_t i = 0; i < config->route_count; i++)
-		if (address_endpoint_is_bluetooth(&config->routes[i].listen))
-			return true;
-	return false;
-}
-
 static void look_at_gateway(struct doctor *doctor)
 {
 	const struct config *config = doctor->config;
 
 	if (config && !config->gateway.is_discoverable &&
-	    listens_on_bluetooth(config) && !capability_has(CAP_NET_ADMIN))
+	    config_listens_on_bluetooth(config) &&
+	    !capability_has(CAP_NET_ADMIN))
 		diagnosis_add(&doctor->diagnosis, FINDING_NOTE, "configuration",
 			      "AmbientCapabilities=CAP_NET_ADMIN in a drop-in, "
 			      "'sudo systemctl edit btgate'",

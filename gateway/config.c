@@ -61,6 +61,14 @@ void config_gateway_clear(struct config_gateway *gateway)
 	address_endpoint_clear(&gateway->metrics);
 }
 
+bool config_listens_on_bluetooth(const struct config *config)
+{
+	for (size_t i = 0; i < config->route_count; i++)
+		if (address_endpoint_is_bluetooth(&config->routes[i].listen))
+			return true;
+	return false;
+}
+
 void config_free(struct config *config)
 {
 	if (!config)

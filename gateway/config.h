@@ -139,6 +139,9 @@ int config_route_is_same(const struct config_route *a,
 bool config_listener_is_same(const struct config_route *a,
 			     const struct config_route *b);
 
+/* Whether some route's listen end is Bluetooth: it has a record, and phones. */
+bool config_listens_on_bluetooth(const struct config *config);
+
 void config_free(struct config *config);
 /* Free what @gateway owns; not @gateway itself. */
 void config_gateway_clear(struct config_gateway *gateway);

@@ -27,13 +27,6 @@ struct visit {
 	char subject[96]; /* "route NAME" */
 };
 
-static void add(const struct visit *visit, enum finding_level level,
-		const char *cure, const char *text)
-{
-	diagnosis_add(visit->diagnosis, level, visit->subject, cure, "%s",
-		      text);
-}
-
 /* ---- sockets --------------------------------------------------------------- */
 
 static void forget_client(struct stream *client, void *arg)
@@ -254,10 +247,10 @@ static void look_at_flush_timeout(const struct visit *visit,
 {
 	if (endpoint->kind == ENDPOINT_KIND_L2CAP &&
 	    endpoint->l2cap.flush_timeout_ms && !acl_may_flush())
-		add(visit, FINDING_PROBLEM,
-		    "AmbientCapabilities=CAP_NET_RAW in a drop-in, 'sudo "
-		    "systemctl edit btgate'",
-		    "flush-timeout needs the capability CAP_NET_RAW");
+		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
+			      "AmbientCapabilities=CAP_NET_RAW in a drop-in, "
+			      "'sudo systemctl edit btgate'",
+			      "flush-timeout needs the capability CAP_NET_RAW");
 }
 
 static void look_at_listen(const struct visit *visit)

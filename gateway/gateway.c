@@ -97,27 +97,19 @@ static void bluez_changed(struct bluez *bluez, void *arg)
 		route_set_retry(gateway->routes);
 }
 
-static bool needs_publisher(const struct config *config)
-{
-	for (size_t i = 0; i < config->route_count; i++)
-		if (address_endpoint_is_bluetooth(&config->routes[i].listen))
-			return true;
-	return false;
-}
-
 static bool needs_bluez(const struct config *config)
 {
 	for (size_t i = 0; i < config->route_count; i++)
 		if (address_endpoint_is_bluetooth(&config->routes[i].connect))
 			return true;
-	return needs_publisher(config);
+	return config_listens_on_bluetooth(config);
 }
 
 static struct bluez_settings settings_of(const struct config *config)
 {
 	return (struct bluez_settings){
 		.adapter = config->gateway.adapter,
-		.is_reachable = needs_publisher(config),
+		.is_reachable = config_listens_on_bluetooth(config),
 		.name = config->gateway.name,
 		.is_discoverable = config->gateway.is_discoverable,
 		.is_pairable = config->gateway.pairing == CONFIG_PAIRING_ALWAYS,
@@ -139,7 +131,7 @@ static int gateway_provide_bluez(struct gateway *gateway,
 		if (!gateway->bluez)
 			return -errno;
 	}
-	if (needs_publisher(config) && !gateway->publisher) {
+	if (config_listens_on_bluetooth(config) && !gateway->publisher) {
 		gateway->publisher = publisher_new(gateway->loop,
 						   gateway->bluez);
 		if (!gateway->publisher)

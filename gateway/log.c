@@ -198,13 +198,14 @@ static bool is_within_limit(enum log_level level, const char *format,
 			    char *text, size_t bytes)
 {
 	unsigned int most = level < LOG_LEVEL_INFO ? FAILURES_MAX : EVENTS_MAX;
-	uint64_t now = now_ms();
 	size_t used = strlen(text);
+	uint64_t now;
 
 	/* Who asks for every step gets it, and a command says little. */
 	if (current_style == LOG_STYLE_COMMAND ||
 	    current_level == LOG_LEVEL_DEBUG)
 		return true;
+	now = now_ms();
 	tell_left_out(now);
 	switch (log_limit_ask(kind_of(format, text), most, now, text)) {
 	case LOG_LIMIT_LEAVE_OUT:
