@@ -59,7 +59,8 @@ OBJECTS := $(SOURCES:gateway/%.c=$(BUILD)/%.o)
 LIBRARY := $(BUILD)/libbtgate.a
 # The longest first: they run side by side.
 SLOW_CHECKS := tests/check_session_faults.c tests/check_session_pieces.c \
-	tests/check_devices.c tests/check_local.c
+	tests/check_devices.c tests/check_endpoint.c tests/check_pair.c \
+	tests/check_bluez.c tests/check_local.c
 CHECKS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(SLOW_CHECKS) \
 	$(filter-out $(SLOW_CHECKS),$(wildcard tests/check_*.c)))
 FUZZERS := $(patsubst tests/%.c,build-fuzz/%,$(wildcard tests/fuzz_*.c))

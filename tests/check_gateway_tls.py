@@ -11,6 +11,7 @@ s_server, and socat; the certificates are made by the openssl command.
 import contextlib
 import os
 import random
+import select
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 
@@ -80,20 +82,46 @@ class Certificates:
 
 
 class TlsEnd(SocketEnd):
-    """One end of a TLS connection; its own end is a close_notify."""
+    """One end of a TLS connection; its own end is a close_notify.
+
+    One thread may send while another receives, but OpenSSL allows only one of
+    them at a time in a connection, and Python 3.11 does not see to that: the
+    socket never blocks here, and each call has the connection for itself."""
+
+    def __init__(self, sock):
+        super().__init__(sock)
+        sock.setblocking(False)
+        self.turn = threading.Lock()
+
+    def _call(self, function, *args):
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            try:
+                with self.turn:
+                    return function(*args)
+            except ssl.SSLWantReadError:
+                ready = ([self.socket], [])
+            except ssl.SSLWantWriteError:
+                ready = ([], [self.socket])
+            # What it waits for may be taken by the other thread's call.
+            select.select(*ready, [], 0.1)
+        raise TimeoutError("the TLS connection stands still")
+
+    def send(self, data):
+        data = memoryview(data)
+        while data:
+            data = data[self._call(self.socket.send, data[:65536]):]
 
     def recv(self, size=65536):
         # Python raises at the other end's goodbye where ours was first.
         with contextlib.suppress(ssl.SSLZeroReturnError):
-            return super().recv(size)
+            return self._call(self.socket.recv, size)
         return b""
 
     def end_writing(self):
         # unwrap() would also wait for the other end's goodbye.
-        self.socket.setblocking(False)
-        with contextlib.suppress(ssl.SSLWantReadError):
+        with self.turn, contextlib.suppress(ssl.SSLWantReadError):
             self.socket.unwrap()
-        self.socket.settimeout(PATIENCE_S)
 
 
 class TlsTest(base.GatewayTest):
