@@ -38,6 +38,12 @@ struct listener;
 struct stream;
 struct target;
 
+/*
+ * Asked when a client came, before work is done for it that no stranger is to
+ * cause (TLS' handshake). False: the callee has turned it away, and closed it.
+ */
+typedef bool (*listener_let_in_cb)(struct stream *client, void *arg);
+
 /* What a route says that matters to an end of it. */
 struct endpoint_settings {
 	struct address_adapter adapter;
@@ -49,6 +55,8 @@ struct endpoint_settings {
 	 * waits in them is minutes of it.
 	 */
 	bool is_slow;
+	/* For a listener, with the argument of its client_cb; NULL: everybody. */
+	listener_let_in_cb let_in;
 };
 
 /* ---- streams ---------------------------------------------------------- */

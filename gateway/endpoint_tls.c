@@ -4,7 +4,8 @@
  * tcp's.
  *
  * Who listens does the handshake before it gives a client away: a client that
- * says nothing is nobody's yet, and keeps no other one out.
+ * says nothing is nobody's yet, and keeps no other one out. Whom no route takes
+ * by its address is not worth one.
  */
 #include "endpoint.h"
 
@@ -99,6 +100,7 @@ struct tls_listener {
 	unsigned int guest_count;
 	uint64_t said_ms; /* loop_now_ms of the last line about one */
 	unsigned int unsaid; /* how many it was not said of since */
+	listener_let_in_cb let_in;
 	listener_client_cb client_cb;
 	void *arg;
 };
@@ -175,8 +177,11 @@ static void guest_done(struct stream *stream, int code,
 static void tls_came(struct stream *client, void *arg)
 {
 	struct tls_listener *listener = arg;
-	struct guest *guest = calloc(1, sizeof(*guest));
+	struct guest *guest;
 
+	if (listener->let_in && !listener->let_in(client, listener->arg))
+		return;
+	guest = calloc(1, sizeof(*guest));
 	if (!guest) {
 		stream_close(client, STREAM_CLOSE_ABORT);
 		return;
@@ -235,6 +240,7 @@ static int tls_listen(struct loop *loop, const struct address_endpoint *address,
 		return error_set(error, -ENOMEM, "out of memory");
 	listener->listener.ops = &ops;
 	listener->loop = loop;
+	listener->let_in = settings->let_in;
 	listener->client_cb = client_cb;
 	listener->arg = arg;
 	TAILQ_INIT(&listener->guests);

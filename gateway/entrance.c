@@ -175,15 +175,30 @@ static void entrance_turn_away(struct entrance *entrance, struct stream *client,
 	stream_close(client, STREAM_CLOSE_ABORT);
 }
 
-static void entrance_take(struct entrance *entrance, struct stream *client)
+/* The open door that is for @client; NULL: none, and it was turned away. */
+static const struct door *entrance_choose(struct entrance *entrance,
+					  struct stream *client)
 {
 	const char *name = entrance_peer_name(entrance, client);
-	struct door *door = entrance_find_door(entrance, client, name);
+	const struct door *door = entrance_find_door(entrance, client, name);
 
-	if (!door || !door->is_open) {
-		entrance_turn_away(entrance, client, door, name);
+	if (door && door->is_open)
+		return door;
+	entrance_turn_away(entrance, client, door, name);
+	return NULL;
+}
+
+static bool entrance_let_in(struct stream *client, void *arg)
+{
+	return entrance_choose(arg, client);
+}
+
+static void entrance_take(struct entrance *entrance, struct stream *client)
+{
+	const struct door *door = entrance_choose(entrance, client);
+
+	if (!door)
 		return;
-	}
 	refusals_forget(&entrance->refusals, refusals_key(client));
 	door->client_cb(client, door->arg);
 }
@@ -310,6 +325,7 @@ static int entrance_open(struct entrance *entrance, struct error *error)
 		.bluez = entrance->bluez,
 		.is_slow = address_endpoint_is_bluetooth(&config->listen) ||
 			   address_endpoint_is_bluetooth(&config->connect),
+		.let_in = entrance_let_in,
 	};
 	int code = listener_open(entrance->loop, &config->listen, &settings,
 				 entrance_client, entrance, &entrance->listener,
