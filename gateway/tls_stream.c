@@ -33,7 +33,12 @@ struct tls_stream {
 
 struct tls_handshake {
 	struct tls_stream *stream; /* being made */
+	/*
+	 * One of them is waited for: while something is unsent, nothing is read
+	 * that the other end says, and its being there must not wake us.
+	 */
 	struct event *readable;
+	struct event *writable;
 	tls_handshake_done_cb done;
 	void *arg;
 };
@@ -142,6 +147,8 @@ static void handshake_free(struct tls_handshake *handshake)
 {
 	if (handshake->readable)
 		event_free(handshake->readable);
+	if (handshake->writable)
+		event_free(handshake->writable);
 	free(handshake);
 }
 
@@ -162,16 +169,25 @@ static void handshake_end(struct tls_handshake *handshake, int code,
 	}
 }
 
+static int handshake_wait(struct tls_handshake *handshake)
+{
+	return event_add(tls_link_unsent(handshake->stream->link)
+				 ? handshake->writable
+				 : handshake->readable,
+			 NULL);
+}
+
 static void handshake_step(evutil_socket_t fd, short what, void *arg)
 {
 	struct tls_handshake *handshake = arg;
 	struct error error;
 	int code = tls_link_handshake(handshake->stream->link, &error);
 
-	if (push(handshake->stream))
+	if (code == -EAGAIN && handshake_wait(handshake) == 0)
+		return;
+	if (code == -EAGAIN || (code == 0 && push(handshake->stream)))
 		code = error_set(&error, -ENOMEM, "out of memory");
-	if (code != -EAGAIN)
-		handshake_end(handshake, code, &error);
+	handshake_end(handshake, code, &error);
 }
 
 static struct tls_stream *tls_stream_new(struct loop *loop,
@@ -219,11 +235,12 @@ struct tls_handshake *tls_handshake_new(struct loop *loop,
 		return NULL;
 	handshake->done = done;
 	handshake->arg = arg;
-	handshake->readable = event_new(loop->base, under->read_fd,
-					EV_READ | EV_PERSIST, handshake_step,
-					handshake);
+	handshake->readable = event_new(loop->base, under->read_fd, EV_READ,
+					handshake_step, handshake);
+	handshake->writable = event_new(loop->base, under->write_fd, EV_WRITE,
+					handshake_step, handshake);
 	errno = ENOMEM;
-	if (!handshake->readable || event_add(handshake->readable, NULL))
+	if (!handshake->readable || !handshake->writable)
 		goto fail;
 	handshake->stream = tls_stream_new(loop, context, name, under);
 	if (!handshake->stream)

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -34,7 +35,7 @@
 #define TURNS 5000
 
 static char directory[] = "/tmp/check-tls-XXXXXX";
-static char cert_path[64], key_path[64];
+static char cert_path[64], chain_path[64], key_path[64];
 static struct endpoint_tls server_settings, client_settings;
 static struct tls_context *context;
 static struct tls_link *link_;
@@ -92,6 +93,7 @@ static void setup_files(void)
 	signal(SIGPIPE, SIG_IGN); /* OpenSSL's own sockets raise it */
 	ck_assert_ptr_nonnull(mkdtemp(directory));
 	snprintf(cert_path, sizeof(cert_path), "%s/cert", directory);
+	snprintf(chain_path, sizeof(chain_path), "%s/chain", directory);
 	snprintf(key_path, sizeof(key_path), "%s/key", directory);
 	make_certificate();
 	server_settings = (struct endpoint_tls){.cert = cert_path,
@@ -447,6 +449,72 @@ START_TEST(what_was_taken_goes_by_itself)
 }
 END_TEST
 
+static double processor_s(void)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+	return (double)used.tv_sec + (double)used.tv_nsec / 1e9;
+}
+
+/* A certificate and so much behind it that no socket's buffer takes it all. */
+static struct tls_context *make_long_context(void)
+{
+	static const struct endpoint_tls settings = {.cert = chain_path,
+						     .key = key_path};
+	char cert[2048];
+	struct tls_context *made;
+	struct error error;
+	FILE *file = fopen(cert_path, "r");
+	const size_t bytes = fread(cert, 1, sizeof(cert), file);
+
+	fclose(file);
+	file = fopen(chain_path, "w");
+	for (int i = 0; i < 100; i++)
+		ck_assert_uint_eq(fwrite(cert, 1, bytes, file), bytes);
+	fclose(file);
+	ck_assert_msg(tls_context_new(&settings, true, &made, &error) == 0,
+		      "%s", error.text);
+	return made;
+}
+
+START_TEST(who_does_not_read_the_handshake_costs_nothing)
+{
+	const int send_bytes = 4608;
+	const struct timeval wait = {.tv_usec = 400 * 1000};
+	struct tls_context *long_context = make_long_context();
+	struct stream *under = plain_pair(&peer_fd);
+	double used_s;
+
+	setsockopt(our_fd, SOL_SOCKET, SO_SNDBUF, &send_bytes,
+		   sizeof(send_bytes));
+	ck_assert_ptr_nonnull(tls_handshake_new(loop, long_context, NULL, under,
+						on_shaken, NULL));
+	make_peer(TLS1_3_VERSION);
+	ck_assert_int_lt(SSL_do_handshake(peer), 0);
+	event_base_loop(loop->base, EVLOOP_NONBLOCK);
+	event_base_loop(loop->base, EVLOOP_NONBLOCK);
+	/* For middleboxes; it may come at any time (RFC 8446, appendix D.4). */
+	ck_assert_int_eq(write(peer_fd, "\x14\x03\x03\x00\x01\x01", 6), 6);
+	used_s = processor_s();
+	event_base_loopexit(loop->base, &wait);
+	event_base_dispatch(loop->base);
+	used_s = processor_s() - used_s;
+	ck_assert_msg(used_s < 0.1, "%.3f s of 0.4 were spent", used_s);
+	/* It goes on where it was. */
+	for (int i = 0; i < TURNS && !shaken_count; i++) {
+		SSL_do_handshake(peer);
+		event_base_loop(loop->base, EVLOOP_NONBLOCK);
+	}
+	ck_assert_int_eq(shaken_count, 1);
+	ck_assert_ptr_nonnull(shaken);
+	stream_close(shaken, STREAM_CLOSE_ORDERLY);
+	drop_peer();
+	tls_context_free(long_context);
+	unlink(chain_path);
+}
+END_TEST
+
 START_TEST(a_handshake_can_be_given_up)
 {
 	const int fds = count_fds();
@@ -597,6 +665,7 @@ static Suite *make_suite(void)
 	tcase = tcase_create("loop");
 	tcase_add_checked_fixture(tcase, setup_loop, teardown_loop);
 	tcase_add_test(tcase, what_was_taken_goes_by_itself);
+	tcase_add_test(tcase, who_does_not_read_the_handshake_costs_nothing);
 	tcase_add_test(tcase, a_handshake_can_be_given_up);
 	tcase_add_test(tcase, plain_text_is_no_handshake);
 	tcase_add_test(tcase, both_ends_are_ours);
