@@ -280,6 +280,22 @@ class ListenTests(TlsTest):
         gateway.await_line("turned .* away: the other end showed no "
                            "certificate, which ca= asks for")
 
+    def test_a_certificate_is_locked_out(self):
+        """As btgate.conf(5) has it: nothing else is as good as revoking."""
+        trusted = os.path.join(self.base, "trusted.pem")
+        shutil.copy(self.certificates.path("client.pem"), trusted)
+        gateway, port = self.listener(options=f",ca={trusted}")
+        self.assert_echoes(self.dial_tls(port, self.client_context("client")))
+        with self.assertRaises((ssl.SSLError, ConnectionError)):
+            self.dial_tls(port, self.client_context("other-name")).recv()
+        gateway.await_line("was issued by 'ca', which .*trusted.pem does not "
+                           "have")
+        shutil.copy(self.certificates.path("other-name.pem"), trusted)
+        self.assert_echoes(self.dial_tls(port,
+                                         self.client_context("other-name")))
+        with self.assertRaises((ssl.SSLError, ConnectionError)):
+            self.dial_tls(port, self.client_context("client")).recv()
+
     def test_who_is_not_among_the_clients(self):
         gateway, port = self.listener(clients="127.0.0.2")
         # Before it has said anything: it costs no handshake.
