@@ -243,7 +243,8 @@ int control_open(struct loop *loop, const struct address_endpoint *address,
 		 control_request_cb cb, void *arg, struct control **out,
 		 struct error *error)
 {
-	static const struct endpoint_settings settings;
+	/* When all is taken is when it must be asked who has it. */
+	static const struct endpoint_settings settings = {.keeps_spare = true};
 	struct control *control = calloc(1, sizeof(*control));
 	int code;
 

@@ -55,6 +55,8 @@ struct endpoint_settings {
 	 * waits in them is minutes of it.
 	 */
 	bool is_slow;
+	/* The last descriptors are for its clients, too (acceptor_keep_spare). */
+	bool keeps_spare;
 	/* For a listener, with the argument of its client_cb; NULL: everybody. */
 	listener_let_in_cb let_in;
 };

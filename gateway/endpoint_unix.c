@@ -327,6 +327,8 @@ static int unix_listen(struct loop *loop,
 		goto unlink_path;
 	listener = (struct unix_listener *)base;
 	listener->path = path;
+	if (settings->keeps_spare)
+		acceptor_keep_spare(base->acceptor);
 	listener->device = st.st_dev;
 	listener->inode = st.st_ino;
 	listener->is_seqpacket = address->local.is_seqpacket;

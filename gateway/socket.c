@@ -123,6 +123,8 @@ struct acceptor {
 	int fd;
 	struct event *readable;
 	struct event *resume;
+	bool keeps_spare;
+	int spare_fd; /* closed for a client when there is no other; or -1 */
 	bool is_short; /* said so, and not accepted since */
 	bool is_freed; /* by the callback that runs now */
 	bool is_running;
@@ -162,18 +164,40 @@ static void acceptor_pause(struct acceptor *acceptor, int code)
 	loop_start_timer(acceptor->resume, PAUSE_MS);
 }
 
-static void acceptor_resume(evutil_socket_t fd, short what, void *arg)
+/* Whether one more client can be taken without want of descriptors. */
+static bool acceptor_has_room(struct acceptor *acceptor)
 {
-	struct acceptor *acceptor = arg;
 	int probe = fcntl(acceptor->fd, F_DUPFD_CLOEXEC, 0);
 	bool has_room = probe >= 0 && !is_among_the_last(probe);
 
+	if (acceptor->keeps_spare && acceptor->spare_fd < 0) {
+		acceptor->spare_fd = probe;
+		return probe >= 0;
+	}
 	if (probe >= 0)
 		close(probe);
-	if (has_room)
+	return has_room;
+}
+
+static void acceptor_resume(evutil_socket_t fd, short what, void *arg)
+{
+	struct acceptor *acceptor = arg;
+
+	if (acceptor_has_room(acceptor))
 		event_add(acceptor->readable, NULL);
 	else
 		loop_start_timer(acceptor->resume, PAUSE_MS);
+}
+
+/* Make room for a client; the timer sees to another one. */
+static bool acceptor_give_spare(struct acceptor *acceptor)
+{
+	if (acceptor->spare_fd < 0)
+		return false;
+	close(acceptor->spare_fd);
+	acceptor->spare_fd = -1;
+	loop_start_timer(acceptor->resume, PAUSE_MS);
+	return true;
 }
 
 static void acceptor_destroy(struct acceptor *acceptor)
@@ -199,18 +223,22 @@ static void acceptor_readable(evutil_socket_t fd, short what, void *arg)
 				     SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (client >= 0) {
-			bool is_last = is_among_the_last(client);
+			bool is_last = !acceptor->keeps_spare &&
+				       is_among_the_last(client);
 
 			acceptor->accepted(client, acceptor->arg);
-			if (is_last && !acceptor->is_freed) {
+			if (is_last && !acceptor->is_freed)
 				acceptor_pause(acceptor, EMFILE);
+			/* accept(2) without a descriptor does not look who waits. */
+			if (is_last ||
+			    (acceptor->keeps_spare && acceptor->spare_fd < 0))
 				break;
-			}
 		} else if (errno == EAGAIN) {
 			/* Nobody waits any more. */
 			acceptor->is_short = false;
 			break;
-		} else if (errno != EINTR && errno != ECONNABORTED) {
+		} else if (errno != EINTR && errno != ECONNABORTED &&
+			   !acceptor_give_spare(acceptor)) {
 			acceptor_pause(acceptor, errno);
 			break;
 		}
@@ -229,6 +257,7 @@ struct acceptor *acceptor_new(struct loop *loop, int listen_fd,
 		return NULL;
 	acceptor->loop = loop;
 	acceptor->fd = listen_fd;
+	acceptor->spare_fd = -1;
 	acceptor->accepted = accepted;
 	acceptor->arg = arg;
 	strncpy(acceptor->name, name, sizeof(acceptor->name) - 1);
@@ -245,10 +274,19 @@ struct acceptor *acceptor_new(struct loop *loop, int listen_fd,
 	return acceptor;
 }
 
+void acceptor_keep_spare(struct acceptor *acceptor)
+{
+	acceptor->keeps_spare = true;
+	if (!acceptor_has_room(acceptor))
+		loop_start_timer(acceptor->resume, PAUSE_MS);
+}
+
 void acceptor_free(struct acceptor *acceptor)
 {
 	if (!acceptor)
 		return;
+	if (acceptor->spare_fd >= 0)
+		close(acceptor->spare_fd);
 	event_del(acceptor->readable);
 	event_del(acceptor->resume);
 	close(acceptor->fd);

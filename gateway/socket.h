@@ -57,6 +57,11 @@ struct acceptor;
 struct acceptor *acceptor_new(struct loop *loop, int listen_fd,
 			      const char *name, acceptor_cb accepted,
 			      void *arg);
+/*
+ * From now on it goes on when descriptors run out: it does not leave the last
+ * ones to others, and has one more in reserve, for one client at a time.
+ */
+void acceptor_keep_spare(struct acceptor *acceptor);
 void acceptor_free(struct acceptor *acceptor);
 
 /* ---- listening ----------------------------------------------------------- */

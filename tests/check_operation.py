@@ -11,6 +11,7 @@ import json
 import os
 import pty
 import random
+import resource
 import signal
 import socket
 import subprocess
@@ -512,6 +513,37 @@ class Control(base.GatewayTest):
         with self.assertRaises(ConnectionResetError):
             self.assertEqual(one.recv_all(), b"")
             raise ConnectionResetError
+
+    def test_it_is_asked_when_descriptors_run_out(self):
+        port = self.port()
+        gateway = self.start(self.route(f"tcp:{port}", "echo", "a"))
+        clients = [self.dial(port) for _ in range(20)]
+        for client in clients:
+            self.assert_echoes(client)
+        # Not one more than it has open.
+        numbers = os.listdir(f"/proc/{gateway.pid}/fd")
+        limit = next(n for n in range(1000) if str(n) not in numbers)
+        before = resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE,
+                         (limit, before[1]))
+        waiting = self.dial(port)
+        gateway.await_line("tcp:.*no more clients for now")
+        for _ in range(5):
+            self.assertEqual(len(self.status()["routes"][0]["sessions"]), 20)
+        self.assertFalse(gateway.matches("unix:.*no more clients"))
+        # Its own can run out, and is there again when it is given back.
+        first, second = self.connection(), self.connection()
+        first.send(b'{"command": "status"}\n')
+        first.recv(1)
+        gateway.await_line("unix:.*no more clients for now")
+        first.close()
+        second.send(b'{"command": "status"}\n')
+        second.recv(1)
+        second.close()
+        self.ask("kick", "a")
+        self.assert_reset(clients[0])
+        resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, before)
+        self.assert_echoes(waiting)
 
     def test_slow_and_hostile_clients(self):
         """They cost neither memory nor the others' time."""
