@@ -10,9 +10,11 @@ usage: l2cap_peer.py unix-records PATH | unix-silent PATH | unix-client PATH
        l2cap_peer.py records OWN PEER PSM | flood OWN PEER PSM
        l2cap_peer.py hear OWN PEER PSM | unix-send PATH SIZE...
        l2cap_peer.py record-server OWN PSM | stream-server OWN PSM MODE
+       l2cap_peer.py silent-server OWN PSM | pulse PORT
 """
 
 import contextlib
+import signal
 import socket
 import struct
 import sys
@@ -84,6 +86,24 @@ def unix_server(path, kind):
     return sock
 
 
+def pulse(port):
+    """How long the longest of many round trips took, when it is ended, in ms."""
+    longest = begun = 0
+
+    def say(*_):
+        print(round(1000 * max(longest, time.monotonic() - begun)))
+        sys.exit()
+
+    with socket.create_connection(("127.0.0.1", port), 60) as sock:
+        begun = time.monotonic()
+        signal.signal(signal.SIGTERM, say)
+        while True:
+            sock.sendall(b".")
+            assert sock.recv(1) == b"."
+            now = time.monotonic()
+            longest, begun = max(longest, now - begun), now
+
+
 def main(what, *args):
     if what == "unix-records":
         echo_each(unix_server(args[0], socket.SOCK_SEQPACKET))
@@ -152,6 +172,17 @@ def main(what, *args):
         sock = l2cap(own, psm=int(psm, 0))
         sock.listen(5)
         echo_each(sock)
+    elif what == "silent-server":
+        own, psm = args
+        sock = l2cap(own, mtu=672, psm=int(psm, 0))
+        sock.settimeout(None)
+        sock.listen(5)
+        print("Waiting for connection", flush=True)
+        clients = []
+        while True:
+            clients.append(sock.accept()[0])
+    elif what == "pulse":
+        pulse(int(args[0]))
     elif what == "stream-server":
         own, psm, mode = args
         sock = l2cap(own, mode, 672, int(psm, 0))
