@@ -32,6 +32,7 @@ struct command_options {
 	bool is_once; /* -1 */
 	bool is_json; /* --json */
 	bool is_watched; /* --watch */
+	bool needs_links; /* --links */
 	bool is_quiet; /* -q, however often */
 	bool is_kept_listening; /* -k */
 	bool is_line; /* --line: the terminal's modes are left alone */
@@ -49,7 +50,8 @@ int command_check(const struct command_options *options);
 
 /*
  * What follows asks the running gateway (control_client.h). Print what it is
- * doing; OK only if all of its routes are up that are not disabled.
+ * doing; OK only if all of its routes are up that are not disabled, and with
+ * --links none of the links that they hold is away.
  */
 int command_status(const struct command_options *options);
 /* End the sessions of the argument: a session, a route or a peer. */

@@ -45,13 +45,21 @@ static bool is_up(const json_t *route)
 			 strcmp(state, "leaving") == 0);
 }
 
-static bool is_healthy(const json_t *status)
+static bool is_away(const json_t *route)
+{
+	return number_of(json_object_get(route, "held"), "away");
+}
+
+static bool is_healthy(const json_t *status, bool needs_links)
 {
 	const json_t *routes = json_object_get(status, "routes");
 
-	for (size_t i = 0; i < json_array_size(routes); i++)
-		if (!is_up(json_array_get(routes, i)))
+	for (size_t i = 0; i < json_array_size(routes); i++) {
+		const json_t *route = json_array_get(routes, i);
+
+		if (!is_up(route) || (needs_links && is_away(route)))
 			return false;
+	}
 	return json_is_true(json_object_get(status, "ok"));
 }
 
@@ -198,6 +206,20 @@ static void print_refusal(const struct view *view, const json_t *refusal)
 	print_sentence(view, what, text_of(refusal, "reason"));
 }
 
+static void print_held(const struct view *view, const json_t *held)
+{
+	const long long up = number_of(held, "up");
+	const long long away = number_of(held, "away");
+	char what[80], age[24];
+
+	if (!away)
+		return;
+	format_age(number_of(held, "away_ms"), age);
+	snprintf(what, sizeof(what), "%lld of %lld held links away, for %s",
+		 away, up + away, age);
+	print_sentence(view, what, text_of(held, "error"));
+}
+
 static void print_route(const struct view *view, const json_t *route)
 {
 	const char *listening_on = text_of(route, "listening_on");
@@ -210,6 +232,7 @@ static void print_route(const struct view *view, const json_t *route)
 	       text_of(route, "connect"), view->line_end);
 	if (error)
 		print_sentence(view, "error", error);
+	print_held(view, json_object_get(route, "held"));
 	print_refusal(view, json_object_get(route, "last_refusal"));
 	for (size_t i = 0; i < json_array_size(sessions); i++)
 		print_session(view, route, json_array_get(sessions, i));
@@ -258,8 +281,9 @@ static int show(const struct command_options *options, const struct view *view)
 		fprintf(stderr, "btgate: cannot write to standard output\n");
 		return COMMAND_STATUS_FAILED;
 	}
-	return is_healthy(view->now) ? COMMAND_STATUS_OK
-				     : COMMAND_STATUS_FAILED;
+	return is_healthy(view->now, options->needs_links)
+		       ? COMMAND_STATUS_OK
+		       : COMMAND_STATUS_FAILED;
 }
 
 /* Until somebody ends it, or the gateway is gone. */

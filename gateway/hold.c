@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -34,6 +35,8 @@ enum line_state {
 	LINE_STATE_LOST, /* nothing can be written; its rest is to be read */
 };
 
+LIST_HEAD(line_list, line);
+
 struct hold {
 	struct target target;
 	struct loop *loop;
@@ -44,7 +47,8 @@ struct hold {
 	 * a lost stream has left, even if that is nothing.
 	 */
 	int ready_fd;
-	struct line *standing; /* with HOLD_LINK */
+	struct line_list lines;
+	struct line *standing; /* one of them, with HOLD_LINK */
 };
 
 /*
@@ -56,6 +60,7 @@ struct line {
 	struct stream stream;
 	struct dial dial; /* the client's, until it is answered */
 	struct hold *hold;
+	LIST_ENTRY(line) link;
 	enum line_state state;
 	bool is_taken; /* a session has it */
 	bool is_blocked; /* the eventfd is full */
@@ -73,6 +78,7 @@ struct line {
 	struct backoff backoff;
 	unsigned int attempts; /* since it was lost */
 	struct error last_error; /* an attempt that fails alike is silent */
+	struct error why; /* it is away */
 	int lost_code; /* how writing to it failed */
 	uint64_t up_ms; /* loop_now_ms when it was reached, */
 	uint64_t lost_ms; /* and when it was lost */
@@ -132,6 +138,7 @@ static void line_answer(void *arg);
 
 static void line_free(struct line *line)
 {
+	LIST_REMOVE(line, link);
 	if (line->timer)
 		event_free(line->timer);
 	if (line->writable)
@@ -155,6 +162,7 @@ static struct line *line_new(struct hold *hold)
 	if (!line)
 		return NULL;
 	line->hold = hold;
+	LIST_INSERT_HEAD(&hold->lines, line, link);
 	line->stream.ops = &line_ops;
 	memcpy(line->stream.peer, hold->target.name, STREAM_PEER_BYTES);
 	line->answer.run = line_answer;
@@ -247,6 +255,7 @@ static void line_log_failure(struct line *line, const struct error *error)
 	bool is_news = !are_alike(line->last_error.text, error->text);
 
 	line->last_error = *error;
+	line->why = *error;
 	if (!is_news)
 		return;
 	log_warning("route %s: %s is not reached %s: %s; tried again",
@@ -401,11 +410,10 @@ static void line_lose(struct line *line, int code)
 {
 	const struct hold_settings *settings = &line->hold->settings;
 	const char *reason = stream_end_reason(line->real);
-	char text[128];
 
 	if (!reason)
 		reason = code ? strerror(-code) : "it closed";
-	snprintf(text, sizeof(text), "%s", reason);
+	error_set(&line->why, code, "%s", reason);
 	line_detach(line, STREAM_CLOSE_ORDERLY);
 	line->lost_ms = loop_now_ms();
 	line->is_redial = true;
@@ -415,7 +423,7 @@ static void line_lose(struct line *line, int code)
 	line_wait(line);
 	line_unblock(line);
 	log_warning("route %s: %s is lost: %s; it is dialled again%s",
-		    settings->route, line->stream.peer, text,
+		    settings->route, line->stream.peer, line->why.text,
 		    line->is_taken ? ", and its client held" : "");
 }
 
@@ -729,6 +737,7 @@ struct target *hold_target_new(struct loop *loop, struct target *real,
 	hold->target.ops = &ops;
 	hold->target.sessions_max = real->sessions_max;
 	memcpy(hold->target.name, real->name, sizeof(hold->target.name));
+	LIST_INIT(&hold->lines);
 	hold->loop = loop;
 	hold->real = real;
 	hold->settings = *settings;
@@ -746,4 +755,30 @@ struct target *hold_target_new(struct loop *loop, struct target *real,
 	hold_free(hold);
 	errno = code;
 	return NULL;
+}
+
+struct hold_status hold_status(const struct target *target)
+{
+	const struct hold *hold = (const struct hold *)target;
+	struct hold_status status = {0};
+	const struct line *line, *longest = NULL;
+
+	for (line = LIST_FIRST(&hold->lines); line;
+	     line = LIST_NEXT(line, link)) {
+		if (line->state == LINE_STATE_UP ||
+		    line->state == LINE_STATE_LOST) {
+			status.up++;
+		} else if (!line_is_first(line)) {
+			status.away++;
+			if (!longest || line->lost_ms < longest->lost_ms)
+				longest = line;
+		}
+	}
+	if (longest) {
+		status.away_ms = loop_now_ms() - longest->lost_ms;
+		status.why = longest->why;
+		if (!*status.why.text)
+			error_set(&status.why, 0, "it is being dialled");
+	}
+	return status;
 }

@@ -19,7 +19,10 @@
 #ifndef BTGATE_HOLD_H
 #define BTGATE_HOLD_H
 
+#include <stdint.h>
+
 #include "config.h"
+#include "error.h"
 
 struct loop;
 struct target;
@@ -40,5 +43,16 @@ struct hold_settings {
  */
 struct target *hold_target_new(struct loop *loop, struct target *real,
 			       const struct hold_settings *settings);
+
+/* How the links are that it keeps, or would. */
+struct hold_status {
+	unsigned int up;
+	unsigned int away;
+	uint64_t away_ms; /* the one that is away longest, */
+	struct error why; /* and what keeps it so */
+};
+
+/* @target must be of hold_target_new. */
+struct hold_status hold_status(const struct target *target);
 
 #endif

@@ -35,6 +35,7 @@ enum option_index {
 	OPTION_ONCE,
 	OPTION_JSON,
 	OPTION_WATCH,
+	OPTION_LINKS,
 	OPTION_CONFIG,
 	OPTION_VERBOSE,
 	OPTION_QUIET,
@@ -83,6 +84,8 @@ static const struct option_row option_rows[] = {
 	[OPTION_ONCE] = {'1', "once", NULL, "end after the first device"},
 	[OPTION_JSON] = {0, "json", NULL, "print JSON"},
 	[OPTION_WATCH] = {0, "watch", NULL, "go on, once a second"},
+	[OPTION_LINKS] = {0, "links", NULL,
+			  "exit with 1 also while a held link is away"},
 	[OPTION_CONFIG] = {'c', "config", "FILE",
 			   "the configuration (default " CONFIG_PATH ")"},
 	[OPTION_VERBOSE] = {'v', "verbose", NULL, "say more"},
@@ -139,13 +142,16 @@ static const struct command commands[] = {
 	 "there is a\n"
 	 "problem; -q leaves out what is as it should be.\n",
 	 command_doctor},
-	{"status", NULL, BIT(OPTION_JSON) | BIT(OPTION_WATCH),
+	{"status", NULL,
+	 BIT(OPTION_JSON) | BIT(OPTION_WATCH) | BIT(OPTION_LINKS),
 	 "what the running gateway is doing",
 	 "Prints the routes of the running gateway and their sessions. Exits "
 	 "with 0 if\n"
 	 "all routes that are not disabled are up, and with 1 if not; with -q "
 	 "it says\n"
-	 "nothing else. --watch shows it anew each second until Ctrl-C.\n",
+	 "nothing else. --watch shows it anew each second until Ctrl-C. With "
+	 "--links it\n"
+	 "also exits with 1 while a link that a route holds (hold=) is away.\n",
 	 command_status},
 	{"kick", "WHOM", 0, "end sessions of the running gateway",
 	 "Ends the sessions of WHOM: one as 'btgate status' has it "
@@ -473,6 +479,9 @@ static void set_option(int index, char *value, struct command_options *options,
 		break;
 	case OPTION_WATCH:
 		options->is_watched = true;
+		break;
+	case OPTION_LINKS:
+		options->needs_links = true;
 		break;
 	case OPTION_CONFIG:
 		options->config_path = value;

@@ -17,6 +17,7 @@
 #include "config.h"
 #include "endpoint.h"
 #include "error.h"
+#include "hold.h"
 #include "log.h"
 #include "loop.h"
 #include "route.h"
@@ -103,6 +104,19 @@ static void print_retries(FILE *file, const char *name, const char *route_name,
 		route_retries(route));
 }
 
+static void print_held(FILE *file, const char *name, const char *route_name,
+		       const struct route *route)
+{
+	struct hold_status held;
+
+	if (!route_held(route, &held))
+		return;
+	fprintf(file, "%s{route=\"%s\",state=\"up\"} %u\n", name, route_name,
+		held.up);
+	fprintf(file, "%s{route=\"%s\",state=\"away\"} %u\n", name, route_name,
+		held.away);
+}
+
 static void print_open(FILE *file, const char *name, const char *route_name,
 		       const struct route *route)
 {
@@ -161,6 +175,9 @@ static const struct family families[] = {
 	{"btgate_route_retries_total", "counter",
 	 "How often the route tried again to have both its ends.",
 	 print_retries},
+	{"btgate_held_links", "gauge",
+	 "Links that a route with hold keeps, and those it dials again.",
+	 print_held},
 	{"btgate_sessions", "gauge", "Sessions that are open.", print_open},
 	{"btgate_sessions_total", "counter", "Sessions that began.",
 	 print_sessions},

@@ -15,6 +15,7 @@
 #include "clients.h"
 #include "config.h"
 #include "error.h"
+#include "hold.h"
 #include "log.h"
 #include "loop.h"
 #include "route.h"
@@ -114,6 +115,20 @@ static json_t *refusal_json(const struct route *route)
 			 (json_int_t)(loop_now_ms() - refusal->at_ms));
 }
 
+static json_t *held_json(const struct route *route)
+{
+	struct hold_status held;
+
+	if (!route_held(route, &held))
+		return json_null();
+	return json_pack("{s:I, s:I, s:o, s:o}", "up", (json_int_t)held.up,
+			 "away", (json_int_t)held.away, "away_ms",
+			 held.away ? json_integer((json_int_t)held.away_ms)
+				   : json_null(),
+			 "error",
+			 held.away ? text_json(held.why.text) : json_null());
+}
+
 static void add_route(struct route *route, bool is_leaving, void *arg)
 {
 	struct listing *listing = arg;
@@ -130,15 +145,15 @@ static void add_route(struct route *route, bool is_leaving, void *arg)
 				connect);
 	json_array_append_new(
 		listing->json,
-		json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
-			  text_json(config->name), "state",
+		json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+			  "name", text_json(config->name), "state",
 			  is_leaving ? "leaving" : state, "listen",
 			  text_json(listen), "listening_on",
 			  text_json(route_listening_on(route)), "connect",
 			  text_json(connect), "error",
-			  text_json(route_error(route)), "last_refusal",
-			  refusal_json(route), "sessions",
-			  list_sessions(listing)));
+			  text_json(route_error(route)), "held",
+			  held_json(route), "last_refusal", refusal_json(route),
+			  "sessions", list_sessions(listing)));
 }
 
 static json_t *bluez_json(const struct operation *operation)

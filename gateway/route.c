@@ -27,6 +27,7 @@ struct route {
 	bool is_disabled;
 	uint64_t retries;
 	struct target *target;
+	const struct target *held; /* what in it holds links, or NULL */
 	struct door *door; /* where its clients come in */
 	struct event *retry_timer;
 	struct backoff retry;
@@ -129,12 +130,14 @@ static int route_open_target(struct route *route,
 		outer = hold_target(route, target);
 	if (outer)
 		target = outer;
+	route->held = config->hold != HOLD_NO ? outer : NULL;
 	if (outer && config->when_busy == WHEN_BUSY_SHARE)
 		outer = share_target_new(route->loop, target,
 					 config->share_write);
 	if (!outer) {
 		code = error_set(error, -errno, "%s", strerror(errno));
 		target_close(target);
+		route->held = NULL;
 	}
 	route->target = outer;
 	return code;
@@ -201,6 +204,7 @@ static void route_is_stopped(void *arg)
 	if (route->is_disabled) {
 		target_close(route->target);
 		route->target = NULL;
+		route->held = NULL;
 	}
 	/* Else the target stays: those of several routes go in order (route_set.c). */
 	route->stopped(route, route->arg);
@@ -294,6 +298,13 @@ const char *route_error(const struct route *route)
 {
 	return route->state == ROUTE_STATE_WAITING ? route->last_error.text
 						   : NULL;
+}
+
+bool route_held(const struct route *route, struct hold_status *out)
+{
+	if (route->held)
+		*out = hold_status(route->held);
+	return route->held;
 }
 
 void route_each_client(const struct route *route, client_status_cb cb,

@@ -17,6 +17,7 @@
 struct bluez;
 struct config_route;
 struct entrance;
+struct hold_status;
 struct loop;
 struct route;
 
@@ -69,6 +70,8 @@ const struct config_route *route_config(const struct route *route);
 const char *route_listening_on(const struct route *route);
 /* Why it waits, and what to do; NULL: it does not. */
 const char *route_error(const struct route *route);
+/* False: it holds none (hold=), or has no connect end now. */
+bool route_held(const struct route *route, struct hold_status *out);
 void route_each_client(const struct route *route, client_status_cb cb,
 		       void *arg);
 /* As clients_kick. */

@@ -111,6 +111,25 @@ class NumberTests(MetricsTest):
         self.await_number(1, "btgate_session_ends_total", route="broken",
                           reason="broken")
 
+    def test_links_that_are_held(self):
+        listener, target_port = self.server()
+        gateway = self.begin(
+            self.route(f"tcp:{self.port()}", f"tcp:127.0.0.1:{target_port}",
+                       hold="link", retry="10s")
+            + self.route(f"tcp:{self.port()}", "echo", "other"))
+        target = self.accept(listener)
+        gateway.await_line("is reached")
+        self.assertEqual(self.number("btgate_held_links", route="r",
+                                     state="up"), 1)
+        target.close()
+        gateway.await_line("is lost")
+        for state, count in (("up", 0), ("away", 1)):
+            self.assertEqual(self.number("btgate_held_links", route="r",
+                                         state=state), count)
+        self.assertFalse([labels for name, labels in self.numbers()
+                          if name == "btgate_held_links"
+                          and ("route", "other") in labels])
+
     def test_a_route_that_waits(self):
         holder = self.keep(socket.socket())
         holder.bind(("127.0.0.1", 0))

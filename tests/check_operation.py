@@ -363,6 +363,60 @@ class Control(base.GatewayTest):
         self.ask("enable", "b")
         self.assert_echoes(self.dial(port))
 
+    def test_a_held_link_that_is_away(self):
+        listener, target_port = self.server()
+        port = self.port()
+        gateway = self.start(
+            self.route(f"tcp:{port}", f"tcp:127.0.0.1:{target_port}", "a",
+                       hold="link", retry="100ms")
+            + self.route(f"tcp:{self.port()}", "echo", "b"))
+        target = self.accept(listener)
+        gateway.await_line("is reached")
+        first, second = self.status()["routes"]
+        self.assertEqual(first["held"], {"up": 1, "away": 0, "away_ms": None,
+                                         "error": None})
+        self.assertIsNone(second["held"])
+        self.ask("status", "-q", "--links")
+        listener.close()
+        target.close()
+        gateway.await_line("is not reached again yet")
+        held = self.status()["routes"][0]["held"]
+        self.assertEqual((held["up"], held["away"]), (0, 1))
+        self.assertGreaterEqual(held["away_ms"], 0)
+        self.assertIn("no program listens there", held["error"])
+        self.assertRegex(self.ask("status"),
+                         r"a: .*\n    1 of 1 held links away, for \d+s: "
+                         "127.0.0.1 port .* no program listens there\n")
+        # The gateway does what it can; who asks for more is told.
+        self.ask("status", "-q")
+        self.assertEqual(self.ask("status", "-q", "--links", status=1), "")
+        listener, _ = self.server(port=target_port)
+        self.accept(listener)
+        gateway.await_line("is reached again")
+        self.ask("status", "-q", "--links")
+
+    def test_whose_held_link_is_away(self):
+        """With hold=yes each client has its own, and only once it had one."""
+        listener, target_port = self.server()
+        port = self.port()
+        gateway = self.start(
+            self.route(f"tcp:{port}", f"tcp:127.0.0.1:{target_port}", "a",
+                       hold="yes", retry="10s"))
+        self.assertEqual(self.status()["routes"][0]["held"]["up"], 0)
+        clients = [self.dial(port) for _ in range(2)]
+        targets = [self.accept(listener) for _ in clients]
+        gateway.await_line("connected to", 2)
+        targets[0].close()
+        gateway.await_line("is lost")
+        held = self.status()["routes"][0]["held"]
+        self.assertEqual((held["up"], held["away"], held["error"]),
+                         (1, 1, "it closed"))
+        for client in clients:
+            client.close()
+        gateway.await_line("session .* ended|left", 2)
+        self.await_that(lambda: self.status()["routes"][0]["held"]["up"] == 0)
+        self.assertEqual(self.status()["routes"][0]["held"]["away"], 0)
+
     def test_kick(self):
         port, other = self.port(), self.port()
         self.start(self.route(f"tcp:{port}", "echo", "a")
