@@ -137,10 +137,11 @@ static struct serial_stream *stream_new(struct serial_port *port,
  * Others who were there before us cannot be kept out. Looked for once: it means
  * to read all of /proc.
  */
-static struct serial_port *open_port(const struct endpoint_serial *serial,
+static struct serial_port *open_port(struct loop *loop,
+				     const struct endpoint_serial *serial,
 				     bool *has_looked, struct error *error)
 {
-	struct serial_port *port = serial_port_new(serial, error);
+	struct serial_port *port = serial_port_new(loop, serial, error);
 	char holder[HOLDER_TEXT_BYTES];
 	bool is_first = port && !*has_looked;
 
@@ -177,7 +178,7 @@ static struct dial *serial_dial(struct target *base, dial_done_cb done,
 	struct error error = {""};
 	int code = 0;
 	/* At once: acceptors count on a client's descriptors being taken. */
-	struct serial_port *port = open_port(&target->serial,
+	struct serial_port *port = open_port(target->loop, &target->serial,
 					     &target->has_looked, &error);
 
 	if (!port) {
@@ -322,7 +323,7 @@ static void listener_hand_over(struct serial_listener *listener)
 static void listener_open_port(struct serial_listener *listener)
 {
 	struct error error = {""};
-	struct serial_port *port = open_port(&listener->serial,
+	struct serial_port *port = open_port(listener->loop, &listener->serial,
 					     &listener->has_looked, &error);
 
 	if (!port) {
@@ -467,8 +468,8 @@ static int serial_listen(struct loop *loop,
 		code = error_set(error, -ENOMEM, "out of memory");
 		goto close_listener;
 	}
-	listener->port = open_port(&listener->serial, &listener->has_looked,
-				   error);
+	listener->port = open_port(loop, &listener->serial,
+				   &listener->has_looked, error);
 	if (!listener->port) {
 		code = -errno;
 		/* One that is not there may come; the rest is for the route. */

@@ -19,6 +19,7 @@
 #include "address_serial.h"
 #include "error.h"
 #include "holder.h"
+#include "loop.h"
 
 /* O_NONBLOCK: also without a carrier (tty_port_block_til_ready). */
 #define OPEN_FLAGS (O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)
@@ -27,6 +28,7 @@
 #define PTY_MAJORS 8
 
 struct serial_port {
+	struct loop *loop;
 	int fd;
 	char *path;
 	bool has_flow_control;
@@ -187,7 +189,8 @@ static bool is_pty(int fd)
 	       major(st.st_rdev) < PTY_MAJOR + PTY_MAJORS;
 }
 
-struct serial_port *serial_port_new(const struct endpoint_serial *serial,
+struct serial_port *serial_port_new(struct loop *loop,
+				    const struct endpoint_serial *serial,
 				    struct error *error)
 {
 	struct serial_port *port = calloc(1, sizeof(*port));
@@ -197,6 +200,7 @@ struct serial_port *serial_port_new(const struct endpoint_serial *serial,
 		error_set(error, code, "out of memory");
 		goto free_port;
 	}
+	port->loop = loop;
 	port->fd = open(serial->path, OPEN_FLAGS);
 	if (port->fd < 0) {
 		code = explain(serial->path, -errno, error);
@@ -224,14 +228,38 @@ free_port:
 	return NULL;
 }
 
+bool serial_port_is_hung_up(const struct serial_port *port)
+{
+	struct pollfd hang_up = {.fd = port->fd};
+
+	return poll(&hang_up, 1, 0) == 1 &&
+	       hang_up.revents & (POLLERR | POLLHUP);
+}
+
+/*
+ * A driver waits in close(2) until its own buffers are empty, and some for longer
+ * (tty_port_drain_delay, 6.12: up to 2 s). What has hung up it closes at once, and
+ * only then TIOCEXCL is gone.
+ */
+static void close_device(struct serial_port *port)
+{
+	if (serial_port_is_hung_up(port)) {
+		close(port->fd);
+		return;
+	}
+	if (serial_port_unsent(port) > 0)
+		tcflush(port->fd, TCOFLUSH);
+	/* It may be opened again before it is closed. */
+	ioctl(port->fd, TIOCNXCL);
+	flock(port->fd, LOCK_UN);
+	loop_close_apart(port->loop, port->fd);
+}
+
 void serial_port_free(struct serial_port *port)
 {
 	if (!port)
 		return;
-	if (serial_port_unsent(port) > 0)
-		tcflush(port->fd, TCOFLUSH);
-	ioctl(port->fd, TIOCNXCL);
-	close(port->fd);
+	close_device(port);
 	free(port->path);
 	free(port);
 }
@@ -252,14 +280,6 @@ bool serial_port_has_flow_control(const struct serial_port *port)
 }
 
 /* ---- bytes ------------------------------------------------------------------- */
-
-bool serial_port_is_hung_up(const struct serial_port *port)
-{
-	struct pollfd hang_up = {.fd = port->fd};
-
-	return poll(&hang_up, 1, 0) == 1 &&
-	       hang_up.revents & (POLLERR | POLLHUP);
-}
 
 /*
  * A hang-up looks the same whether the carrier or the device is gone, and a

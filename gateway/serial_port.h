@@ -19,15 +19,20 @@
 
 struct endpoint_serial;
 struct error;
+struct loop;
 struct serial_port;
 
 /*
  * NULL with errno set and a sentence: ENOENT when the device is not there, or
  * not any more; EBUSY names who holds it, as far as can be known.
  */
-struct serial_port *serial_port_new(const struct endpoint_serial *serial,
+struct serial_port *serial_port_new(struct loop *loop,
+				    const struct endpoint_serial *serial,
 				    struct error *error);
-/* What was not sent is dropped. NULL is legal. */
+/*
+ * What was not sent is dropped, but for what the driver has taken already: it
+ * may wait for that, which nobody else does. NULL is legal.
+ */
 void serial_port_free(struct serial_port *port);
 
 int serial_port_fd(const struct serial_port *port);

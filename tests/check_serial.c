@@ -9,9 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <semaphore.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -38,6 +40,20 @@ static unsigned int clients;
 static bool is_refusing;
 
 /* ---- the device ---------------------------------------------------------------- */
+
+/* What a driver does that waits in close(2); 0: none does. */
+static dev_t slow_device;
+static sem_t slow_close;
+
+/* Of the whole program, gateway and all. */
+int close(int fd)
+{
+	struct stat st;
+
+	if (slow_device && fstat(fd, &st) == 0 && st.st_rdev == slow_device)
+		sem_wait(&slow_close);
+	return (int)syscall(SYS_close, fd);
+}
 
 static ssize_t device_read(struct stream *stream, void *buffer, size_t bytes)
 {
@@ -116,6 +132,26 @@ static void assert_says(const char *text, const char *words)
 {
 	ck_assert_msg(strstr(text, words) != NULL, "'%s' is not in: %s", words,
 		      text);
+}
+
+/* A port is closed by a thread, of which no event tells. */
+static void await_descriptors(unsigned int count)
+{
+	for (int i = 0; i < 100 * DEADLINE_S && count_descriptors() != count;
+	     i++)
+		count_wakes(10);
+	ck_assert_uint_eq(count_descriptors(), count);
+}
+
+static void expect(struct stream *stream, const char *text)
+{
+	size_t bytes = strlen(text);
+	struct pump pump;
+
+	pump_start(&pump, stream, NULL, 0, bytes);
+	await(has_received, &pump);
+	ck_assert_int_eq(memcmp(pump.in, text, bytes), 0);
+	pump_stop(&pump);
 }
 
 /* ---- as a target ----------------------------------------------------------------- */
@@ -416,6 +452,31 @@ START_TEST(test_stuck)
 }
 END_TEST
 
+/* Nobody waits for the driver, nor does the next one for this one. */
+START_TEST(test_slow_to_close)
+{
+	unsigned int before = count_descriptors();
+	struct stream *stream;
+	struct stat st;
+
+	ck_assert_int_eq(sem_init(&slow_close, 0, 0), 0);
+	ck_assert_int_eq(stat(slave, &st), 0);
+	open_target();
+	stream = dial(target);
+	slow_device = st.st_rdev;
+	stream_close(stream, STREAM_CLOSE_ORDERLY);
+	stream = dial(target);
+	say("hello");
+	expect(stream, "hello");
+	stream_close(stream, STREAM_CLOSE_ORDERLY);
+	sem_post(&slow_close);
+	sem_post(&slow_close);
+	await_descriptors(before);
+	slow_device = 0;
+	target_close(target);
+}
+END_TEST
+
 /* ---- as a listener ---------------------------------------------------------------------- */
 
 static void client_came(struct stream *stream, void *arg)
@@ -471,17 +532,6 @@ static struct stream *take_client(void)
 static bool is_hung_up(void *stream)
 {
 	return stream_is_hung_up(stream);
-}
-
-static void expect(struct stream *stream, const char *text)
-{
-	size_t bytes = strlen(text);
-	struct pump pump;
-
-	pump_start(&pump, stream, NULL, 0, bytes);
-	await(has_received, &pump);
-	ck_assert_int_eq(memcmp(pump.in, text, bytes), 0);
-	pump_stop(&pump);
 }
 
 START_TEST(test_listen)
@@ -737,7 +787,7 @@ START_TEST(test_session_outlives_its_listener)
 	say("hello");
 	expect(stream, "hello");
 	finish_and_hang_up(stream);
-	ck_assert_uint_eq(count_descriptors(), before);
+	await_descriptors(before);
 	ck_assert_uint_eq(clients, 1);
 }
 END_TEST
@@ -749,12 +799,12 @@ START_TEST(test_closed_in_every_state)
 
 	listen_to_it();
 	listener_close(listener);
-	ck_assert_uint_eq(count_descriptors(), before);
+	await_descriptors(before);
 	listen_to_it();
 	stream = take_client();
 	hang_up(stream);
 	listener_close(listener);
-	ck_assert_uint_eq(count_descriptors(), before);
+	await_descriptors(before);
 	count_wakes(20);
 	unplug();
 	clients = 0;
@@ -790,6 +840,7 @@ static TCase *target_case(void)
 	tcase_add_test(tcase, test_open_in_another);
 	tcase_add_test(tcase, test_unplugged);
 	tcase_add_test(tcase, test_stuck);
+	tcase_add_test(tcase, test_slow_to_close);
 	if (geteuid() == 0)
 		tcase_add_test(tcase, test_exclusive);
 	else
