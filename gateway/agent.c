@@ -19,6 +19,7 @@
 #define MANAGER_PATH "/org/bluez"
 #define MANAGER_INTERFACE "org.bluez.AgentManager1"
 #define DEVICE_INTERFACE "org.bluez.Device1"
+#define REJECTED "org.bluez.Error.Rejected"
 /* bluetoothd waits for 60 s (REQUEST_TIMEOUT, src/agent.c). */
 #define ANSWER_MS 50000
 /* Finding the device, its question, and whoever answers that. */
@@ -31,7 +32,7 @@ struct agent {
 	const struct agent_ops *ops;
 	void *arg;
 	sd_bus *handle; /* NULL: no bluetoothd */
-	char *owner; /* its unique name */
+	const char *owner; /* its unique name */
 	sd_bus_slot *object;
 	sd_bus_slot *call; /* RegisterAgent */
 	bool is_registered;
@@ -87,8 +88,7 @@ void agent_refuse(struct agent *agent)
 {
 	if (agent->question)
 		finish_question(agent, sd_bus_reply_method_errorf(
-					       agent->question,
-					       "org.bluez.Error.Rejected",
+					       agent->question, REJECTED,
 					       "not allowed here"));
 }
 
@@ -169,6 +169,11 @@ static int refuse_stranger(sd_bus_error *error)
 				"only bluetoothd may");
 }
 
+static int refuse_device(sd_bus_error *error)
+{
+	return sd_bus_error_set(error, REJECTED, "not allowed here");
+}
+
 static int on_question(sd_bus_message *call, void *arg, sd_bus_error *error)
 {
 	struct agent *agent = arg;
@@ -182,7 +187,8 @@ static int on_question(sd_bus_message *call, void *arg, sd_bus_error *error)
 		return code;
 	if (request.kind == AGENT_REQUEST_SHOW_PIN ||
 	    request.kind == AGENT_REQUEST_SHOW_NUMBER) {
-		agent->ops->asked(&request, agent->arg);
+		if (!agent->ops->shown(&request, agent->arg))
+			return refuse_device(error);
 		return sd_bus_reply_method_return(call, NULL);
 	}
 	/* bluetoothd asks one thing at a time; a second one is not lost. */
@@ -275,35 +281,37 @@ static int ask_to_register(struct agent *agent)
 					 on_registered, agent, 0);
 	sd_bus_message_unref(call);
 	bus_watch(agent->bus);
-	return code < 0 ? code : 0;
+	return code;
+}
+
+/* One attempt, and when it cannot even be made the next one later. */
+static void try_to_register(struct agent *agent)
+{
+	int code = 0;
+
+	if (!agent->object)
+		code = sd_bus_add_object_vtable(agent->handle, &agent->object,
+						AGENT_PATH, "org.bluez.Agent1",
+						agent_vtable, agent);
+	if (code >= 0)
+		code = ask_to_register(agent);
+	if (code >= 0)
+		return;
+	log_warning("bluez: no pairing agent yet: %s", strerror(-code));
+	loop_start_timer(agent->retry_timer, backoff_next_ms(&agent->retry));
 }
 
 static void on_retry_timer(evutil_socket_t fd, short what, void *arg)
 {
-	struct agent *agent = arg;
-
-	if (ask_to_register(agent) < 0)
-		loop_start_timer(agent->retry_timer,
-				 backoff_next_ms(&agent->retry));
+	try_to_register(arg);
 }
 
-int agent_attach(struct agent *agent, struct sd_bus *handle, const char *owner)
+void agent_attach(struct agent *agent, struct sd_bus *handle, const char *owner)
 {
-	int code;
-
 	agent_detach(agent);
-	agent->owner = strdup(owner);
-	if (!agent->owner)
-		return -ENOMEM;
+	agent->owner = owner;
 	agent->handle = handle;
-	code = sd_bus_add_object_vtable(handle, &agent->object, AGENT_PATH,
-					"org.bluez.Agent1", agent_vtable,
-					agent);
-	if (code >= 0)
-		code = ask_to_register(agent);
-	if (code < 0)
-		agent_detach(agent);
-	return code < 0 ? code : 0;
+	try_to_register(agent);
 }
 
 static void finish_pair(struct agent *agent, int code,
@@ -327,7 +335,6 @@ void agent_detach(struct agent *agent)
 	agent->object = sd_bus_slot_unref(agent->object);
 	agent->is_registered = false;
 	agent->handle = NULL;
-	free(agent->owner);
 	agent->owner = NULL;
 	if (was_asking)
 		agent->ops->withdrawn(agent->arg);
@@ -474,7 +481,6 @@ void agent_free(struct agent *agent)
 	sd_bus_slot_unref(agent->call);
 	sd_bus_slot_unref(agent->object);
 	free(agent->pair_path);
-	free(agent->owner);
 	if (agent->retry_timer)
 		event_free(agent->retry_timer);
 	if (agent->answer_timer)

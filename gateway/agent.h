@@ -38,8 +38,8 @@ enum agent_request_kind {
 	AGENT_REQUEST_NUMBER, /* the one that the device shows */
 	AGENT_REQUEST_CONFIRM, /* whether the device shows @number, too */
 	AGENT_REQUEST_ALLOW, /* pairing without a number */
-	AGENT_REQUEST_SERVICE, /* connecting to the service @uuid */
-	/* To be shown, not answered: what is to be typed on the device. */
+	AGENT_REQUEST_SERVICE, /* connecting to the service @text */
+	/* What is to be typed on the device: see agent_ops.shown. */
 	AGENT_REQUEST_SHOW_PIN,
 	AGENT_REQUEST_SHOW_NUMBER,
 };
@@ -59,6 +59,12 @@ struct agent_ops {
 	 * it is refused. There is one at a time. @request is gone afterwards.
 	 */
 	void (*asked)(const struct agent_request *request, void *arg);
+	/*
+	 * To be shown, whatever else is being asked. False: it is not, and a
+	 * device whose PIN it is may not pair (bluetoothd waits for the person
+	 * who types a number no matter what it is told here, 5.66).
+	 */
+	bool (*shown)(const struct agent_request *request, void *arg);
 	/* What was asked last needs no answer any more. */
 	void (*withdrawn)(void *arg);
 	/*
@@ -77,9 +83,10 @@ void agent_free(struct agent *agent);
 
 /*
  * A bluetoothd is there, @owner on the bus, to which @handle leads: register
- * with it. 0, or -errno when that cannot even be tried.
+ * with it, again and again until it has it. Both must stay until agent_detach.
  */
-int agent_attach(struct agent *agent, struct sd_bus *handle, const char *owner);
+void agent_attach(struct agent *agent, struct sd_bus *handle,
+		  const char *owner);
 /* It, or the connection to it, is gone. */
 void agent_detach(struct agent *agent);
 bool agent_is_registered(const struct agent *agent);

@@ -732,6 +732,13 @@ static void on_agent_asked(const struct agent_request *request, void *arg)
 	bluez->agent_ops->asked(request, bluez->agent_arg);
 }
 
+static bool on_agent_shown(const struct agent_request *request, void *arg)
+{
+	struct bluez *bluez = arg;
+
+	return bluez->agent_ops->shown(request, bluez->agent_arg);
+}
+
 static void on_agent_withdrawn(void *arg)
 {
 	struct bluez *bluez = arg;
@@ -741,13 +748,8 @@ static void on_agent_withdrawn(void *arg)
 
 static void attach_agent(struct bluez *bluez)
 {
-	int code;
-
-	if (!bluez->agent || bluez->state != BLUEZ_STATE_READY)
-		return;
-	code = agent_attach(bluez->agent, bluez->handle, bluez->owner);
-	if (code < 0)
-		log_warning("bluez: no pairing agent: %s", strerror(-code));
+	if (bluez->agent && bluez->state == BLUEZ_STATE_READY)
+		agent_attach(bluez->agent, bluez->handle, bluez->owner);
 }
 
 static void detach_agent(struct bluez *bluez)
@@ -763,6 +765,7 @@ struct agent *bluez_agent_new(struct bluez *bluez,
 {
 	static const struct agent_ops between = {
 		.asked = on_agent_asked,
+		.shown = on_agent_shown,
 		.withdrawn = on_agent_withdrawn,
 		.registered = on_agent_registered,
 	};
@@ -791,9 +794,9 @@ static void lose_daemon(struct bluez *bluez, enum bluez_state state,
 	if (bluez->state == BLUEZ_STATE_READY)
 		note_change(bluez);
 	bluez->objects_call = sd_bus_slot_unref(bluez->objects_call);
+	detach_agent(bluez);
 	free(bluez->owner);
 	bluez->owner = NULL;
-	detach_agent(bluez);
 	adapter_list_clear(bluez->adapters);
 	update_discovery(bluez);
 	device_list_clear(bluez->devices);

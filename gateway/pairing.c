@@ -105,17 +105,24 @@ static void note_answer(struct note *note, enum pairing_how how)
 	note->why = PAIRING_REFUSAL_NONE;
 }
 
-static void refuse(struct pairing *pairing, const struct device *device,
-		   enum pairing_refusal why)
+static void note_refusal(struct pairing *pairing, const struct device *device,
+			 enum pairing_refusal why)
 {
 	struct note *note = find_note(pairing, &device->address);
 	bool is_news = note->why != why;
 
 	note->is_answered = false;
 	note->why = why;
-	agent_refuse(pairing->agent);
 	if (is_news)
 		pairing->ops->refused(device, why, pairing->arg);
+}
+
+/* What is being asked. */
+static void refuse(struct pairing *pairing, const struct device *device,
+		   enum pairing_refusal why)
+{
+	agent_refuse(pairing->agent);
+	note_refusal(pairing, device, why);
 }
 
 /* ---- who is paired ------------------------------------------------------------- */
@@ -253,18 +260,6 @@ static void take_request_pin(struct pairing *pairing,
 	}
 }
 
-static void show_number(struct pairing *pairing, const struct device *device,
-			const struct agent_request *request)
-{
-	char text[PAIRING_PIN_BYTES];
-
-	snprintf(text, sizeof(text), "%06u", request->number);
-	note_answer(find_note(pairing, &device->address),
-		    request->text ? PAIRING_HOW_PIN : PAIRING_HOW_TYPED);
-	pairing->ops->show(device, request->text ? request->text : text,
-			   pairing->arg);
-}
-
 static void take_request_ask(struct pairing *pairing,
 			     const struct device *device,
 			     const struct agent_request *request)
@@ -284,8 +279,6 @@ static void take_request_ask(struct pairing *pairing,
 		break;
 	case AGENT_REQUEST_SHOW_PIN:
 	case AGENT_REQUEST_SHOW_NUMBER:
-		show_number(pairing, device, request);
-		break;
 	case AGENT_REQUEST_SERVICE:
 		break;
 	}
@@ -317,32 +310,88 @@ static bool is_at_adapter(const struct pairing *pairing,
 	return search.is_found;
 }
 
+/* Who may not pair, whatever the method. */
+static enum pairing_refusal refusal_of(const struct pairing *pairing,
+				       const struct device *device)
+{
+	const struct address_bluetooth *only = pairing->settings.only;
+
+	if (!is_at_adapter(pairing, device))
+		return PAIRING_REFUSAL_ADAPTER;
+	if (only && memcmp(only, &device->address, sizeof(*only)) != 0)
+		return PAIRING_REFUSAL_OTHER;
+	return PAIRING_REFUSAL_NONE;
+}
+
 static void on_asked(const struct agent_request *request, void *arg)
 {
 	struct pairing *pairing = arg;
-	const struct pairing_settings *settings = &pairing->settings;
 	const struct device *device = bluez_device_at(pairing->bluez,
 						      request->path);
+	enum pairing_refusal why;
 
 	if (!device) {
 		agent_refuse(pairing->agent);
-	} else if (request->kind == AGENT_REQUEST_SERVICE) {
+		return;
+	}
+	if (request->kind == AGENT_REQUEST_SERVICE) {
 		if (is_service_allowed(pairing, device, request->text))
 			agent_accept(pairing->agent);
 		else
 			refuse(pairing, device, PAIRING_REFUSAL_SERVICE);
-	} else if (!is_at_adapter(pairing, device)) {
-		refuse(pairing, device, PAIRING_REFUSAL_ADAPTER);
-	} else if (settings->only && memcmp(settings->only, &device->address,
-					    sizeof(device->address))) {
-		refuse(pairing, device, PAIRING_REFUSAL_OTHER);
-	} else if (settings->method == PAIRING_METHOD_FREE) {
-		take_request_free(pairing, device, request);
-	} else if (settings->method == PAIRING_METHOD_PIN) {
-		take_request_pin(pairing, device, request);
-	} else {
-		take_request_ask(pairing, device, request);
+		return;
 	}
+	why = refusal_of(pairing, device);
+	if (why) {
+		refuse(pairing, device, why);
+		return;
+	}
+	switch (pairing->settings.method) {
+	case PAIRING_METHOD_FREE:
+		take_request_free(pairing, device, request);
+		break;
+	case PAIRING_METHOD_PIN:
+		take_request_pin(pairing, device, request);
+		break;
+	case PAIRING_METHOD_ASK:
+		take_request_ask(pairing, device, request);
+		break;
+	}
+}
+
+static void show(struct pairing *pairing, const struct device *device,
+		 const struct agent_request *request)
+{
+	bool is_pin = request->kind == AGENT_REQUEST_SHOW_PIN;
+	char number[PAIRING_PIN_BYTES];
+
+	snprintf(number, sizeof(number), "%06u", request->number);
+	note_answer(find_note(pairing, &device->address),
+		    is_pin ? PAIRING_HOW_PIN : PAIRING_HOW_TYPED);
+	pairing->ops->show(device, is_pin ? request->text : number,
+			   pairing->arg);
+}
+
+/* bluetoothd makes a PIN up for keyboards, and the kernel a number. */
+static bool on_shown(const struct agent_request *request, void *arg)
+{
+	struct pairing *pairing = arg;
+	const struct device *device = bluez_device_at(pairing->bluez,
+						      request->path);
+	enum pairing_refusal why;
+
+	if (!device)
+		return false;
+	why = refusal_of(pairing, device);
+	if (!why && pairing->settings.method == PAIRING_METHOD_FREE)
+		why = PAIRING_REFUSAL_PIN;
+	else if (!why && pairing->settings.method == PAIRING_METHOD_PIN)
+		why = PAIRING_REFUSAL_NO_PIN;
+	if (why)
+		note_refusal(pairing, device, why);
+	else
+		show(pairing, device, request);
+	return !why;
 }
 
 static void on_withdrawn(void *arg)
@@ -476,6 +525,7 @@ struct pairing *pairing_new(struct bluez *bluez,
 {
 	static const struct agent_ops agent_ops = {
 		.asked = on_asked,
+		.shown = on_shown,
 		.withdrawn = on_withdrawn,
 		.registered = on_registered,
 	};

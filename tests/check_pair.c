@@ -12,6 +12,9 @@
 
 #include <systemd/sd-bus.h>
 
+#include "agent.h"
+#include "bus.h"
+#include "log.h"
 #include "loop.h"
 #include "mock_bluez.h"
 #include "mock_command.h"
@@ -262,35 +265,22 @@ END_TEST
 
 START_TEST(test_cannot)
 {
-	static const struct {
-		const char *adapter;
-		const char *text;
-	} table[] = {
-		{"any", "the system bus is not there"},
-		{"any", "bluetoothd is not running; start it with 'systemctl"},
-		{"any", "there is no Bluetooth adapter"},
-		{"hci7", "the adapter hci7 is not there"},
-		{"any", "the adapter hci0 is powered off: 'bluetoothctl power"},
-		{"any", "bluetoothd takes no agent: the system bus's policy"},
-	};
-	const char *options[] = {"-i", table[_i].adapter, NULL};
+	run_without(&mock, _i, "pair", NULL,
+		    "btgate: cannot let devices pair: ");
+}
+END_TEST
 
-	if (_i >= 1)
-		mock_bus_start(&mock, "");
-	if (_i >= 2)
-		mock_daemon_start(&mock);
-	if (_i >= 3)
-		mock_tell(&mock, _i == 4 ? "adapter 0 0" : "adapter 0 1");
-	if (_i == 5)
-		mock_tell(&mock, "agent-error "
-				 "org.freedesktop.DBus.Error.AccessDenied");
-	run_pair(options);
+START_TEST(test_no_agent)
+{
+	start_daemon();
+	mock_tell(&mock, "agent-error org.freedesktop.DBus.Error.AccessDenied");
+	run_pair(NULL);
 	run_to_the_end(1);
 	ck_assert_str_eq(program.out_text, "");
-	assert_has(program.err_text, "btgate: cannot let devices pair: ");
-	assert_has(program.err_text, table[_i].text);
-	if (_i == 5)
-		ck_assert_ptr_null(mock_take(&mock, "set "));
+	assert_has(program.err_text,
+		   "btgate: cannot let devices pair: bluetoothd takes no "
+		   "agent: the system bus's policy");
+	ck_assert_ptr_null(mock_take(&mock, "set "));
 }
 END_TEST
 
@@ -575,6 +565,49 @@ START_TEST(test_shows)
 }
 END_TEST
 
+/* What another device is to show is no answer to what is being asked. */
+START_TEST(test_shows_other)
+{
+	static const char *const table[] = {
+		"ask 1 3 DisplayPasskey 42",
+		"ask 1 3 DisplayPinCode 0042",
+	};
+	const char *options[] = {"--confirm", "-i", "hci0", NULL};
+
+	start_daemon();
+	mock_tell(&mock, "adapter 1 1");
+	open_window(options);
+	mock_tell(&mock, "device 0 2 known phone");
+	mock_tell(&mock, "device 1 3 known neighbour");
+	mock_tell(&mock, "ask 0 2 RequestAuthorization");
+	wait_for_stdout("\"phone\" wants to pair");
+	mock_tell(&mock, table[_i]);
+	mock_expect(&mock, "answer org.bluez.Error.Rejected");
+	wait_for_stdout("\"neighbour\": it came to an adapter that is not");
+	type_line("yes\n");
+	mock_expect(&mock, "answer yes");
+	close_window(1);
+	ck_assert_ptr_null(strstr(program.out_text, "0042"));
+}
+END_TEST
+
+/* Nobody reads what would be shown: who has to type it cannot pair. */
+START_TEST(test_shows_nobody)
+{
+	static const char *const whys[] = {"it asks for a PIN",
+					   "it wants to pair without a PIN"};
+	const char *options[] = {_i ? "--pin" : NULL, "1234", NULL};
+
+	start_daemon();
+	open_window(options);
+	mock_tell(&mock, "device 0 2 known keys");
+	mock_tell(&mock, "ask 0 2 DisplayPinCode 0042");
+	mock_expect(&mock, "answer org.bluez.Error.Rejected");
+	wait_for_stdout(whys[_i]);
+	close_window(1);
+}
+END_TEST
+
 /* Against what was wanted, and not in silence. */
 START_TEST(test_unasked)
 {
@@ -725,6 +758,70 @@ START_TEST(test_never)
 }
 END_TEST
 
+/* ---- the agent alone ------------------------------------------------------------------ */
+
+static sd_bus *handle;
+
+static int on_opened(sd_bus *opened, void *arg)
+{
+	handle = opened;
+	return 0;
+}
+
+static void on_closed(const char *reason, void *arg)
+{
+	ck_abort_msg("%s", reason);
+}
+
+static void on_registered(int code, const struct error *error, void *arg)
+{
+	*(int *)arg = code;
+}
+
+static int on_call(sd_bus_message *call, void *arg, sd_bus_error *error)
+{
+	return 0;
+}
+
+/* In the agent's place: a path is either a fallback's or an object's. */
+static const sd_bus_vtable nobody[] = {
+	SD_BUS_VTABLE_START(0),
+	SD_BUS_METHOD("Release", "", "", on_call, 0),
+	SD_BUS_VTABLE_END,
+};
+
+/* What could not even be asked is asked again. */
+START_TEST(test_late_agent)
+{
+	static const struct agent_ops ops = {.registered = on_registered};
+	struct agent *agent;
+	sd_bus_slot *taken;
+	struct bus *bus;
+	int code = 1;
+
+	start_daemon();
+	log_set_level(LOG_LEVEL_ERROR);
+	bus = bus_new(loop, on_opened, on_closed, NULL);
+	while (!handle)
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	ck_assert_int_ge(sd_bus_add_fallback_vtable(
+				 handle, &taken, "/btgate/agent",
+				 "org.bluez.Agent1", nobody, NULL, NULL),
+			 0);
+	agent = agent_new(loop, bus, AGENT_CAPABILITY_NONE, &ops, &code);
+	agent_attach(agent, handle, "org.bluez");
+	sd_bus_slot_unref(taken);
+	ck_assert_ptr_null(mock_take(&mock, "agent"));
+	mock_expect(&mock, "agent /btgate/agent NoInputNoOutput");
+	while (code)
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	ck_assert(agent_is_registered(agent));
+	agent_free(agent);
+	mock_expect(&mock, "agent gone");
+	bus_free(bus);
+}
+END_TEST
+
 /* ---- strangers ------------------------------------------------------------------------ */
 
 /* Only bluetoothd may ask: anybody on the bus can call. */
@@ -775,7 +872,8 @@ int main(void)
 	tcase_add_loop_test(window, test_ends, 0, 3);
 	tcase_add_test(window, test_json);
 	tcase_add_loop_test(window, test_restart, 0, 2);
-	tcase_add_loop_test(window, test_cannot, 0, 6);
+	tcase_add_loop_test(window, test_cannot, 0, MISSING_COUNT);
+	tcase_add_test(window, test_no_agent);
 	tcase_add_loop_test(window, test_wrong, 0, 10);
 	suite_add_tcase(suite, window);
 	tcase_set_timeout(asked, 60);
@@ -789,12 +887,15 @@ int main(void)
 	tcase_add_test(asked, test_confirm_nobody);
 	tcase_add_test(asked, test_confirm_closed);
 	tcase_add_loop_test(asked, test_shows, 0, 2);
+	tcase_add_loop_test(asked, test_shows_other, 0, 2);
+	tcase_add_loop_test(asked, test_shows_nobody, 0, 2);
 	tcase_add_loop_test(asked, test_unasked, 0, 2);
 	tcase_add_loop_test(asked, test_services, 0, COUNT(services));
 	tcase_add_test(asked, test_no_routes);
 	tcase_add_loop_test(asked, test_forbidden, 0, 5);
 	tcase_add_loop_test(asked, test_always, 0, 2);
 	tcase_add_loop_test(asked, test_never, 0, 2);
+	tcase_add_test(asked, test_late_agent);
 	tcase_add_loop_test(asked, test_stranger, 0, 3);
 	suite_add_tcase(suite, asked);
 	runner = srunner_create(suite);

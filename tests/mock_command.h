@@ -16,6 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "mock_bluez.h"
+
 static struct {
 	pid_t pid;
 	int in;
@@ -128,6 +130,41 @@ static inline void run_to_the_end(int status)
 static inline void assert_has(const char *text, const char *part)
 {
 	ck_assert_msg(strstr(text, part), "\"%s\" is not in: %s", part, text);
+}
+
+/* What a command needs that is about bluetoothd's adapters, one by one. */
+#define MISSING_COUNT 5
+
+/*
+ * Without number @i of them: @command, with @argument or NULL, says @complaint,
+ * what is missing and what to do, and nothing else.
+ */
+static inline void run_without(struct mock *mock, int i, const char *command,
+			       const char *argument, const char *complaint)
+{
+	static const struct {
+		const char *adapter;
+		const char *text;
+	} table[MISSING_COUNT] = {
+		{"any", "the system bus is not there"},
+		{"any", "bluetoothd is not running; start it with 'systemctl"},
+		{"any", "there is no Bluetooth adapter"},
+		{"hci7", "the adapter hci7 is not there"},
+		{"any", "the adapter hci0 is powered off: 'bluetoothctl power"},
+	};
+	const char *options[] = {"-i", table[i].adapter, argument, NULL};
+
+	if (i >= 1)
+		mock_bus_start(mock, "");
+	if (i >= 2)
+		mock_daemon_start(mock);
+	if (i >= 3)
+		mock_tell(mock, i == 3 ? "adapter 0 1" : "adapter 0 0");
+	run_command(command, false, options);
+	run_to_the_end(1);
+	ck_assert_str_eq(program.out_text, "");
+	assert_has(program.err_text, complaint);
+	assert_has(program.err_text, table[i].text);
 }
 
 #endif
