@@ -368,6 +368,18 @@ bool address_endpoint_is_bluetooth(const struct address_endpoint *endpoint)
 	return kind_of(endpoint)->is_bluetooth;
 }
 
+uint16_t address_endpoint_port(const struct address_endpoint *endpoint)
+{
+	switch (endpoint->kind) {
+	case ENDPOINT_KIND_RFCOMM:
+		return endpoint->rfcomm.channel;
+	case ENDPOINT_KIND_L2CAP:
+		return endpoint->l2cap.psm;
+	default:
+		return 0;
+	}
+}
+
 const struct address_device *address_endpoint_device(
 	const struct address_endpoint *endpoint)
 {

@@ -194,6 +194,8 @@ bool address_endpoint_is_loop(const struct address_endpoint *listen,
 /* Whether it is a socket of IP: tcp or tls. */
 bool address_endpoint_is_ip(const struct address_endpoint *endpoint);
 bool address_endpoint_is_bluetooth(const struct address_endpoint *endpoint);
+/* Its channel or PSM; 0: "auto", by service, or not over Bluetooth. */
+uint16_t address_endpoint_port(const struct address_endpoint *endpoint);
 /* The device that a connect endpoint dials; NULL where it is none. */
 const struct address_device *address_endpoint_device(
 	const struct address_endpoint *endpoint);

@@ -8,10 +8,10 @@
 #include <string.h>
 #include <strings.h>
 
+#include "address_ports.h"
 #include "error.h"
 #include "text.h"
 
-#define RFCOMM_CHANNEL_MAX 30
 /* Odd, bit 8 clear (Core spec, Vol 3 part A, 4.2). */
 #define PSM_MAX 0xfeff
 #define PSM_BITS_MASK 0x0101
@@ -132,12 +132,12 @@ static int parse_channel(const char *text, const char *or_what,
 	unsigned long long channel;
 	char quoted[TEXT_QUOTED_BYTES];
 
-	if (!text_parse_number(text, RFCOMM_CHANNEL_MAX, &channel) || !channel)
+	if (!text_parse_number(text, ADDRESS_CHANNEL_MAX, &channel) || !channel)
 		return error_set(error, -EINVAL,
 				 "'%s' is not an RFCOMM channel; write 1 to "
 				 "%d, or %s",
 				 text_printable(text, quoted),
-				 RFCOMM_CHANNEL_MAX, or_what);
+				 ADDRESS_CHANNEL_MAX, or_what);
 	rfcomm->channel = (uint8_t)channel;
 	return 0;
 }

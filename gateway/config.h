@@ -19,6 +19,7 @@
 #include "address_endpoint.h"
 #include "address_network.h"
 #include "address_peer.h"
+#include "address_ports.h"
 
 /* Lines longer than this are refused: inih would cut them (INI_MAX_LINE). */
 #define CONFIG_LINE_BYTES_MAX 198
@@ -80,8 +81,8 @@ struct config_route {
 	struct address_uuid service_uuid; /* Serial Port, 0x1101 */
 	struct address_adapter adapter; /* the gateway's */
 	enum security_level security; /* medium */
-	/* Bit N: channel N is another route's; for "auto". Not written out. */
-	uint32_t reserved_channels;
+	/* What other routes have for their own; for "auto". Not written out. */
+	struct address_ports reserved_ports;
 	struct address_peers peers; /* whom it takes; all */
 	struct address_networks clients; /* the same for TCP and TLS */
 	/*

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "address_ports.h"
 #include "config_draft.h"
 #include "config_entrance.h"
 #include "config_findings.h"
@@ -11,7 +12,6 @@
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
-#define RFCOMM_CHANNELS 30
 /* A phone that waits in deferred setup is given up by the kernel after 25 s. */
 #define BLUETOOTH_CONNECT_TIMEOUT_MS_MAX 24000
 #define CONNECT_TIMEOUT_MS 10000
@@ -446,31 +446,32 @@ static void check_channels(struct config_drafts *drafts)
 				address_adapter_is_same(&draft->route.adapter,
 							&other->route.adapter);
 		}
-		if (used < RFCOMM_CHANNELS)
+		if (used < ADDRESS_CHANNEL_MAX)
 			continue;
 		config_note(
 			&drafts->findings, draft->lines[CONFIG_KEY_LISTEN],
 			"no RFCOMM channel is left: an adapter has %d, and %zu "
 			"earlier routes listen on the same",
-			RFCOMM_CHANNELS, used);
+			ADDRESS_CHANNEL_MAX, used);
 		return;
 	}
 }
 
-/* An automatic channel is not one that another route names, up or not yet. */
-static void reserve_channels(struct config_drafts *drafts,
-			     struct config_draft *draft)
+/* An automatic port is not one that another route names, up or not yet. */
+static void reserve_ports(struct config_drafts *drafts,
+			  struct config_draft *draft)
 {
 	for (size_t i = 0; i < drafts->route_count; i++) {
 		const struct config_draft *other = drafts->routes[i];
 
 		if (other->route.entrance != draft->route.entrance &&
-		    is_rfcomm_listen(other) &&
-		    other->route.listen.rfcomm.channel &&
+		    config_draft_is_bluetooth_listen(other) &&
+		    other->route.listen.kind == draft->route.listen.kind &&
 		    !adapter_is_other(&other->route.adapter,
 				      &draft->route.adapter))
-			draft->route.reserved_channels |=
-				1u << other->route.listen.rfcomm.channel;
+			address_ports_add(
+				&draft->route.reserved_ports,
+				address_endpoint_port(&other->route.listen));
 	}
 }
 
@@ -483,8 +484,8 @@ void config_check(struct config_drafts *drafts)
 	check_channels(drafts);
 	for (size_t i = 0; i < drafts->route_count; i++) {
 		check_adapter(drafts, drafts->routes[i]);
-		if (is_rfcomm_listen(drafts->routes[i]))
-			reserve_channels(drafts, drafts->routes[i]);
+		if (config_draft_is_bluetooth_listen(drafts->routes[i]))
+			reserve_ports(drafts, drafts->routes[i]);
 	}
 	if (!drafts->route_count && !drafts->findings.count)
 		config_note(&drafts->findings, 0,

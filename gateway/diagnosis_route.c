@@ -40,7 +40,7 @@ static void look_at_socket(const struct visit *visit)
 	const struct endpoint_settings settings = {
 		.adapter = route->adapter,
 		.security = route->security,
-		.reserved_channels = route->reserved_channels,
+		.reserved_ports = route->reserved_ports,
 	};
 	struct listener *listener;
 	struct error error = {""};

@@ -29,6 +29,7 @@
 #include "address.h"
 #include "address_endpoint.h"
 #include "address_network.h"
+#include "address_ports.h"
 
 struct bluez;
 struct error;
@@ -48,7 +49,7 @@ typedef bool (*listener_let_in_cb)(struct stream *client, void *arg);
 struct endpoint_settings {
 	struct address_adapter adapter;
 	enum security_level security;
-	uint32_t reserved_channels; /* bit N: not for "auto" */
+	struct address_ports reserved_ports; /* not for "auto" */
 	struct bluez *bluez; /* to find devices by name; NULL: none to be had */
 	/*
 	 * The other end is a radio: kernel buffers are to stay small, or what

@@ -31,10 +31,13 @@
 
 #include "acl.h"
 #include "address_endpoint.h"
+#include "address_ports.h"
 #include "bdaddr.h"
+#include "bt_port.h"
 #include "bt_socket.h"
 #include "controller.h"
 #include "error.h"
+#include "holder.h"
 #include "link_setup.h"
 #include "log.h"
 #include "loop.h"
@@ -42,6 +45,7 @@
 #include "socket.h"
 
 #define BACKLOG 64
+#define PSM_MAX 0xfeff
 /* For bursts in modes without flow control; the kernel has a limit of its own. */
 #define RECEIVE_BUFFER_BYTES (1024 * 1024)
 /* Empty records that one read passes over. */
@@ -134,6 +138,7 @@ static bool is_agreed(struct l2cap_stream *self)
 {
 	const int fd = self->stream.read_fd;
 	struct l2cap_conninfo info;
+	const int buffer_bytes = RECEIVE_BUFFER_BYTES;
 	struct l2cap_options options;
 	socklen_t info_bytes = sizeof(info), bytes = sizeof(options);
 
@@ -379,7 +384,6 @@ static int set_options(int fd, const struct l2cap_link *link)
 		[L2CAP_LINK_MODE_STREAMING] = L2CAP_MODE_STREAMING,
 		[L2CAP_LINK_MODE_BASIC] = L2CAP_MODE_BASIC,
 	};
-	const int buffer_bytes = RECEIVE_BUFFER_BYTES;
 	struct l2cap_options options;
 	socklen_t bytes = sizeof(options);
 
@@ -410,30 +414,52 @@ static void fill_address(struct sockaddr_l2 *out,
 	bdaddr_from_address(address, &out->l2_bdaddr);
 }
 
-/* Bound to @adapter and @psm and set up; or -errno. */
-static int open_socket(const struct l2cap_link *link,
-		       const struct address_bluetooth *adapter, uint16_t psm,
-		       enum security_level security)
+static int l2cap_socket(void)
+{
+	return bt_socket_open(SOCK_SEQPACKET, BTPROTO_L2CAP);
+}
+
+static int bind_psm(int fd, const struct address_bluetooth *adapter,
+		    uint16_t psm)
 {
 	struct sockaddr_l2 address;
-	int fd = bt_socket_open(link->is_seqpacket ? SOCK_SEQPACKET
-						   : SOCK_STREAM,
-				BTPROTO_L2CAP);
+
+	fill_address(&address, adapter, psm);
+	return bind(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno
+								      : 0;
+}
+
+/*
+ * One that dials has a PSM of its own, too, on the adapter that it is bound to:
+ * given none it takes the first of those for "auto", and while its link is up
+ * nobody can listen there (l2cap_add_psm, 6.12). Here it is the last one that is
+ * free.
+ */
+static int bind_dialling(int fd, const struct address_bluetooth *adapter)
+{
+	unsigned int psm = PSM_MAX;
 	int code;
 
-	if (fd < 0)
-		return fd;
-	fill_address(&address, adapter, psm);
-	code = bind(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno
-								      : 0;
-	if (code == 0)
-		code = set_options(fd, link);
-	if (code == 0)
-		code = bt_socket_set_security(fd, security);
-	if (code == 0)
-		return fd;
-	close(fd);
+	do {
+		code = bind_psm(fd, adapter, (uint16_t)psm);
+		/* The low byte is odd, the high one even. */
+		psm -= (psm & 0xff) == 1 ? 0x102 : 2;
+	} while (code == -EADDRINUSE && psm > ADDRESS_PSM_AUTO_MAX);
 	return code;
+}
+
+static int set_up(int fd, const struct l2cap_link *link,
+		  enum security_level security)
+{
+	int code = set_options(fd, link);
+
+	return code ? code : bt_socket_set_security(fd, security);
+}
+
+static int link_socket(const struct l2cap_link *link)
+{
+	return bt_socket_open(link->is_seqpacket ? SOCK_SEQPACKET : SOCK_STREAM,
+			      BTPROTO_L2CAP);
 }
 
 static int check_flush(const struct endpoint_l2cap *l2cap, struct error *error)
@@ -506,14 +532,23 @@ static void l2cap_listener_close(struct listener *base)
 
 static int listen_error(int code, uint16_t psm, struct error *error)
 {
+	char holder[HOLDER_TEXT_BYTES];
+
 	if (bt_socket_is_missing(code, error))
 		return code;
 	switch (-code) {
 	case EADDRINUSE:
+		if (!psm)
+			return error_set(error, code,
+					 "all L2CAP PSMs for 'auto' are "
+					 "taken, 0x%04x to 0x%04x",
+					 ADDRESS_PSM_AUTO_MIN,
+					 ADDRESS_PSM_AUTO_MAX);
+		holder_of_l2cap_psm(psm, holder);
 		return error_set(error, code,
-				 "L2CAP PSM 0x%04x is held by another "
-				 "program; choose another, or 'l2cap:auto'",
-				 psm);
+				 "L2CAP PSM 0x%04x is held by %s; choose "
+				 "another, or 'l2cap:auto'",
+				 psm, holder);
 	case EACCES:
 		return error_set(error, code,
 				 "not allowed to listen on L2CAP PSM 0x%04x: "
@@ -528,19 +563,19 @@ static int listen_error(int code, uint16_t psm, struct error *error)
 	}
 }
 
-/* The PSM that it listens on, or -errno. */
-static int start_listening(int fd)
+static int start_listening(int fd, const struct l2cap_link *link,
+			   enum security_level security)
 {
 	const int on = 1;
-	struct sockaddr_l2 address;
-	socklen_t bytes = sizeof(address);
+	int code = set_up(fd, link, security);
 
+	if (code)
+		return code;
 	if (setsockopt(fd, SOL_BLUETOOTH, BT_DEFER_SETUP, &on, sizeof(on)) <
 		    0 ||
-	    listen(fd, BACKLOG) < 0 ||
-	    getsockname(fd, (struct sockaddr *)&address, &bytes) < 0)
+	    listen(fd, BACKLOG) < 0)
 		return -errno;
-	return btohs(address.l2_psm);
+	return 0;
 }
 
 static int l2cap_listen(struct loop *loop,
@@ -550,6 +585,13 @@ static int l2cap_listen(struct loop *loop,
 			struct listener **out, struct error *error)
 {
 	static const struct listener_ops ops = {.close = l2cap_listener_close};
+	static const struct bt_port_kind kind = {
+		.open = l2cap_socket,
+		.bind = bind_psm,
+		.auto_min = ADDRESS_PSM_AUTO_MIN,
+		.auto_max = ADDRESS_PSM_AUTO_MAX,
+		.auto_step = 2,
+	};
 	const struct socket_listen listen = {loop, client_cb, arg};
 	const struct endpoint_l2cap *l2cap = &address->l2cap;
 	const struct l2cap_link link = link_of(loop, l2cap);
@@ -564,12 +606,14 @@ static int l2cap_listen(struct loop *loop,
 		code = controller_choose(&settings->adapter, &adapter, error);
 	if (code)
 		return code;
-	fd = open_socket(&link, &adapter, l2cap->psm, settings->security);
+	fd = link_socket(&link);
 	if (fd < 0)
 		return listen_error(fd, l2cap->psm, error);
-	psm = start_listening(fd);
-	if (psm < 0) {
-		code = listen_error(psm, l2cap->psm, error);
+	psm = bt_port_bind(&kind, fd, &adapter, l2cap->psm,
+			   &settings->reserved_ports);
+	code = psm < 0 ? psm : start_listening(fd, &link, settings->security);
+	if (code) {
+		listen_error(code, l2cap->psm, error);
 		goto close_fd;
 	}
 	snprintf(name, sizeof(name), "l2cap:0x%04x", (unsigned int)psm);
@@ -606,8 +650,18 @@ static int l2cap_open_link(const struct remote *remote,
 			   struct sockaddr_storage *to, socklen_t *to_bytes)
 {
 	const struct l2cap_target *target = (const struct l2cap_target *)remote;
-	int fd = open_socket(&target->link, adapter, 0, remote->security);
+	int fd = link_socket(&target->link);
+	int code;
 
+	if (fd < 0)
+		return fd;
+	code = bind_dialling(fd, adapter);
+	if (code == 0)
+		code = set_up(fd, &target->link, remote->security);
+	if (code) {
+		close(fd);
+		return code;
+	}
 	fill_address((struct sockaddr_l2 *)to, device, psm);
 	*to_bytes = sizeof(struct sockaddr_l2);
 	return fd;
@@ -644,7 +698,7 @@ static int l2cap_open_target(struct loop *loop,
 	};
 	const struct endpoint_l2cap *l2cap = &address->l2cap;
 	struct l2cap_target *self;
-	int fd = bt_socket_open(SOCK_SEQPACKET, BTPROTO_L2CAP);
+	int fd = l2cap_socket();
 	int code;
 
 	if (fd < 0 && bt_socket_is_missing(fd, error))

@@ -16,7 +16,9 @@
 #include <bluetooth/rfcomm.h>
 
 #include "address_endpoint.h"
+#include "address_ports.h"
 #include "bdaddr.h"
+#include "bt_port.h"
 #include "bt_socket.h"
 #include "controller.h"
 #include "error.h"
@@ -25,8 +27,6 @@
 #include "remote.h"
 #include "socket.h"
 
-#define CHANNEL_MIN 1
-#define CHANNEL_MAX 30
 /* The kernel refuses phones beyond this many that wait to be accepted. */
 #define BACKLOG 64
 
@@ -144,72 +144,14 @@ static int rfcomm_socket(void)
 	return bt_socket_open(SOCK_STREAM, BTPROTO_RFCOMM);
 }
 
-static bool can_bind(const struct address_bluetooth *adapter, uint8_t channel)
-{
-	struct sockaddr_rc address;
-	int fd = rfcomm_socket();
-	bool result;
-
-	fill_address(&address, adapter, channel);
-	result = fd >= 0 &&
-		 bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
-	if (fd >= 0)
-		close(fd);
-	return result;
-}
-
-/*
- * Whether the channel is free on the chosen adapter and on all that overlap
- * with it. The kernel compares one bound address only, and a listener on one
- * adapter's address silently takes the phones of a listener on all of them.
- */
-static bool is_channel_free(const struct address_bluetooth *chosen,
-			    uint8_t channel)
-{
-	const struct address_bluetooth any = {{0}};
-	struct address_bluetooth adapters[CONTROLLERS_MAX];
-	bool is_any = !memcmp(chosen, &any, sizeof(any));
-	size_t count = is_any ? controller_list(adapters) : 0;
-
-	if (!can_bind(&any, channel) || !can_bind(chosen, channel))
-		return false;
-	for (size_t i = 0; i < count; i++)
-		if (!can_bind(&adapters[i], channel))
-			return false;
-	return true;
-}
-
 static int bind_channel(int fd, const struct address_bluetooth *adapter,
-			uint8_t channel)
+			uint16_t channel)
 {
 	struct sockaddr_rc address;
 
-	if (!is_channel_free(adapter, channel))
-		return -EADDRINUSE;
-	fill_address(&address, adapter, channel);
+	fill_address(&address, adapter, (uint8_t)channel);
 	return bind(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno
 								      : 0;
-}
-
-/*
- * The channel bound: the fixed one, or the lowest that is free and nobody has
- * reserved; or -errno.
- */
-static int choose_channel(int fd, const struct address_bluetooth *adapter,
-			  uint8_t fixed, uint32_t reserved)
-{
-	uint8_t first = fixed ? fixed : CHANNEL_MIN;
-	uint8_t last = fixed ? fixed : CHANNEL_MAX;
-	int code = -EADDRINUSE;
-
-	for (uint8_t channel = first; channel <= last; channel++) {
-		if (!fixed && reserved & 1u << channel)
-			continue;
-		code = bind_channel(fd, adapter, channel);
-		if (code != -EADDRINUSE)
-			return code ? code : channel;
-	}
-	return code;
 }
 
 static int start_listening(int fd, enum security_level level)
@@ -256,6 +198,13 @@ static int rfcomm_listen(struct loop *loop,
 			 struct listener **out, struct error *error)
 {
 	static const struct listener_ops ops = {.close = rfcomm_listener_close};
+	static const struct bt_port_kind kind = {
+		.open = rfcomm_socket,
+		.bind = bind_channel,
+		.auto_min = ADDRESS_CHANNEL_MIN,
+		.auto_max = ADDRESS_CHANNEL_MAX,
+		.auto_step = 1,
+	};
 	const struct socket_listen listen = {loop, client_cb, arg};
 	struct rfcomm_listener *listener;
 	struct socket_listener *base;
@@ -269,8 +218,8 @@ static int rfcomm_listen(struct loop *loop,
 	fd = rfcomm_socket();
 	if (fd < 0)
 		return listen_error(fd, address->rfcomm.channel, error);
-	channel = choose_channel(fd, &adapter, address->rfcomm.channel,
-				 settings->reserved_channels);
+	channel = bt_port_bind(&kind, fd, &adapter, address->rfcomm.channel,
+			       &settings->reserved_ports);
 	code = channel < 0 ? channel : start_listening(fd, settings->security);
 	if (code) {
 		listen_error(code, address->rfcomm.channel, error);
@@ -303,15 +252,12 @@ static int rfcomm_open_link(const struct remote *remote,
 			    uint16_t channel, struct sockaddr_storage *to,
 			    socklen_t *to_bytes)
 {
-	struct sockaddr_rc address;
 	int fd = rfcomm_socket();
 	int code;
 
 	if (fd < 0)
 		return fd;
-	fill_address(&address, adapter, 0);
-	code = bind(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno
-								      : 0;
+	code = bind_channel(fd, adapter, 0);
 	if (code == 0)
 		code = bt_socket_set_security(fd, remote->security);
 	if (code) {
@@ -319,7 +265,7 @@ static int rfcomm_open_link(const struct remote *remote,
 		return code;
 	}
 	fill_address((struct sockaddr_rc *)to, device, (uint8_t)channel);
-	*to_bytes = sizeof(address);
+	*to_bytes = sizeof(struct sockaddr_rc);
 	return fd;
 }
 

@@ -321,7 +321,7 @@ static int entrance_open(struct entrance *entrance, struct error *error)
 	const struct endpoint_settings settings = {
 		.adapter = config->adapter,
 		.security = config->security,
-		.reserved_channels = config->reserved_channels,
+		.reserved_ports = config->reserved_ports,
 		.bluez = entrance->bluez,
 		.is_slow = address_endpoint_is_bluetooth(&config->listen) ||
 			   address_endpoint_is_bluetooth(&config->connect),

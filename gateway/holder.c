@@ -12,17 +12,22 @@
 #include <unistd.h>
 
 #include <bluetooth/bluetooth.h>
+#include <bluetooth/l2cap.h>
 #include <bluetooth/rfcomm.h>
 
 #define INODES_MAX 256
 #define NAMED_MAX 3
+
+/* The channel or PSM of a Bluetooth socket. */
+typedef uint16_t (*port_of_fn)(const struct sockaddr_storage *address);
 
 /* What the holder has open: one of these sockets, or this device. */
 struct suspects {
 	const char *device; /* NULL: a socket, by inode (proc(5): /proc/net) */
 	unsigned long inodes[INODES_MAX];
 	size_t count;
-	int channel; /* RFCOMM channel to tell them apart; or -1 */
+	port_of_fn port_of; /* to tell sockets apart; NULL: each is it */
+	uint16_t port;
 };
 
 /* The processes found: one that surely is it, or some that may be. */
@@ -91,10 +96,10 @@ static void suspect_unix(struct suspects *suspects, const char *path)
 }
 
 /* net/bluetooth/af_bluetooth.c, bt_seq_show: the sixth field. */
-static void suspect_rfcomm(struct suspects *suspects)
+static void suspect_bluetooth(struct suspects *suspects, const char *path)
 {
 	char line[512];
-	FILE *file = fopen("/proc/net/rfcomm", "re");
+	FILE *file = fopen(path, "re");
 
 	if (!file)
 		return;
@@ -107,10 +112,20 @@ static void suspect_rfcomm(struct suspects *suspects)
 	fclose(file);
 }
 
-/* 1: it is that channel; 0: it is another; -1: we may not ask. */
-static int has_channel(pid_t pid, int their_fd, int channel)
+static uint16_t rfcomm_channel_of(const struct sockaddr_storage *address)
 {
-	struct sockaddr_rc address = {0};
+	return ((const struct sockaddr_rc *)address)->rc_channel;
+}
+
+static uint16_t l2cap_psm_of(const struct sockaddr_storage *address)
+{
+	return btohs(((const struct sockaddr_l2 *)address)->l2_psm);
+}
+
+/* 1: it is that port; 0: it is another; -1: we may not ask. */
+static int has_port(pid_t pid, int their_fd, const struct suspects *suspects)
+{
+	struct sockaddr_storage address = {0};
 	socklen_t bytes = sizeof(address);
 	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	int fd, result = -1;
@@ -122,7 +137,7 @@ static int has_channel(pid_t pid, int their_fd, int channel)
 	if (fd < 0)
 		return -1;
 	if (getsockname(fd, (struct sockaddr *)&address, &bytes) == 0)
-		result = address.rc_channel == channel;
+		result = suspects->port_of(&address) == suspects->port;
 	close(fd);
 	return result;
 }
@@ -168,10 +183,9 @@ static void search_process(struct findings *findings, pid_t pid,
 		if (sscanf(link, "socket:[%lu]", &inode) != 1 ||
 		    !is_suspect(suspects, inode))
 			continue;
-		answer = suspects->channel < 0
-				 ? 1
-				 : has_channel(pid, atoi(entry->d_name),
-					       suspects->channel);
+		answer = suspects->port_of ? has_port(pid, atoi(entry->d_name),
+						      suspects)
+					   : 1;
 		if (answer)
 			find(findings, pid, answer > 0);
 	}
@@ -219,7 +233,7 @@ static bool describe(const struct suspects *suspects,
 
 void holder_of_tcp_port(uint16_t port, char text[HOLDER_TEXT_BYTES])
 {
-	struct suspects suspects = {.channel = -1};
+	struct suspects suspects = {0};
 
 	suspect_tcp(&suspects, "/proc/net/tcp", port);
 	suspect_tcp(&suspects, "/proc/net/tcp6", port);
@@ -228,7 +242,7 @@ void holder_of_tcp_port(uint16_t port, char text[HOLDER_TEXT_BYTES])
 
 void holder_of_unix_path(const char *path, char text[HOLDER_TEXT_BYTES])
 {
-	struct suspects suspects = {.channel = -1};
+	struct suspects suspects = {0};
 
 	suspect_unix(&suspects, path);
 	describe(&suspects, text);
@@ -236,9 +250,20 @@ void holder_of_unix_path(const char *path, char text[HOLDER_TEXT_BYTES])
 
 void holder_of_rfcomm_channel(uint8_t channel, char text[HOLDER_TEXT_BYTES])
 {
-	struct suspects suspects = {.channel = channel};
+	struct suspects suspects = {
+		.port_of = rfcomm_channel_of,
+		.port = channel,
+	};
 
-	suspect_rfcomm(&suspects);
+	suspect_bluetooth(&suspects, "/proc/net/rfcomm");
+	describe(&suspects, text);
+}
+
+void holder_of_l2cap_psm(uint16_t psm, char text[HOLDER_TEXT_BYTES])
+{
+	struct suspects suspects = {.port_of = l2cap_psm_of, .port = psm};
+
+	suspect_bluetooth(&suspects, "/proc/net/l2cap");
 	describe(&suspects, text);
 }
 
@@ -247,7 +272,6 @@ bool holder_of_device(const char *path, char text[HOLDER_TEXT_BYTES])
 	char *real = realpath(path, NULL);
 	struct suspects suspects = {
 		.device = real ? real : path,
-		.channel = -1,
 	};
 	bool is_found = describe(&suspects, text);
 

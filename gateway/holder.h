@@ -21,11 +21,12 @@ void holder_of_tcp_port(uint16_t port, char text[HOLDER_TEXT_BYTES]);
 /* The same for a socket in the file system, by the path that it is bound to. */
 void holder_of_unix_path(const char *path, char text[HOLDER_TEXT_BYTES]);
 /*
- * The channel of another program's socket can be asked only with the right to
- * trace it (pidfd_getfd(2)); else everyone who has RFCOMM sockets is named:
+ * The port of another program's socket can be asked only with the right to
+ * trace it (pidfd_getfd(2)); else everyone who has such sockets is named:
  * "one of: bluetoothd (pid 1), rfcomm (pid 2)".
  */
 void holder_of_rfcomm_channel(uint8_t channel, char text[HOLDER_TEXT_BYTES]);
+void holder_of_l2cap_psm(uint16_t psm, char text[HOLDER_TEXT_BYTES]);
 /*
  * Whether another process has the device at @path open: as for the others, who
  * they are, as far as can be seen.

@@ -150,7 +150,7 @@ static int route_open_ends(struct route *route, struct error *error)
 	const struct endpoint_settings settings = {
 		.adapter = config->adapter,
 		.security = config->security,
-		.reserved_channels = config->reserved_channels,
+		.reserved_ports = config->reserved_ports,
 		.bluez = route->bluez,
 		.is_slow = address_endpoint_is_bluetooth(&config->listen) ||
 			   address_endpoint_is_bluetooth(&config->connect),

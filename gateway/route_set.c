@@ -8,6 +8,7 @@
 
 #include <event2/event.h>
 
+#include "address_ports.h"
 #include "config.h"
 #include "entrance.h"
 #include "log.h"
@@ -172,12 +173,12 @@ static struct member *find_member(const struct route_set *set, const char *name)
 
 /* ---- what becomes of which --------------------------------------------------- */
 
-/* An automatic channel that another route names now has to be given up. */
-static bool is_channel_claimed(const struct member *old,
-			       const struct config_route *route)
+/* An automatic port that another route names now has to be given up. */
+static bool is_port_claimed(const struct member *old,
+			    const struct config_route *route)
 {
-	return route->listen.kind == ENDPOINT_KIND_RFCOMM &&
-	       route->reserved_channels & 1u << entrance_port(old->entrance);
+	return address_ports_has(&route->reserved_ports,
+				 entrance_port(old->entrance));
 }
 
 static int find_old(struct route_change *change, size_t index)
@@ -193,7 +194,7 @@ static int find_old(struct route_change *change, size_t index)
 	same = config_route_is_same(&successor->old->config, route);
 	if (same < 0)
 		return same;
-	successor->is_same = same && !is_channel_claimed(successor->old, route);
+	successor->is_same = same && !is_port_claimed(successor->old, route);
 	return 0;
 }
 
@@ -220,7 +221,7 @@ static struct entrance *find_entrance(const struct route_change *change,
 		if (route->entrance == first && old &&
 		    successor->is_same == is_same &&
 		    config_listener_is_same(&old->config, route) &&
-		    !is_channel_claimed(old, route) &&
+		    !is_port_claimed(old, route) &&
 		    !is_taken(change, old->entrance))
 			return old->entrance;
 	}
@@ -358,7 +359,7 @@ static void place_successor(struct route_change *change, size_t index)
 	if (successor->is_same) {
 		member->config.line = route->line;
 		member->config.entrance = route->entrance;
-		member->config.reserved_channels = route->reserved_channels;
+		member->config.reserved_ports = route->reserved_ports;
 	} else {
 		/* The member has it all. */
 		memset(route, 0, sizeof(*route));

@@ -344,6 +344,20 @@ START_TEST(entrances_of_psms_and_adapters)
 }
 END_TEST
 
+/* These and no others; 0-ended, from the lowest on. */
+static void assert_reserved(const struct config_route *route,
+			    const uint16_t *ports)
+{
+	for (unsigned int port = 0; port <= UINT16_MAX; port++) {
+		bool is_reserved = *ports && port == *ports;
+
+		ck_assert_msg(address_ports_has(&route->reserved_ports,
+						(uint16_t)port) == is_reserved,
+			      "port 0x%04x", port);
+		ports += is_reserved;
+	}
+}
+
 /* Channels that other routes name are not for "auto"; an entrance is one. */
 START_TEST(channels_are_reserved)
 {
@@ -352,11 +366,27 @@ START_TEST(channels_are_reserved)
 			ROUTE("b", "rfcomm:3", "") ROUTE("c", "rfcomm", "")
 				ROUTE("d", "rfcomm:7", "adapter = hci0"));
 
-	ck_assert_uint_eq(config->routes[0].reserved_channels, 1u << 7);
-	ck_assert_uint_eq(config->routes[1].reserved_channels, 1u << 7);
-	ck_assert_uint_eq(config->routes[2].reserved_channels,
-			  1u << 3 | 1u << 7);
-	ck_assert_uint_eq(config->routes[3].reserved_channels, 1u << 3);
+	assert_reserved(&config->routes[0], (uint16_t[]){7, 0});
+	assert_reserved(&config->routes[1], (uint16_t[]){7, 0});
+	assert_reserved(&config->routes[2], (uint16_t[]){3, 7, 0});
+	assert_reserved(&config->routes[3], (uint16_t[]){3, 0});
+	config_free(config);
+}
+END_TEST
+
+/* PSMs likewise, of those that "auto" chooses from; and no kind is the other's. */
+START_TEST(psms_are_reserved)
+{
+	struct config *config = parse_good(
+		ROUTE("a", "l2cap:0x1001", "") ROUTE("b", "l2cap:0x10ff", "")
+			ROUTE("c", "l2cap:0x1201", "") ROUTE("d", "l2cap", "")
+				ROUTE("e", "rfcomm:17", "")
+					ROUTE("f", "rfcomm", ""));
+
+	assert_reserved(&config->routes[0], (uint16_t[]){0x10ff, 0});
+	assert_reserved(&config->routes[2], (uint16_t[]){0x1001, 0x10ff, 0});
+	assert_reserved(&config->routes[3], (uint16_t[]){0x1001, 0x10ff, 0});
+	assert_reserved(&config->routes[5], (uint16_t[]){17, 0});
 	config_free(config);
 }
 END_TEST
@@ -925,6 +955,7 @@ static TCase *contents_tests(void)
 	tcase_add_test(test, entrances_are_found);
 	tcase_add_test(test, entrances_of_psms_and_adapters);
 	tcase_add_test(test, channels_are_reserved);
+	tcase_add_test(test, psms_are_reserved);
 	tcase_add_test(test, shared_channels_count_once);
 	tcase_add_test(test, peers_are_inherited_and_own_their_memory);
 	tcase_add_test(test, a_thousand_routes);

@@ -349,12 +349,12 @@ START_TEST(the_listener_is_the_first_route_s)
 {
 	add_route(0, "any");
 	routes[0].security = SECURITY_LEVEL_HIGH;
-	routes[0].reserved_channels = 0x50;
+	address_ports_add(&routes[0].reserved_ports, 5);
 	routes[0].adapter.choice = ADAPTER_CHOICE_INDEX;
 	routes[0].adapter.index = 3;
 	open_door(0);
 	ck_assert_int_eq(fake.settings.security, SECURITY_LEVEL_HIGH);
-	ck_assert_uint_eq(fake.settings.reserved_channels, 0x50);
+	ck_assert(address_ports_has(&fake.settings.reserved_ports, 5));
 	ck_assert_uint_eq(fake.settings.adapter.index, 3);
 	ck_assert_ptr_eq(fake.settings.bluez, &a_bluez);
 	ck_assert(fake.settings.is_slow);

@@ -52,13 +52,14 @@ static void fake_close(struct listener *listener)
 }
 
 static unsigned int find_channel(const struct address_endpoint *address,
-				 uint32_t reserved)
+				 const struct address_ports *reserved)
 {
 	unsigned int channel = address->rfcomm.channel;
 
 	if (channel)
 		return channel;
-	for (channel = 1; fakes[channel].is_open || reserved & 1u << channel;)
+	for (channel = 1; fakes[channel].is_open ||
+			  address_ports_has(reserved, (uint16_t)channel);)
 		channel++;
 	return channel;
 }
@@ -71,7 +72,7 @@ static int fake_listen(struct loop *loop,
 {
 	static const struct listener_ops ops = {.close = fake_close};
 	unsigned int channel = find_channel(address,
-					    settings->reserved_channels);
+					    &settings->reserved_ports);
 	struct fake_listener *fake = &fakes[channel];
 
 	if (fake->is_open)

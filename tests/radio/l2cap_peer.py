@@ -11,9 +11,11 @@ usage: l2cap_peer.py unix-records PATH | unix-silent PATH | unix-client PATH
        l2cap_peer.py hear OWN PEER PSM | unix-send PATH SIZE...
        l2cap_peer.py record-server OWN PSM | stream-server OWN PSM MODE
        l2cap_peer.py silent-server OWN PSM | pulse PORT
+       l2cap_peer.py held OWN
 """
 
 import contextlib
+import errno
 import signal
 import socket
 import struct
@@ -29,9 +31,13 @@ MODES = {"basic": 0, "ertm": 3, "streaming": 4}
 SIZES = [1, 2, 3, 48, 671, 672, 673, 1000, 1, 4000, 17]
 
 
-def l2cap(own, mode="ertm", mtu=8192, psm=0):
-    sock = socket.socket(socket.AF_BLUETOOTH, socket.SOCK_SEQPACKET,
+def l2cap_socket():
+    return socket.socket(socket.AF_BLUETOOTH, socket.SOCK_SEQPACKET,
                          socket.BTPROTO_L2CAP)
+
+
+def l2cap(own, mode="ertm", mtu=8192, psm=0):
+    sock = l2cap_socket()
     sock.bind((own, psm))
     size = struct.calcsize(OPTIONS)
     omtu, _, flush, _, fcs, tries, window = struct.unpack(
@@ -181,12 +187,21 @@ def main(what, *args):
         clients = []
         while True:
             clients.append(sock.accept()[0])
+    elif what == "held":
+        for psm in range(0x1001, 0x1100, 2):
+            with l2cap_socket() as sock:
+                try:
+                    sock.bind((args[0], psm))
+                except OSError as error:
+                    assert error.errno == errno.EADDRINUSE, error
+                    print(f"0x{psm:04x}")
     elif what == "pulse":
         pulse(int(args[0]))
     elif what == "stream-server":
         own, psm, mode = args
         sock = l2cap(own, mode, 672, int(psm, 0))
         sock.listen(5)
+        print("Waiting for connection", flush=True)
         echo_each(sock)
     else:
         raise SystemExit(__doc__)
