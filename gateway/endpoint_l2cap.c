@@ -138,7 +138,6 @@ static bool is_agreed(struct l2cap_stream *self)
 {
 	const int fd = self->stream.read_fd;
 	struct l2cap_conninfo info;
-	const int buffer_bytes = RECEIVE_BUFFER_BYTES;
 	struct l2cap_options options;
 	socklen_t info_bytes = sizeof(info), bytes = sizeof(options);
 
@@ -398,10 +397,16 @@ static int set_options(int fd, const struct l2cap_link *link)
 	if (setsockopt(fd, SOL_L2CAP, L2CAP_OPTIONS, &options,
 		       sizeof(options)) < 0)
 		return -errno;
-	if (link->mode != L2CAP_LINK_MODE_ERTM)
-		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer_bytes,
-			   sizeof(buffer_bytes));
 	return 0;
+}
+
+/* An accepted socket does not inherit it (l2cap_sock_init, 6.12). */
+static void widen_buffer(int fd, const struct l2cap_link *link)
+{
+	const int bytes = RECEIVE_BUFFER_BYTES;
+
+	if (link->mode != L2CAP_LINK_MODE_ERTM)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
 }
 
 static void fill_address(struct sockaddr_l2 *out,
@@ -505,6 +510,7 @@ static void l2cap_ready(int fd, void *arg)
 		close(fd); /* it has just gone */
 		return;
 	}
+	widen_buffer(fd, &listener->link);
 	bdaddr_to_address(&address.l2_bdaddr, &device);
 	address_bluetooth_format(&device, peer);
 	stream = l2cap_stream_new(&listener->link, fd, peer);
@@ -662,6 +668,7 @@ static int l2cap_open_link(const struct remote *remote,
 		close(fd);
 		return code;
 	}
+	widen_buffer(fd, &target->link);
 	fill_address((struct sockaddr_l2 *)to, device, psm);
 	*to_bytes = sizeof(struct sockaddr_l2);
 	return fd;

@@ -11,11 +11,12 @@ usage: l2cap_peer.py unix-records PATH | unix-silent PATH | unix-client PATH
        l2cap_peer.py hear OWN PEER PSM | unix-send PATH SIZE...
        l2cap_peer.py record-server OWN PSM | stream-server OWN PSM MODE
        l2cap_peer.py silent-server OWN PSM | pulse PORT
-       l2cap_peer.py held OWN
+       l2cap_peer.py burst OWN PEER PSM PID COUNT BYTES | held OWN
 """
 
 import contextlib
 import errno
+import os
 import signal
 import socket
 import struct
@@ -187,6 +188,21 @@ def main(what, *args):
         clients = []
         while True:
             clients.append(sock.accept()[0])
+    elif what == "burst":
+        own, peer, psm, pid, count, size = args
+        sock = l2cap(own, "basic", 672)
+        sock.connect((peer, int(psm, 0)))
+        # Closed only when all has arrived, and the other side has said so.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                        struct.pack("ii", 1, 60))
+        sock.setblocking(True)
+        os.kill(int(pid), signal.SIGSTOP)
+        try:
+            for _ in range(int(count)):
+                sock.send(bytes(int(size)))
+            sock.close()
+        finally:
+            os.kill(int(pid), signal.SIGCONT)
     elif what == "held":
         for psm in range(0x1001, 0x1100, 2):
             with l2cap_socket() as sock:
