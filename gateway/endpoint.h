@@ -143,7 +143,8 @@ struct stream {
 	/*
 	 * The other side cannot be slowed down by not reading (L2CAP without
 	 * retransmission): what waits for the other end is bounded by ending
-	 * the session.
+	 * the session. A read says -ENOBUFS, once, where something is missing,
+	 * and gives what is left then.
 	 */
 	bool has_no_flow_control;
 	/*

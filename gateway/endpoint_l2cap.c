@@ -71,6 +71,7 @@ struct l2cap_stream {
 	uint16_t mtu; /* outgoing */
 	uint32_t drops; /* as of the last read */
 	bool has_lost; /* what comes next is not what was sent next */
+	bool has_told; /* of that */
 	struct acl_flush *flush;
 };
 
@@ -181,12 +182,21 @@ static void look_for_loss(struct l2cap_stream *self)
 	self->drops = info[SK_MEMINFO_DROPS];
 }
 
+/* Once; what is still there may have come after the gap. */
+static bool tells_of_loss(struct l2cap_stream *self)
+{
+	const bool is_first = self->has_lost && !self->has_told;
+
+	self->has_told = self->has_lost;
+	return is_first;
+}
+
 /* The end in good order is ECONNRESET on a stream, as it is on RFCOMM. */
 static ssize_t l2cap_read(struct stream *stream, void *buffer, size_t bytes)
 {
 	ssize_t got;
 
-	if (of(stream)->has_lost)
+	if (tells_of_loss(of(stream)))
 		return -ENOBUFS;
 	is_agreed(of(stream));
 	got = socket_read(stream, buffer, bytes);
@@ -208,7 +218,7 @@ static ssize_t l2cap_read_record(struct stream *stream, void *buffer,
 	const int fd = stream->read_fd;
 	bool has_said_end = false;
 
-	if (of(stream)->has_lost)
+	if (tells_of_loss(of(stream)))
 		return -ENOBUFS;
 	is_agreed(of(stream));
 	look_for_loss(of(stream));
@@ -314,6 +324,16 @@ static size_t l2cap_finish(struct stream *stream, bool is_stopping)
 	return stream_is_hung_up(stream) ? 0 : unsent_bytes(stream->write_fd);
 }
 
+static const char *l2cap_end_reason(const struct stream *stream)
+{
+	const struct l2cap_stream *self = (const struct l2cap_stream *)stream;
+
+	return self->has_told ? "the device sends faster than it can be read, "
+				"and the link has no flow control: the kernel "
+				"dropped some of it"
+			      : NULL;
+}
+
 static void l2cap_close(struct stream *stream, enum stream_close how)
 {
 	const int fd = stream->read_fd;
@@ -332,6 +352,7 @@ static const struct stream_ops stream_ops = {
 	.read = l2cap_read,
 	.write = l2cap_write,
 	.finish = l2cap_finish,
+	.end_reason = l2cap_end_reason,
 	.close = l2cap_close,
 };
 
@@ -341,6 +362,7 @@ static const struct stream_ops record_stream_ops = {
 	.write = l2cap_write,
 	.write_record = l2cap_write_record,
 	.finish = l2cap_finish,
+	.end_reason = l2cap_end_reason,
 	.close = l2cap_close,
 };
 
@@ -678,8 +700,12 @@ static struct stream *l2cap_stream(const struct remote *remote, int fd,
 				   const char *peer)
 {
 	const struct l2cap_target *target = (const struct l2cap_target *)remote;
+	struct stream *stream = l2cap_stream_new(&target->link, fd, peer);
 
-	return l2cap_stream_new(&target->link, fd, peer);
+	/* Whoever is given it may ask at once whether it has flow control. */
+	if (stream)
+		is_agreed(of(stream));
+	return stream;
 }
 
 static void l2cap_target_close(struct target *target)

@@ -183,9 +183,9 @@ static void search_process(struct findings *findings, pid_t pid,
 		if (sscanf(link, "socket:[%lu]", &inode) != 1 ||
 		    !is_suspect(suspects, inode))
 			continue;
-		answer = suspects->port_of ? has_port(pid, atoi(entry->d_name),
-						      suspects)
-					   : 1;
+		answer = suspects->port_of
+				 ? has_port(pid, atoi(entry->d_name), suspects)
+				 : 1;
 		if (answer)
 			find(findings, pid, answer > 0);
 	}

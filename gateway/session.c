@@ -323,6 +323,21 @@ static void side_start_ending(struct side *side)
 		side->ending_bytes = (uint32_t)queued;
 }
 
+/* What is there behind a gap, as far as it may be read for that. */
+static void side_lose_rest(struct side *side)
+{
+	struct loop *loop = side->session->loop;
+	ssize_t got;
+
+	for (size_t lost = 0; lost < ENDING_BYTES_MIN; lost += (size_t)got) {
+		got = stream_read(side->stream, loop->buffer,
+				  loop->buffer_bytes);
+		if (got <= 0)
+			return;
+		side_lose(side, (size_t)got);
+	}
+}
+
 /*
  * There is a gap in what @side sent: nothing of it may follow, and the rest
  * ends as in an orderly stop.
@@ -920,6 +935,7 @@ static void side_read_failed(struct side *side, int code)
 
 	if (code == -ENOBUFS && side->stream->has_no_flow_control) {
 		set_end(session, SESSION_END_OVERRUN, side, 0);
+		side_lose_rest(side);
 		side_break_off(side);
 	} else if (code == -EMSGSIZE && stream_keeps_records(side->stream)) {
 		set_end(session, SESSION_END_TRUNCATED, side,

@@ -24,7 +24,7 @@
  * more. With what one read brings it is never far enough to be dropped.
  */
 #define PAUSE_BYTES (64 * 1024)
-#define REASON_BYTES 96
+#define REASON_BYTES 128
 
 enum share_state {
 	SHARE_STATE_IDLE, /* nothing is open */

@@ -42,9 +42,10 @@ struct link {
 static ssize_t link_read(struct stream *stream, void *buffer, size_t bytes)
 {
 	struct link *link = (struct link *)stream;
+	const int code = link->read_code;
 
-	return link->read_code ? link->read_code
-			       : socket_read(stream, buffer, bytes);
+	link->read_code = 0;
+	return code ? code : socket_read(stream, buffer, bytes);
 }
 
 static ssize_t link_write(struct stream *stream, const void *buffer,
@@ -590,6 +591,7 @@ START_TEST(what_the_kernel_dropped_ends_it)
 			 "it");
 	expect(client_fd, "before");
 	expect(client_fd, "");
+	ck_assert_uint_eq(counters.lost_bytes, strlen("after"));
 }
 END_TEST
 

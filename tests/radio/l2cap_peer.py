@@ -12,6 +12,8 @@ usage: l2cap_peer.py unix-records PATH | unix-silent PATH | unix-client PATH
        l2cap_peer.py record-server OWN PSM | stream-server OWN PSM MODE
        l2cap_peer.py silent-server OWN PSM | pulse PORT
        l2cap_peer.py burst OWN PEER PSM PID COUNT BYTES | held OWN
+       l2cap_peer.py burst-server OWN PSM PID COUNT BYTES | poke PORT
+       l2cap_peer.py flood-server OWN PSM
 """
 
 import contextlib
@@ -91,6 +93,29 @@ def unix_server(path, kind):
     sock.bind(path)
     sock.listen(5)
     return sock
+
+
+def server(own, psm, mode="ertm"):
+    sock = l2cap(own, mode, 672, int(psm, 0))
+    sock.settimeout(None)
+    sock.listen(5)
+    print("Waiting for connection", flush=True)
+    return sock
+
+
+def burst(sock, pid, count, size):
+    """All of it arrives while that process does nothing."""
+    # Closed only when the other side has said so, behind all that was sent.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                    struct.pack("ii", 1, 60))
+    sock.setblocking(True)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for _ in range(count):
+            sock.send(bytes(size))
+        sock.close()
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def pulse(port):
@@ -180,11 +205,7 @@ def main(what, *args):
         sock.listen(5)
         echo_each(sock)
     elif what == "silent-server":
-        own, psm = args
-        sock = l2cap(own, mtu=672, psm=int(psm, 0))
-        sock.settimeout(None)
-        sock.listen(5)
-        print("Waiting for connection", flush=True)
+        sock = server(*args)
         clients = []
         while True:
             clients.append(sock.accept()[0])
@@ -192,17 +213,25 @@ def main(what, *args):
         own, peer, psm, pid, count, size = args
         sock = l2cap(own, "basic", 672)
         sock.connect((peer, int(psm, 0)))
-        # Closed only when all has arrived, and the other side has said so.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
-                        struct.pack("ii", 1, 60))
-        sock.setblocking(True)
-        os.kill(int(pid), signal.SIGSTOP)
-        try:
-            for _ in range(int(count)):
-                sock.send(bytes(int(size)))
-            sock.close()
-        finally:
-            os.kill(int(pid), signal.SIGCONT)
+        burst(sock, int(pid), int(count), int(size))
+    elif what == "burst-server":
+        sock = server(args[0], args[1], "basic")
+        while True:
+            client = sock.accept()[0]
+            if client.recv(1): # it is there for good
+                burst(client, *map(int, args[2:]))
+    elif what == "poke":
+        with socket.create_connection(("127.0.0.1", int(args[0]))) as sock:
+            sock.sendall(b".")
+            with contextlib.suppress(ConnectionResetError):
+                while sock.recv(65536):
+                    pass
+    elif what == "flood-server":
+        sock = server(*args, "basic")
+        client = sock.accept()[0]
+        with contextlib.suppress(OSError):
+            while True:
+                client.send(bytes(600))
     elif what == "held":
         for psm in range(0x1001, 0x1100, 2):
             with l2cap_socket() as sock:
@@ -215,10 +244,7 @@ def main(what, *args):
         pulse(int(args[0]))
     elif what == "stream-server":
         own, psm, mode = args
-        sock = l2cap(own, mode, 672, int(psm, 0))
-        sock.listen(5)
-        print("Waiting for connection", flush=True)
-        echo_each(sock)
+        echo_each(server(own, psm, mode))
     else:
         raise SystemExit(__doc__)
 
