@@ -4,10 +4,17 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <bluetooth/bluetooth.h>
+#include <bluetooth/l2cap.h>
+
 #include "address_ports.h"
+#include "bdaddr.h"
 #include "controller.h"
+
+#define PSM_MAX 0xfeff
 
 static int probe(const struct bt_port_kind *kind,
 		 const struct address_bluetooth *adapter, uint16_t port)
@@ -56,4 +63,28 @@ int bt_port_bind(const struct bt_port_kind *kind, int fd,
 			return code ? code : (int)port;
 	}
 	return code;
+}
+
+int bt_port_bind_dialling(int fd, const struct address_bluetooth *adapter)
+{
+	static const struct address_bluetooth any;
+	struct sockaddr_l2 address = {
+		.l2_family = AF_BLUETOOTH,
+		.l2_bdaddr_type = BDADDR_BREDR,
+	};
+	unsigned int psm = PSM_MAX;
+
+	if (!memcmp(adapter, &any, sizeof(any)))
+		return 0;
+	bdaddr_from_address(adapter, &address.l2_bdaddr);
+	while (psm > ADDRESS_PSM_AUTO_MAX) {
+		address.l2_psm = htobs((uint16_t)psm);
+		if (bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+			return 0;
+		if (errno != EADDRINUSE)
+			return -errno;
+		/* The low byte is odd, the high one even. */
+		psm -= (psm & 0xff) == 1 ? 0x102 : 2;
+	}
+	return -EADDRINUSE;
 }

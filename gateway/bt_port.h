@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Binding a Bluetooth listener to a port of the chosen adapter: an RFCOMM
- * channel, an L2CAP PSM; a fixed one, or one that is free.
+ * Binding a Bluetooth socket to a port of the chosen adapter: an RFCOMM channel,
+ * an L2CAP PSM; a fixed one, or one that is free.
  *
  * The kernel compares one bound address only, and a listener on one adapter's
  * address silently takes the devices of a listener on all of them: what is to be
@@ -34,5 +34,13 @@ struct bt_port_kind {
 int bt_port_bind(const struct bt_port_kind *kind, int fd,
 		 const struct address_bluetooth *adapter, uint16_t fixed,
 		 const struct address_ports *reserved);
+
+/*
+ * Bind an L2CAP socket that is to dial to @adapter; all zero: any, not at all. 0
+ * or -errno. One that is bound has a PSM of its own, too: given none it takes the
+ * first of those for "auto", and while its link is up nobody can listen there
+ * (l2cap_add_psm, Linux 6.12). Here it is the last one that is free.
+ */
+int bt_port_bind_dialling(int fd, const struct address_bluetooth *adapter);
 
 #endif

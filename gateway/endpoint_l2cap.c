@@ -45,7 +45,6 @@
 #include "socket.h"
 
 #define BACKLOG 64
-#define PSM_MAX 0xfeff
 /* For bursts in modes without flow control; the kernel has a limit of its own. */
 #define RECEIVE_BUFFER_BYTES (1024 * 1024)
 /* Empty records that one read passes over. */
@@ -456,25 +455,6 @@ static int bind_psm(int fd, const struct address_bluetooth *adapter,
 								      : 0;
 }
 
-/*
- * One that dials has a PSM of its own, too, on the adapter that it is bound to:
- * given none it takes the first of those for "auto", and while its link is up
- * nobody can listen there (l2cap_add_psm, 6.12). Here it is the last one that is
- * free.
- */
-static int bind_dialling(int fd, const struct address_bluetooth *adapter)
-{
-	unsigned int psm = PSM_MAX;
-	int code;
-
-	do {
-		code = bind_psm(fd, adapter, (uint16_t)psm);
-		/* The low byte is odd, the high one even. */
-		psm -= (psm & 0xff) == 1 ? 0x102 : 2;
-	} while (code == -EADDRINUSE && psm > ADDRESS_PSM_AUTO_MAX);
-	return code;
-}
-
 static int set_up(int fd, const struct l2cap_link *link,
 		  enum security_level security)
 {
@@ -683,7 +663,7 @@ static int l2cap_open_link(const struct remote *remote,
 
 	if (fd < 0)
 		return fd;
-	code = bind_dialling(fd, adapter);
+	code = bt_port_bind_dialling(fd, adapter);
 	if (code == 0)
 		code = set_up(fd, &target->link, remote->security);
 	if (code) {

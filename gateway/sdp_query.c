@@ -15,6 +15,7 @@
 #include <event2/event.h>
 
 #include "bdaddr.h"
+#include "bt_port.h"
 #include "bt_socket.h"
 #include "error.h"
 #include "loop.h"
@@ -242,8 +243,6 @@ static struct sockaddr_l2 to_sockaddr(const struct address_bluetooth *address,
  */
 static int open_socket(const struct address_bluetooth *adapter)
 {
-	static const struct address_bluetooth any;
-	struct sockaddr_l2 local = to_sockaddr(adapter, 0);
 	int fd = socket(AF_BLUETOOTH,
 			SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC,
 			BTPROTO_L2CAP);
@@ -251,13 +250,11 @@ static int open_socket(const struct address_bluetooth *adapter)
 
 	if (fd < 0)
 		return -errno;
-	if (memcmp(adapter, &any, sizeof(any)) != 0 &&
-	    bind(fd, (struct sockaddr *)&local, sizeof(local)) < 0) {
-		code = -errno;
-		close(fd);
-		return code;
-	}
-	return fd;
+	code = bt_port_bind_dialling(fd, adapter);
+	if (code == 0)
+		return fd;
+	close(fd);
+	return code;
 }
 
 static struct sdp_query *query_alloc(struct loop *loop,
