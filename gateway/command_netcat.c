@@ -315,16 +315,16 @@ int netcat_open(struct netcat *netcat, const struct command_options *options,
 	signal(SIGPIPE, SIG_IGN);
 	/* And so does a file that may grow no more (EFBIG). */
 	signal(SIGXFSZ, SIG_IGN);
-	code = error_set(&error, -ENOMEM, "cannot start: %s", strerror(ENOMEM));
 	netcat->loop = loop_new();
-	if (netcat->loop)
-		code = open_terminal(netcat, options, &error);
+	code = netcat->loop ? open_terminal(netcat, options, &error) : -errno;
 	if (!code)
 		code = watch_signals(netcat);
 	if (!code)
 		code = open_bluez(netcat);
 	if (!code)
 		return COMMAND_STATUS_OK;
+	if (!error.text[0])
+		error_set(&error, code, "cannot start: %s", strerror(-code));
 	log_error("%s", error.text);
 	return COMMAND_STATUS_FAILED;
 }

@@ -113,3 +113,31 @@ int controller_choose(const struct address_adapter *adapter,
 	}
 	return -EINVAL;
 }
+
+int controller_unreachable(const struct address_bluetooth *chosen,
+			   struct error *error)
+{
+	const struct address_bluetooth any = {{0}};
+	struct address_bluetooth adapters[CONTROLLERS_MAX];
+	size_t count = controller_list(adapters);
+	char text[ADDRESS_BLUETOOTH_TEXT_BYTES];
+	bool is_any = !memcmp(chosen, &any, sizeof(any));
+	bool is_there = is_any && count;
+
+	for (size_t i = 0; i < count; i++)
+		if (!memcmp(&adapters[i], chosen, sizeof(*chosen)))
+			is_there = true;
+	address_bluetooth_format(chosen, text);
+	if (is_there)
+		return error_set(error, -ENETDOWN,
+				 "the Bluetooth adapter is powered off: "
+				 "'bluetoothctl power on', or 'rfkill unblock "
+				 "bluetooth'");
+	if (is_any)
+		return error_set(error, -EADDRNOTAVAIL,
+				 "this machine has no Bluetooth adapter now");
+	return error_set(error, -EADDRNOTAVAIL,
+			 "the adapter %s is not there; 'bluetoothctl list' "
+			 "shows the adapters of this machine",
+			 text);
+}

@@ -36,4 +36,12 @@ size_t controller_list(struct address_bluetooth addresses[CONTROLLERS_MAX]);
 int controller_choose(const struct address_adapter *adapter,
 		      struct address_bluetooth *out, struct error *error);
 
+/*
+ * The kernel found no adapter for a link that was to be made from @chosen
+ * (EHOSTUNREACH): none, not that one, or none that is on. -ENETDOWN where one is
+ * off, else -EADDRNOTAVAIL.
+ */
+int controller_unreachable(const struct address_bluetooth *chosen,
+			   struct error *error);
+
 #endif

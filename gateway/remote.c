@@ -111,36 +111,6 @@ static bool is_any(const struct address_bluetooth *address)
 	return !memcmp(address, &any, sizeof(any));
 }
 
-/*
- * The kernel found no adapter for it (EHOSTUNREACH): none, not the one that
- * was chosen, or none that is on.
- */
-static int adapter_error(const struct address_bluetooth *chosen,
-			 struct error *error)
-{
-	struct address_bluetooth adapters[CONTROLLERS_MAX];
-	size_t count = controller_list(adapters);
-	char text[ADDRESS_BLUETOOTH_TEXT_BYTES];
-	bool is_there = is_any(chosen) && count;
-
-	for (size_t i = 0; i < count; i++)
-		if (!memcmp(&adapters[i], chosen, sizeof(*chosen)))
-			is_there = true;
-	address_bluetooth_format(chosen, text);
-	if (is_there)
-		return error_set(error, -ENETDOWN,
-				 "the Bluetooth adapter is powered off: "
-				 "'bluetoothctl power on', or 'rfkill unblock "
-				 "bluetooth'");
-	if (is_any(chosen))
-		return error_set(error, -EADDRNOTAVAIL,
-				 "this machine has no Bluetooth adapter now");
-	return error_set(error, -EADDRNOTAVAIL,
-			 "the adapter %s is not there; 'bluetoothctl list' "
-			 "shows the adapters of this machine",
-			 text);
-}
-
 /* "channel 7", "PSM 0x1001": the number as endpoints have it. */
 static void port_format(const struct remote_dial *dial,
 			char text[PORT_TEXT_BYTES])
@@ -239,7 +209,7 @@ static int describe_failure(const struct remote_dial *dial, int code,
 	switch (-code) {
 	case EHOSTUNREACH:
 	case ENETDOWN:
-		return adapter_error(&dial->adapter, error);
+		return controller_unreachable(&dial->adapter, error);
 	case EACCES:
 	case EBADE:
 		return pairing_error(dial, error);
@@ -524,7 +494,7 @@ static int choose_adapter(struct remote_dial *dial)
 	for (size_t i = 0; i < count; i++)
 		if (!memcmp(&adapters[i], &dial->adapter, sizeof(adapters[i])))
 			return 0;
-	return adapter_error(&dial->adapter, &dial->error);
+	return controller_unreachable(&dial->adapter, &dial->error);
 }
 
 static void remote_start(void *arg)

@@ -17,6 +17,7 @@
 #include "bdaddr.h"
 #include "bt_port.h"
 #include "bt_socket.h"
+#include "controller.h"
 #include "error.h"
 #include "loop.h"
 #include "sdp_transaction.h"
@@ -24,6 +25,7 @@
 
 struct sdp_query {
 	struct loop *loop;
+	struct address_bluetooth adapter; /* asked by it; all zero: any */
 	struct address_bluetooth device;
 	struct connector *connector; /* while it connects, then NULL */
 	int fd; /* -1 until it is connected */
@@ -177,7 +179,8 @@ static void query_start(struct sdp_query *query, int fd)
 
 /* ---- connecting ------------------------------------------------------------ */
 
-static int connect_error(int code, struct error *error)
+static int connect_error(int code, const struct address_bluetooth *adapter,
+			 struct error *error)
 {
 	if (bt_socket_is_missing(code, error))
 		return code;
@@ -188,10 +191,7 @@ static int connect_error(int code, struct error *error)
 				 "the device does not answer: it is off, or "
 				 "out of range");
 	case EHOSTUNREACH:
-		return error_set(error, code,
-				 "no Bluetooth adapter is there and powered "
-				 "on; 'bluetoothctl list' shows them, "
-				 "'bluetoothctl power on' helps");
+		return controller_unreachable(adapter, error);
 	case ECONNREFUSED:
 		return error_set(error, code,
 				 "the device refuses to be asked for its "
@@ -219,7 +219,8 @@ static void query_connected(int fd, int code, void *arg)
 
 	query->connector = NULL;
 	if (fd < 0)
-		query_end(query, connect_error(code, &query->error));
+		query_end(query,
+			  connect_error(code, &query->adapter, &query->error));
 	else
 		query_start(query, fd);
 }
@@ -304,9 +305,10 @@ struct sdp_query *sdp_query_new(struct loop *loop,
 
 	if (!query)
 		return NULL;
+	query->adapter = *adapter;
 	fd = open_socket(adapter);
 	if (fd < 0) {
-		query_end(query, connect_error(fd, &query->error));
+		query_end(query, connect_error(fd, adapter, &query->error));
 		return query;
 	}
 	query->connector = connector_new(loop, fd, (struct sockaddr *)&remote,
