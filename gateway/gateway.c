@@ -50,6 +50,7 @@ struct gateway {
 	struct loop_task control_task; /* it is opened anew */
 	struct event *signals[SIGNALS];
 	struct event *stop_deadline;
+	struct event *log_timer; /* until what the log left out is told */
 	bool is_on_terminal[STDERR_FILENO + 1]; /* the standard streams */
 	bool is_stopping;
 };
@@ -405,6 +406,21 @@ static void block_signals(void)
 	sigprocmask(SIG_BLOCK, &blocked, NULL);
 }
 
+/* ---- the log ------------------------------------------------------------------- */
+
+static void log_due(unsigned int delay_ms, void *arg)
+{
+	const struct gateway *gateway = arg;
+
+	/* Without memory for the timer it is told with the next line. */
+	loop_start_timer(gateway->log_timer, delay_ms);
+}
+
+static void on_log_due(evutil_socket_t fd, short what, void *arg)
+{
+	log_tell();
+}
+
 /* ---- the whole ------------------------------------------------------------------ */
 
 static int gateway_init(struct gateway *gateway)
@@ -416,8 +432,10 @@ static int gateway_init(struct gateway *gateway)
 					gateway);
 	gateway->stop_deadline = evtimer_new(gateway->loop->base, stop_deadline,
 					     gateway);
-	if (!gateway->routes || !gateway->stop_deadline)
+	gateway->log_timer = evtimer_new(gateway->loop->base, on_log_due, NULL);
+	if (!gateway->routes || !gateway->stop_deadline || !gateway->log_timer)
 		return -ENOMEM;
+	log_set_due(log_due, gateway);
 	gateway->metrics = metrics_new(gateway->loop, gateway->routes);
 	if (!gateway->metrics)
 		return -ENOMEM;
@@ -459,6 +477,9 @@ static void gateway_clear(struct gateway *gateway)
 			event_free(gateway->signals[i]);
 	if (gateway->stop_deadline)
 		event_free(gateway->stop_deadline);
+	log_set_due(NULL, NULL);
+	if (gateway->log_timer)
+		event_free(gateway->log_timer);
 	loop_free(gateway->loop);
 }
 

@@ -22,6 +22,9 @@
 static enum log_level current_level = LOG_LEVEL_INFO;
 static enum log_style current_style = LOG_STYLE_SERVICE;
 static unsigned int lost_lines;
+static struct log_limits limits;
+static log_due_cb due_cb;
+static void *due_arg;
 
 void log_set_level(enum log_level level)
 {
@@ -164,7 +167,7 @@ static void tell_left_out(uint64_t until_ms)
 	const char *like;
 	unsigned int count;
 
-	while ((count = log_limit_left_out(until_ms, &like))) {
+	while ((count = log_limit_left_out(&limits, until_ms, &like))) {
 		snprintf(text, sizeof(text),
 			 "%u more lines were left out that are like: %s", count,
 			 like);
@@ -177,14 +180,40 @@ void log_flush(void)
 	tell_left_out(UINT64_MAX);
 }
 
+static void ask_to_be_called(uint64_t now)
+{
+	int due_ms = log_limit_due_ms(&limits, now);
+
+	if (due_ms >= 0 && due_cb)
+		due_cb((unsigned int)due_ms, due_arg);
+}
+
+void log_set_due(log_due_cb due, void *arg)
+{
+	due_cb = due;
+	due_arg = arg;
+}
+
+void log_tell(void)
+{
+	const uint64_t now = now_ms();
+
+	tell_left_out(now);
+	ask_to_be_called(now);
+}
+
 /*
- * Lines are of one kind if they are worded alike and about one thing ("route
- * gps: ..."): FNV-1a over both.
+ * Lines are of one kind if they are worded alike and about one route ("route
+ * gps: ..."): FNV-1a over both. Other lines may begin with a stranger's address,
+ * and a flood can come from as many as there are.
  */
 static uint64_t kind_of(const char *format, const char *text)
 {
+	static const char about_route[] = "route %s: ";
+	bool is_about_route = strncmp(format, about_route,
+				      strlen(about_route)) == 0;
+	size_t subject = is_about_route ? strcspn(text, ":") : 0;
 	uint64_t hash = 0xcbf29ce484222325;
-	size_t subject = strcspn(text, ":");
 
 	for (const char *c = format; *c; c++)
 		hash = (hash ^ (unsigned char)*c) * 0x100000001b3;
@@ -199,6 +228,7 @@ static bool is_within_limit(enum log_level level, const char *format,
 {
 	unsigned int most = level < LOG_LEVEL_INFO ? FAILURES_MAX : EVENTS_MAX;
 	size_t used = strlen(text);
+	bool was_untold;
 	uint64_t now;
 
 	/* Who asks for every step gets it, and a command says little. */
@@ -207,8 +237,12 @@ static bool is_within_limit(enum log_level level, const char *format,
 		return true;
 	now = now_ms();
 	tell_left_out(now);
-	switch (log_limit_ask(kind_of(format, text), most, now, text)) {
+	was_untold = limits.untold;
+	switch (log_limit_ask(&limits, kind_of(format, text), most, now,
+			      text)) {
 	case LOG_LIMIT_LEAVE_OUT:
+		if (!was_untold)
+			ask_to_be_called(now);
 		return false;
 	case LOG_LIMIT_WRITE_LAST:
 		snprintf(text + used, bytes - used,
@@ -221,19 +255,27 @@ static bool is_within_limit(enum log_level level, const char *format,
 	return true;
 }
 
+static void tell_lost(void)
+{
+	const unsigned int lost = lost_lines;
+	char text[80];
+
+	if (!lost)
+		return;
+	snprintf(text, sizeof(text), "%u log lines were lost: nobody read them",
+		 lost);
+	lost_lines = 0;
+	put_line(LOG_LEVEL_WARNING, text);
+	if (lost_lines) /* this one is none of them */
+		lost_lines = lost;
+}
+
 static void log_line(enum log_level level, const char *format, va_list args)
 {
 	int saved = errno;
-	char text[1024], line[2048];
+	char text[1024];
 
-	if (lost_lines) {
-		snprintf(text, sizeof(text),
-			 "%u log lines were lost: nobody read them",
-			 lost_lines);
-		if (write_line(line, format_line(line, sizeof(line),
-						 LOG_LEVEL_WARNING, text)))
-			lost_lines = 0;
-	}
+	tell_lost();
 	vsnprintf(text, sizeof(text), format, args);
 	if (is_within_limit(level, format, text, sizeof(text)))
 		put_line(level, text);

@@ -3,8 +3,9 @@
  * Log lines to stderr, one event a line, made for a person and for journald.
  *
  * Knows levels, time stamps and how to print text that came from a stranger;
- * knows nothing of routes or Bluetooth. Holds the mutable globals, the level
- * and the style, which main sets from -v and -q and the command.
+ * knows nothing of routes or Bluetooth, nor of the loop. Holds the mutable
+ * globals: the level and the style, which main sets from -v and -q and the
+ * command, and what is known of floods.
  */
 #ifndef BTGATE_LOG_H
 #define BTGATE_LOG_H
@@ -42,6 +43,15 @@ void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Tell what was left out and not told yet: the end has come. */
 void log_flush(void);
+/*
+ * Whoever has a loop is told when something has been left out, and calls
+ * log_tell after @delay_ms, so that it is not told only with the next line.
+ * NULL: nobody.
+ */
+typedef void (*log_due_cb)(unsigned int delay_ms, void *arg);
+void log_set_due(log_due_cb due, void *arg);
+/* Tell what was left out and is due; may ask to be called again. */
+void log_tell(void);
 /* For the person at the terminal, whatever the level; written like log_info. */
 void log_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

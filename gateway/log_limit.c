@@ -5,20 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define KINDS_MAX 64
-
-struct kind {
-	uint64_t key;
-	uint64_t begin_ms; /* of its window */
-	unsigned int count; /* of lines in it; 0: nothing is here */
-	unsigned int left_out; /* not told yet */
-	char text[100]; /* the last line that was written */
-};
-
-static struct kind kinds[KINDS_MAX];
-static unsigned int untold; /* kinds that have left something out */
-
-static bool is_over(const struct kind *kind, uint64_t now_ms)
+static bool is_over(const struct log_limit_kind *kind, uint64_t now_ms)
 {
 	return now_ms - kind->begin_ms >= LOG_LIMIT_WINDOW_MS;
 }
@@ -27,12 +14,12 @@ static bool is_over(const struct kind *kind, uint64_t now_ms)
  * Its own, or the one that says least when it is forgotten: nothing left out,
  * and longest ago.
  */
-static struct kind *find(uint64_t key)
+static struct log_limit_kind *find(struct log_limits *limits, uint64_t key)
 {
-	struct kind *best = &kinds[0];
+	struct log_limit_kind *best = &limits->kinds[0];
 
-	for (size_t i = 0; i < KINDS_MAX; i++) {
-		struct kind *kind = &kinds[i];
+	for (size_t i = 0; i < LOG_LIMIT_KINDS_MAX; i++) {
+		struct log_limit_kind *kind = &limits->kinds[i];
 
 		if (kind->count && kind->key == key)
 			return kind;
@@ -42,15 +29,16 @@ static struct kind *find(uint64_t key)
 			best = kind;
 	}
 	if (best->left_out) /* 64 floods at a time: one goes untold */
-		untold--;
-	*best = (struct kind){.key = key};
+		limits->untold--;
+	*best = (struct log_limit_kind){.key = key};
 	return best;
 }
 
-enum log_limit log_limit_ask(uint64_t key, unsigned int most, uint64_t now_ms,
+enum log_limit log_limit_ask(struct log_limits *limits, uint64_t key,
+			     unsigned int most, uint64_t now_ms,
 			     const char *text)
 {
-	struct kind *kind = find(key);
+	struct log_limit_kind *kind = find(limits, key);
 
 	if (!kind->count || is_over(kind, now_ms)) {
 		kind->begin_ms = now_ms;
@@ -63,25 +51,45 @@ enum log_limit log_limit_ask(uint64_t key, unsigned int most, uint64_t now_ms,
 					  : LOG_LIMIT_WRITE_LAST;
 	}
 	if (!kind->left_out++)
-		untold++;
+		limits->untold++;
 	return LOG_LIMIT_LEAVE_OUT;
 }
 
-unsigned int log_limit_left_out(uint64_t now_ms, const char **text)
+unsigned int log_limit_left_out(struct log_limits *limits, uint64_t now_ms,
+				const char **text)
 {
 	/* Nearly always, and each line asks. */
-	if (!untold)
+	if (!limits->untold)
 		return 0;
-	for (size_t i = 0; i < KINDS_MAX; i++) {
-		struct kind *kind = &kinds[i];
+	for (size_t i = 0; i < LOG_LIMIT_KINDS_MAX; i++) {
+		struct log_limit_kind *kind = &limits->kinds[i];
 		unsigned int count = kind->left_out;
 
 		if (!count || (now_ms != UINT64_MAX && !is_over(kind, now_ms)))
 			continue;
 		kind->left_out = 0;
-		untold--;
+		limits->untold--;
 		*text = kind->text;
 		return count;
 	}
 	return 0;
+}
+
+int log_limit_due_ms(const struct log_limits *limits, uint64_t now_ms)
+{
+	int due_ms = -1;
+
+	for (size_t i = 0; limits->untold && i < LOG_LIMIT_KINDS_MAX; i++) {
+		const struct log_limit_kind *kind = &limits->kinds[i];
+		int left_ms = 0;
+
+		if (!kind->left_out)
+			continue;
+		if (!is_over(kind, now_ms))
+			left_ms = (int)(kind->begin_ms + LOG_LIMIT_WINDOW_MS -
+					now_ms);
+		if (due_ms < 0 || left_ms < due_ms)
+			due_ms = left_ms;
+	}
+	return due_ms;
 }

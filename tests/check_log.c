@@ -6,6 +6,7 @@
 #include <check.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,28 +15,39 @@
 #include "log_limit.h"
 
 /* Each test is a process of its own: the limits start empty. */
+static struct log_limits limits;
 
 START_TEST(test_limit)
 {
 	const char *text = "";
 
-	ck_assert_int_eq(log_limit_ask(1, 3, 5, "one"), LOG_LIMIT_WRITE);
-	ck_assert_int_eq(log_limit_ask(1, 3, 6, "two"), LOG_LIMIT_WRITE);
-	ck_assert_int_eq(log_limit_ask(1, 3, 7, "three"), LOG_LIMIT_WRITE_LAST);
+	ck_assert_int_eq(log_limit_ask(&limits, 1, 3, 5, "one"),
+			 LOG_LIMIT_WRITE);
+	ck_assert_int_eq(log_limit_ask(&limits, 1, 3, 6, "two"),
+			 LOG_LIMIT_WRITE);
+	ck_assert_int_eq(log_limit_ask(&limits, 1, 3, 7, "three"),
+			 LOG_LIMIT_WRITE_LAST);
 	for (int i = 0; i < 1000; i++)
-		ck_assert_int_eq(log_limit_ask(1, 3, 8, "more"),
+		ck_assert_int_eq(log_limit_ask(&limits, 1, 3, 8, "more"),
 				 LOG_LIMIT_LEAVE_OUT);
 	/* Others are not in its way. */
-	ck_assert_int_eq(log_limit_ask(2, 3, 8, "else"), LOG_LIMIT_WRITE);
+	ck_assert_int_eq(log_limit_ask(&limits, 2, 3, 8, "else"),
+			 LOG_LIMIT_WRITE);
 	/* It is told when its window is over, once. */
-	ck_assert_uint_eq(log_limit_left_out(LOG_LIMIT_WINDOW_MS + 4, &text),
-			  0);
-	ck_assert_uint_eq(log_limit_left_out(LOG_LIMIT_WINDOW_MS + 5, &text),
+	ck_assert_int_eq(log_limit_due_ms(&limits, 8), LOG_LIMIT_WINDOW_MS - 3);
+	ck_assert_int_eq(log_limit_due_ms(&limits, LOG_LIMIT_WINDOW_MS + 9), 0);
+	ck_assert_uint_eq(
+		log_limit_left_out(&limits, LOG_LIMIT_WINDOW_MS + 4, &text), 0);
+	ck_assert_uint_eq(log_limit_left_out(&limits, LOG_LIMIT_WINDOW_MS + 5,
+					     &text),
 			  1000);
 	ck_assert_str_eq(text, "three");
-	ck_assert_uint_eq(log_limit_left_out(LOG_LIMIT_WINDOW_MS + 5, &text),
-			  0);
-	ck_assert_int_eq(log_limit_ask(1, 3, LOG_LIMIT_WINDOW_MS + 5, "new"),
+	ck_assert_uint_eq(
+		log_limit_left_out(&limits, LOG_LIMIT_WINDOW_MS + 5, &text), 0);
+	ck_assert_int_eq(log_limit_due_ms(&limits, LOG_LIMIT_WINDOW_MS + 5),
+			 -1);
+	ck_assert_int_eq(log_limit_ask(&limits, 1, 3, LOG_LIMIT_WINDOW_MS + 5,
+				       "new"),
 			 LOG_LIMIT_WRITE);
 }
 END_TEST
@@ -44,17 +56,17 @@ START_TEST(test_limit_end)
 {
 	const char *text;
 
-	log_limit_ask(1, 1, 5, "a");
-	log_limit_ask(1, 1, 5, "a");
-	log_limit_ask(2, 1, 5, "b");
-	log_limit_ask(2, 1, 5, "b");
-	log_limit_ask(2, 1, 5, "b");
-	ck_assert_uint_eq(log_limit_left_out(6, &text), 0);
-	ck_assert_uint_eq(log_limit_left_out(UINT64_MAX, &text), 1);
+	log_limit_ask(&limits, 1, 1, 5, "a");
+	log_limit_ask(&limits, 1, 1, 5, "a");
+	log_limit_ask(&limits, 2, 1, 5, "b");
+	log_limit_ask(&limits, 2, 1, 5, "b");
+	log_limit_ask(&limits, 2, 1, 5, "b");
+	ck_assert_uint_eq(log_limit_left_out(&limits, 6, &text), 0);
+	ck_assert_uint_eq(log_limit_left_out(&limits, UINT64_MAX, &text), 1);
 	ck_assert_str_eq(text, "a");
-	ck_assert_uint_eq(log_limit_left_out(UINT64_MAX, &text), 2);
+	ck_assert_uint_eq(log_limit_left_out(&limits, UINT64_MAX, &text), 2);
 	ck_assert_str_eq(text, "b");
-	ck_assert_uint_eq(log_limit_left_out(UINT64_MAX, &text), 0);
+	ck_assert_uint_eq(log_limit_left_out(&limits, UINT64_MAX, &text), 0);
 }
 END_TEST
 
@@ -63,12 +75,13 @@ START_TEST(test_limit_kinds)
 {
 	const char *text;
 
-	log_limit_ask(0, 1, 5, "flood");
-	log_limit_ask(0, 1, 5, "flood");
+	log_limit_ask(&limits, 0, 1, 5, "flood");
+	log_limit_ask(&limits, 0, 1, 5, "flood");
 	for (uint64_t key = 1; key < 1000; key++)
-		ck_assert_int_eq(log_limit_ask(key, 2, 5 + key, "other"),
+		ck_assert_int_eq(log_limit_ask(&limits, key, 2, 5 + key,
+					       "other"),
 				 LOG_LIMIT_WRITE);
-	ck_assert_uint_eq(log_limit_left_out(UINT64_MAX, &text), 1);
+	ck_assert_uint_eq(log_limit_left_out(&limits, UINT64_MAX, &text), 1);
 	ck_assert_str_eq(text, "flood");
 }
 END_TEST
@@ -134,6 +147,41 @@ START_TEST(test_flood)
 }
 END_TEST
 
+static unsigned int due_ms, due_count;
+
+static void on_due(unsigned int delay_ms, void *arg)
+{
+	due_ms = delay_ms;
+	due_count++;
+}
+
+/* A line each from as many addresses as there are. */
+static void strangers_fail(void)
+{
+	log_set_due(on_due, NULL);
+	for (int i = 0; i < 1000; i++) {
+		char peer[40];
+
+		snprintf(peer, sizeof(peer), "198.51.100.%d:%d", i % 256, i);
+		log_warning("%s: it was cut off", peer);
+	}
+	/* Nothing is due yet. */
+	log_tell();
+	ck_assert_uint_eq(count("left out that"), 0);
+}
+
+START_TEST(test_flood_of_strangers)
+{
+	read_log(strangers_fail);
+	ck_assert_uint_eq(count("it was cut off"), 30);
+	ck_assert_uint_eq(count("\n"), 30);
+	/* Asked for once, and by log_tell, which was early. */
+	ck_assert_uint_eq(due_count, 2);
+	ck_assert_uint_gt(due_ms, LOG_LIMIT_WINDOW_MS / 2);
+	ck_assert_uint_le(due_ms, LOG_LIMIT_WINDOW_MS);
+}
+END_TEST
+
 static void say_often(void)
 {
 	for (int i = 0; i < 1000; i++)
@@ -164,6 +212,7 @@ int main(void)
 	tcase_add_test(tcase, test_limit_end);
 	tcase_add_test(tcase, test_limit_kinds);
 	tcase_add_test(tcase, test_flood);
+	tcase_add_test(tcase, test_flood_of_strangers);
 	tcase_add_loop_test(tcase, test_no_limit, 0, 2);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);
