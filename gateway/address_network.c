@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -145,9 +144,9 @@ static int parse_network(char *text, struct address_network *out,
 		quoted, network, slash);
 }
 
-static int add_one(char *text, struct address_networks *networks,
-		   struct error *error)
+static int add_one(char *text, void *list, struct error *error)
 {
+	struct address_networks *networks = list;
 	struct address_network network;
 	int code;
 
@@ -183,20 +182,10 @@ static int add_one(char *text, struct address_networks *networks,
 int address_networks_add(const char *text, struct address_networks *networks,
 			 struct error *error)
 {
-	size_t before = networks->count;
-	char *copy = strdup(text);
-	char *cursor = copy;
-	int code = 0;
+	const size_t before = networks->count;
+	int code = text_each_part(text, !before, add_one, networks, error);
 
-	if (!copy)
-		return error_set(error, -ENOMEM, "out of memory");
-	if (before || strcmp(text_trim(copy), "any") != 0) {
-		while (code == 0 && cursor)
-			code = add_one(text_trim(text_next_part(&cursor)),
-				       networks, error);
-	}
 	if (code < 0)
 		networks->count = before;
-	free(copy);
 	return code;
 }

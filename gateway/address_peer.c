@@ -154,9 +154,9 @@ static int append(struct address_peers *peers, const struct address_peer *peer,
 	return 0;
 }
 
-static int add_one(const char *text, struct address_peers *peers,
-		   struct error *error)
+static int add_one(char *text, void *list, struct error *error)
 {
+	struct address_peers *peers = list;
 	struct address_peer peer;
 	char quoted[TEXT_QUOTED_BYTES];
 	int code;
@@ -196,21 +196,11 @@ static void cut_to(struct address_peers *peers, size_t count)
 int address_peers_add(const char *text, struct address_peers *peers,
 		      struct error *error)
 {
-	size_t before = peers->count;
-	char *copy = strdup(text);
-	char *cursor = copy;
-	int code = 0;
+	const size_t before = peers->count;
+	int code = text_each_part(text, !before, add_one, peers, error);
 
-	if (!copy)
-		return error_set(error, -ENOMEM, "out of memory");
-	if (before || strcmp(text_trim(copy), "any") != 0) {
-		while (code == 0 && cursor)
-			code = add_one(text_trim(text_next_part(&cursor)),
-				       peers, error);
-	}
 	if (code < 0)
 		cut_to(peers, before);
-	free(copy);
 	return code;
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "error.h"
@@ -314,6 +315,25 @@ char *text_next_part(char **cursor)
 	}
 	*cursor = NULL;
 	return part;
+}
+
+int text_each_part(const char *text, bool is_any,
+		   int (*add)(char *part, void *list, struct error *error),
+		   void *list, struct error *error)
+{
+	char *copy = strdup(text);
+	char *cursor = copy;
+	int code = 0;
+
+	if (!copy)
+		return error_set(error, -ENOMEM, "out of memory");
+	if (!is_any || strcmp(text_trim(copy), "any") != 0) {
+		while (code == 0 && cursor)
+			code = add(text_trim(text_next_part(&cursor)), list,
+				   error);
+	}
+	free(copy);
+	return code;
 }
 
 int text_parse_quoted(char *text, struct error *error)

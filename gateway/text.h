@@ -69,6 +69,15 @@ int text_check_shown(const char *text, struct error *error);
 char *text_next_part(char **cursor);
 
 /*
+ * Hand each part of "A, B, ..." to @add, trimmed and @add's to change, with
+ * @list, until it fails; "any", where that @is_any, has none. What @add
+ * returned, or -ENOMEM.
+ */
+int text_each_part(const char *text, bool is_any,
+		   int (*add)(char *part, void *list, struct error *error),
+		   void *list, struct error *error);
+
+/*
  * Take the double quotes off @text, in place: "..." around the whole of it,
  * with a backslash inside taking the next character as it is. Text without
  * quotes stays as it is. Needed where a comma, a leading space or " ;" (which
