@@ -19,6 +19,7 @@
 #include "refusals.h"
 #include "session.h"
 #include "share.h"
+#include "trace.h"
 
 /* Whom a client has to make room for, on its way to the log. */
 #define REASON_BYTES (STREAM_PEER_BYTES + 16)
@@ -45,6 +46,7 @@ TAILQ_HEAD(client_list, client);
 struct clients {
 	struct loop *loop;
 	const struct config_route *config;
+	struct trace *trace; /* or NULL */
 	struct client_list list;
 	unsigned int count;
 	unsigned int next_number;
@@ -135,7 +137,23 @@ static uint64_t client_discarded_bytes(const struct client *client)
 		       : 0;
 }
 
-static void client_log_end(const struct client *client)
+/* That its session starts or has ended, for whoever looks on. */
+static void client_trace(const struct client *client, enum trace_kind kind,
+			 const char *text)
+{
+	struct trace *trace = client->clients->trace;
+	struct trace_event event = {
+		.kind = kind,
+		.session = client->number,
+		.peer = session_client(client->session),
+		.text = text,
+	};
+
+	if (trace && trace_is_on(trace))
+		trace_tell(trace, &event);
+}
+
+static void client_tell_end(const struct client *client)
 {
 	const struct session_counters *counters = session_counters(
 		client->session);
@@ -144,6 +162,7 @@ static void client_log_end(const struct client *client)
 	char reason[SESSION_REASON_BYTES], lost[64] = "", discarded[96] = "";
 
 	session_format_reason(client->session, reason);
+	client_trace(client, TRACE_KIND_ENDED, reason);
 	if (counters->lost_bytes)
 		snprintf(lost, sizeof(lost),
 			 ", %llu bytes could not be delivered",
@@ -176,7 +195,7 @@ static void client_session_ended(struct session *session, void *arg)
 	struct client *client = arg;
 	struct client_totals *totals = &client->clients->totals;
 
-	client_log_end(client);
+	client_tell_end(client);
 	add_bytes(totals, session_counters(session));
 	totals->ends[session_outcome(session)]++;
 	client_free(client);
@@ -214,6 +233,8 @@ static void client_admitted(struct admission *admission, struct stream *stream,
 		.idle_timeout_ms = clients->config->idle_timeout_ms,
 		.client_packing = clients->config->listen.packing,
 		.target_packing = clients->config->connect.packing,
+		.trace = clients->trace,
+		.number = client->number,
 	};
 
 	client->admission = NULL;
@@ -239,6 +260,7 @@ static void client_admitted(struct admission *admission, struct stream *stream,
 	log_info("route %s: session %u: %s connected to %s",
 		 clients->config->name, client->number, stream->peer,
 		 target->peer);
+	client_trace(client, TRACE_KIND_STARTED, target->peer);
 }
 
 static void client_admit(struct client *client)
@@ -387,7 +409,8 @@ void clients_take(struct clients *clients, struct stream *stream,
 
 struct clients *clients_new(struct loop *loop,
 			    const struct config_route *config,
-			    clients_gone_cb gone, void *arg)
+			    struct trace *trace, clients_gone_cb gone,
+			    void *arg)
 {
 	struct clients *clients = calloc(1, sizeof(*clients));
 
@@ -395,6 +418,7 @@ struct clients *clients_new(struct loop *loop,
 		return NULL;
 	clients->loop = loop;
 	clients->config = config;
+	clients->trace = trace;
 	clients->gone = gone;
 	clients->arg = arg;
 	clients->room_task.run = clients_make_room;

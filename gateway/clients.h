@@ -22,14 +22,19 @@ struct config_route;
 struct loop;
 struct stream;
 struct target;
+struct trace;
 
 /* The last one is gone; may come from inside clients_stop and _abort. */
 typedef void (*clients_gone_cb)(void *arg);
 
-/* @config must outlive it. NULL with errno set. */
+/*
+ * @config, and @trace, which is told of the sessions (NULL: nobody is), must
+ * outlive it. NULL with errno set.
+ */
 struct clients *clients_new(struct loop *loop,
 			    const struct config_route *config,
-			    clients_gone_cb gone, void *arg);
+			    struct trace *trace, clients_gone_cb gone,
+			    void *arg);
 /* None may be left: clients_abort and loop_flush. NULL is legal. */
 void clients_free(struct clients *clients);
 

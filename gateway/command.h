@@ -27,6 +27,7 @@ struct command_options {
 	const char *linger; /* --linger: a duration; NULL: 2 s */
 	const char *period; /* --for: a duration; NULL: 2m */
 	char *pin; /* --pin: wiped once it is read; NULL: none */
+	const char *format; /* --format; NULL: hex */
 	bool is_one_time_pin; /* --one-time-pin */
 	bool is_confirmed; /* --confirm */
 	bool is_once; /* -1 */
@@ -63,6 +64,12 @@ int command_enable(const struct command_options *options);
 int command_reload(const struct command_options *options);
 /* Have it log at the level that is the argument. */
 int command_log_level(const struct command_options *options);
+
+/*
+ * Print what passes through the route that is the argument, from now on: in the
+ * format that is given, or the gateway's lines of JSON.
+ */
+int command_trace(const struct command_options *options);
 
 /*
  * Search for devices nearby for as long as the timeout says (12 s) or until

@@ -35,6 +35,13 @@ const char *const config_hold_words[] = {
 	NULL,
 };
 
+const char *const config_trace_format_words[] = {
+	[TRACE_FORMAT_HEX] = "hex",
+	[TRACE_FORMAT_TEXT] = "text",
+	[TRACE_FORMAT_PCAPNG] = "pcapng",
+	NULL,
+};
+
 bool config_route_offers(const struct config_route *route,
 			 const struct address_uuid *uuid,
 			 const struct address_bluetooth *address,
@@ -49,6 +56,7 @@ void config_route_clear(struct config_route *route)
 {
 	free(route->name);
 	free(route->service_name);
+	free(route->trace.path);
 	address_peers_clear(&route->peers);
 	address_endpoint_clear(&route->listen);
 	address_endpoint_clear(&route->connect);
@@ -177,6 +185,21 @@ static void print_hold(const struct config_route *route, FILE *stream)
 	fprintf(stream, "retry = %s..%s\n", least, most);
 }
 
+static void print_trace(const struct config_trace *trace, FILE *stream)
+{
+	if (!trace->path)
+		return;
+	print_quoted("trace", trace->path, stream);
+	fprintf(stream, "trace-format = %s\n",
+		config_trace_format_words[trace->format]);
+	if (trace->size_bytes % (1024 * 1024) == 0)
+		fprintf(stream, "trace-size = %uM\n",
+			trace->size_bytes / (1024 * 1024));
+	else
+		fprintf(stream, "trace-size = %uK\n", trace->size_bytes / 1024);
+	fprintf(stream, "trace-files = %u\n", trace->files);
+}
+
 static void print_route(const struct config_route *route, bool is_service,
 			FILE *stream)
 {
@@ -251,9 +274,11 @@ int config_print(const struct config *config, FILE *stream)
 	print_metrics(&config->gateway, stream);
 	fprintf(stream, "pairing = %s\n",
 		config_pairing_words[config->gateway.pairing]);
-	for (size_t i = 0; i < config->route_count; i++)
+	for (size_t i = 0; i < config->route_count; i++) {
 		print_route(&config->routes[i], config->routes[i].entrance == i,
 			    stream);
+		print_trace(&config->routes[i].trace, stream);
+	}
 	if (fflush(stream) != 0 || ferror(stream))
 		return errno ? -errno : -EIO;
 	return 0;
@@ -290,6 +315,15 @@ int config_route_is_same(const struct config_route *a,
 	free(a_text);
 	free(b_text);
 	return result;
+}
+
+bool config_trace_is_same(const struct config_trace *a,
+			  const struct config_trace *b)
+{
+	if (!a->path || !b->path)
+		return !a->path && !b->path;
+	return strcmp(a->path, b->path) == 0 && a->format == b->format &&
+	       a->size_bytes == b->size_bytes && a->files == b->files;
 }
 
 /* Packing is each session's own. */

@@ -67,10 +67,26 @@ enum hold_mode {
 	HOLD_LINK, /* and the end is dialled without it, from the start */
 };
 
+/* What a trace is written as. */
+enum trace_format {
+	TRACE_FORMAT_HEX, /* lines for people: numbers, and characters beside */
+	TRACE_FORMAT_TEXT, /* lines for people, as the data has them */
+	TRACE_FORMAT_PCAPNG, /* for Wireshark */
+};
+
 /* How they are written; NULL-ended. */
+extern const char *const config_trace_format_words[];
 extern const char *const config_when_busy_words[];
 extern const char *const config_share_write_words[];
 extern const char *const config_hold_words[];
+
+/* Where what passes through a route is kept. */
+struct config_trace {
+	char *path; /* NULL: nowhere */
+	enum trace_format format; /* hex */
+	unsigned int size_bytes; /* 10 MiB: no file is larger */
+	unsigned int files; /* 4, with the one that is written */
+};
 
 struct config_route {
 	char *name; /* [A-Za-z0-9._-]+, unique */
@@ -102,6 +118,7 @@ struct config_route {
 	unsigned int hold_buffer_bytes; /* 64 KiB; 0: discard */
 	unsigned int retry_min_ms; /* 1 s, */
 	unsigned int retry_max_ms; /* and 30 s: pauses between dials */
+	struct config_trace trace;
 };
 
 struct config {
@@ -132,10 +149,13 @@ int config_print(const struct config *config, FILE *stream);
 
 /*
  * Whether both say the same: as far as config_print shows it, which is all but
- * the place in the file and what follows from other routes. 1, 0, or -ENOMEM.
+ * the place in the file and what follows from other routes; and without the
+ * trace, which can be another while a route runs. 1, 0, or -ENOMEM.
  */
 int config_route_is_same(const struct config_route *a,
 			 const struct config_route *b);
+bool config_trace_is_same(const struct config_trace *a,
+			  const struct config_trace *b);
 /* Whether one listener would do for both, whatever its service is called. */
 bool config_listener_is_same(const struct config_route *a,
 			     const struct config_route *b);

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "address_path.h"
 #include "address_ports.h"
 #include "config_draft.h"
 #include "config_entrance.h"
@@ -220,6 +221,26 @@ static void check_hold_keys(struct config_drafts *drafts,
 	}
 }
 
+/* Without 'trace', or one that was not understood, which is said already. */
+static void check_trace_keys(struct config_drafts *drafts,
+			     const struct config_draft *draft)
+{
+	static const enum config_key of_trace[] = {CONFIG_KEY_TRACE_FORMAT,
+						   CONFIG_KEY_TRACE_SIZE,
+						   CONFIG_KEY_TRACE_FILES};
+
+	if (draft->lines[CONFIG_KEY_TRACE])
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(of_trace); i++) {
+		if (draft->lines[of_trace[i]])
+			config_note(&drafts->findings,
+				    draft->lines[of_trace[i]],
+				    "'%s' is for routes with 'trace'; this one "
+				    "has none",
+				    config_draft_key_name(of_trace[i]));
+	}
+}
+
 /* An adapter cannot call itself: the kernel refuses that at once. */
 static void check_own_adapter(struct config_drafts *drafts,
 			      const struct config_draft *draft)
@@ -314,6 +335,63 @@ static void check_conflict(struct config_drafts *drafts, size_t index,
 	}
 }
 
+/* Whether @end is at the path where @draft is traced to. */
+static bool is_traced_to(const struct config_draft *draft,
+			 const struct address_endpoint *end,
+			 enum endpoint_role role)
+{
+	const struct address_adapter *adapter = &draft->route.adapter;
+	const struct address_endpoint file = {
+		.kind = ENDPOINT_KIND_FILE,
+		.file.path = draft->route.trace.path,
+	};
+
+	if (!end)
+		return false;
+	if (end->kind == ENDPOINT_KIND_FILE)
+		return address_path_is_same(end->file.path, file.file.path);
+	return address_endpoint_is_conflict(end, role, adapter, &file,
+					    ENDPOINT_ROLE_CONNECT, adapter);
+}
+
+static bool is_trace_taken(const struct config_draft *draft,
+			   const struct config_draft *other)
+{
+	return is_traced_to(draft, end_of(other, CONFIG_KEY_LISTEN),
+			    ENDPOINT_ROLE_LISTEN) ||
+	       is_traced_to(draft, end_of(other, CONFIG_KEY_CONNECT),
+			    ENDPOINT_ROLE_CONNECT) ||
+	       (other != draft && other->is_valid[CONFIG_KEY_TRACE] &&
+		other->line < draft->line &&
+		address_path_is_same(other->route.trace.path,
+				     draft->route.trace.path));
+}
+
+/* A trace has its path for itself: full files are moved away from there. */
+static void check_trace(struct config_drafts *drafts,
+			const struct config_draft *draft)
+{
+	const struct config_gateway *gateway = &drafts->gateway.gateway;
+	char title[CONFIG_TITLE_BYTES];
+
+	if (!draft->is_valid[CONFIG_KEY_TRACE])
+		return;
+	if (gateway->has_control &&
+	    is_traced_to(draft, &gateway->control, ENDPOINT_ROLE_LISTEN))
+		config_note(&drafts->findings, draft->lines[CONFIG_KEY_TRACE],
+			    "'trace' is the control socket's path; choose "
+			    "another");
+	for (size_t i = 0; i < drafts->route_count; i++) {
+		if (!is_trace_taken(draft, drafts->routes[i]))
+			continue;
+		config_note(&drafts->findings, draft->lines[CONFIG_KEY_TRACE],
+			    "'trace' needs a path of its own: %s uses it, too",
+			    config_draft_title(drafts->routes[i], title,
+					       sizeof(title)));
+		return;
+	}
+}
+
 /* The control socket's path is not for a route, too. */
 static void check_control(struct config_drafts *drafts,
 			  const struct config_draft *draft, enum config_key key)
@@ -381,6 +459,7 @@ static void check_route(struct config_drafts *drafts, size_t index)
 	check_sharing(drafts, draft);
 	check_holding(drafts, draft);
 	check_hold_keys(drafts, draft);
+	check_trace_keys(drafts, draft);
 	check_own_adapter(drafts, draft);
 	check_loop(drafts, draft);
 	config_entrance_find(drafts, index);
@@ -483,6 +562,7 @@ void config_check(struct config_drafts *drafts)
 		check_route(drafts, i);
 	check_channels(drafts);
 	for (size_t i = 0; i < drafts->route_count; i++) {
+		check_trace(drafts, drafts->routes[i]);
 		check_adapter(drafts, drafts->routes[i]);
 		if (config_draft_is_bluetooth_listen(drafts->routes[i]))
 			reserve_ports(drafts, drafts->routes[i]);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "address_path.h"
 #include "error.h"
 #include "text.h"
 
@@ -13,6 +14,11 @@
 #define HOLD_BUFFER_BYTES_MAX (16 * 1024 * 1024)
 #define RETRY_MS_MIN 100
 #define RETRY_MS_MAX (60 * 60 * 1000)
+#define TRACE_PATH_BYTES_MAX 180
+/* The largest piece, in hex, has room in the smallest file. */
+#define TRACE_SIZE_KIB_MIN 512
+#define TRACE_SIZE_KIB_MAX (1024 * 1024)
+#define TRACE_FILES_MAX 100
 
 /* The HCI local name; a longer line than that cannot be read anyway. */
 _Static_assert(CONFIG_LINE_BYTES_MAX <= 248, "a name may exceed HCI's limit");
@@ -360,6 +366,74 @@ static int copy_retry(const struct config_route *from, struct config_route *to)
 	return 0;
 }
 
+static int parse_trace(const struct key_info *key, struct config_draft *draft,
+		       const char *value, struct error *error)
+{
+	char text[CONFIG_LINE_BYTES_MAX + 1];
+
+	if (value[*value == '"'] != '/')
+		return error_set(error, -EINVAL,
+				 "trace '%s' is not an absolute path, like "
+				 "/var/log/btgate/trace",
+				 value);
+	snprintf(text, sizeof(text), "%s", value);
+	return address_path_parse(text, key->name, TRACE_PATH_BYTES_MAX,
+				  &draft->route.trace.path, error);
+}
+
+static int parse_trace_format(const struct key_info *key,
+			      struct config_draft *draft, const char *value,
+			      struct error *error)
+{
+	int index = text_parse_word(value, config_trace_format_words,
+				    "a choice for trace-format", error);
+
+	if (index < 0)
+		return index;
+	draft->route.trace.format = (enum trace_format)index;
+	return 0;
+}
+
+/* "10M" or "512K" */
+static int parse_trace_size(const struct key_info *key,
+			    struct config_draft *draft, const char *value,
+			    struct error *error)
+{
+	char number[CONFIG_LINE_BYTES_MAX + 1];
+	size_t length = strlen(value) - 1;
+	unsigned long long kib = 0;
+	bool is_mib = value[length] == 'M';
+
+	snprintf(number, sizeof(number), "%.*s", (int)length, value);
+	if ((!is_mib && value[length] != 'K') ||
+	    !text_parse_number(number, TRACE_SIZE_KIB_MAX, &kib))
+		kib = 0;
+	if (is_mib)
+		kib *= 1024;
+	if (kib < TRACE_SIZE_KIB_MIN || kib > TRACE_SIZE_KIB_MAX)
+		return error_set(error, -EINVAL,
+				 "trace-size '%s' is not a size like 512K or "
+				 "10M, from 512K to 1024M",
+				 value);
+	draft->route.trace.size_bytes = (unsigned int)kib * 1024;
+	return 0;
+}
+
+static int parse_trace_files(const struct key_info *key,
+			     struct config_draft *draft, const char *value,
+			     struct error *error)
+{
+	unsigned long long files = 0;
+
+	if (!text_parse_number(value, TRACE_FILES_MAX, &files) || !files)
+		return error_set(error, -EINVAL,
+				 "trace-files '%s' is not a number from 1 to "
+				 "%d",
+				 value, TRACE_FILES_MAX);
+	draft->route.trace.files = (unsigned int)files;
+	return 0;
+}
+
 /* ---- keys ------------------------------------------------------------ */
 
 #define IN_GATEWAY (1u << CONFIG_SECTION_GATEWAY)
@@ -511,6 +585,29 @@ static const struct key_info keys[CONFIG_KEY_COUNT] = {
 		.parse = parse_retry,
 		.copy = copy_retry,
 	},
+	[CONFIG_KEY_TRACE] = {
+		.name = "trace",
+		.sections = IN_ROUTE,
+		.parse = parse_trace,
+	},
+	[CONFIG_KEY_TRACE_FORMAT] = {
+		.name = "trace-format",
+		.sections = IN_DEFAULTS | IN_ROUTE,
+		.parse = parse_trace_format,
+		INHERITED(trace.format),
+	},
+	[CONFIG_KEY_TRACE_SIZE] = {
+		.name = "trace-size",
+		.sections = IN_DEFAULTS | IN_ROUTE,
+		.parse = parse_trace_size,
+		INHERITED(trace.size_bytes),
+	},
+	[CONFIG_KEY_TRACE_FILES] = {
+		.name = "trace-files",
+		.sections = IN_DEFAULTS | IN_ROUTE,
+		.parse = parse_trace_files,
+		INHERITED(trace.files),
+	},
 };
 /* clang-format on */
 
@@ -654,6 +751,8 @@ static void check_printed_length(struct config_draft *draft,
 	else if (key == CONFIG_KEY_SERVICE_NAME)
 		text_format_quoted(draft->route.service_name, text,
 				   sizeof(text));
+	else if (key == CONFIG_KEY_TRACE && draft->route.trace.path)
+		text_format_quoted(draft->route.trace.path, text, sizeof(text));
 	else if (key == CONFIG_KEY_PEERS)
 		format_longest_peer(&draft->route.peers, text);
 	length = strlen(keys[key].name) + strlen(" = ") + strlen(text);
@@ -765,6 +864,8 @@ void config_drafts_init(struct config_drafts *drafts)
 	drafts->defaults.route.hold_buffer_bytes = 64 * 1024;
 	drafts->defaults.route.retry_min_ms = 1000;
 	drafts->defaults.route.retry_max_ms = 30000;
+	drafts->defaults.route.trace.size_bytes = 10 * 1024 * 1024;
+	drafts->defaults.route.trace.files = 4;
 }
 
 struct config_draft *config_drafts_add_route(struct config_drafts *drafts,

@@ -2,12 +2,15 @@
 #include "control.h"
 
 #include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 
 #include <event2/event.h>
 
+#include "backlog.h"
 #include "endpoint.h"
 #include "error.h"
 #include "loop.h"
@@ -28,9 +31,10 @@ struct control_client {
 	struct event *stall;
 	char request[REQUEST_BYTES_MAX];
 	size_t request_bytes;
-	char *answer; /* NULL: none is under way */
-	size_t answer_bytes;
-	size_t sent_bytes;
+	struct backlog waiting; /* lines to it */
+	bool is_following; /* it is told more, and asks nothing */
+	struct control_follower follower; /* zeroes: it is to end */
+	int code; /* why it cannot go on: a line was lost */
 };
 
 TAILQ_HEAD(control_client_list, control_client);
@@ -57,7 +61,9 @@ static void client_free(struct control_client *client)
 	if (client->stall)
 		event_free(client->stall);
 	stream_close(client->stream, STREAM_CLOSE_ORDERLY);
-	free(client->answer);
+	backlog_clear(&client->waiting);
+	if (client->follower.left)
+		client->follower.left(client->follower.arg);
 	free(client);
 }
 
@@ -68,7 +74,8 @@ static void client_touch(struct control_client *client)
 
 	TAILQ_REMOVE(clients, client, link);
 	TAILQ_INSERT_TAIL(clients, client, link);
-	loop_start_timer(client->stall, STALL_MS);
+	if (!client->follower.drained)
+		loop_start_timer(client->stall, STALL_MS);
 }
 
 /* ---- answers ---------------------------------------------------------------- */
@@ -82,7 +89,7 @@ static json_t *make_answer(struct control_client *client, const char *line,
 	json_t *answer;
 
 	if (json_is_object(request))
-		answer = control->cb(request, control->arg);
+		answer = control->cb(client, request, control->arg);
 	else
 		answer = json_pack("{s:b, s:s}", "ok", 0, "error",
 				   "a request is an object in JSON, on a line "
@@ -91,46 +98,47 @@ static json_t *make_answer(struct control_client *client, const char *line,
 	return answer;
 }
 
-/* 0, or -ENOMEM. */
-static int set_answer(struct control_client *client, json_t *answer)
+/* 0, or -ENOMEM. Takes the reference over. */
+static int add_line(struct control_client *client, json_t *line)
 {
-	char *text = answer ? json_dumps(answer,
-					 JSON_COMPACT | JSON_ENSURE_ASCII)
-			    : NULL;
+	char *text = line ? json_dumps(line, JSON_COMPACT | JSON_ENSURE_ASCII)
+			  : NULL;
 	size_t bytes = text ? strlen(text) : 0;
+	int code = -ENOMEM;
 
-	json_decref(answer);
+	json_decref(line);
 	if (!text)
-		return -ENOMEM;
+		return code;
 	/* The end of the line in place of the string's. */
 	text[bytes] = '\n';
-	client->answer = text;
-	client->answer_bytes = bytes + 1;
-	client->sent_bytes = 0;
-	return 0;
+	code = backlog_add(&client->waiting, (const uint8_t *)text, bytes + 1);
+	free(text);
+	return code;
 }
 
 /* 0, 1 when there is more to send, or -errno. */
-static int send_answer(struct control_client *client)
+static int send_waiting(struct control_client *client)
 {
-	ssize_t put = stream_write(client->stream,
-				   client->answer + client->sent_bytes,
-				   client->answer_bytes - client->sent_bytes);
+	const uint8_t *data;
+	size_t bytes = backlog_first(&client->waiting, &data);
+	ssize_t put = stream_write(client->stream, data, bytes);
 
 	if (put == -EAGAIN)
 		return 1;
 	if (put < 0)
 		return (int)put;
 	client_touch(client);
-	client->sent_bytes += (size_t)put;
-	if (client->sent_bytes < client->answer_bytes)
+	backlog_take(&client->waiting, (size_t)put);
+	if (client->waiting.bytes)
 		return 1;
-	free(client->answer);
-	client->answer = NULL;
-	return 0;
+	if (client->is_following && !client->follower.drained)
+		return -EPIPE;
+	if (client->is_following)
+		client->follower.drained(client->follower.arg);
+	return client->waiting.bytes ? 1 : 0;
 }
 
-/* Answer a line that is there as a whole. As for send_answer; 0: none is. */
+/* Answer a line that is there as a whole. As for send_waiting; 0: none is. */
 static int take_line(struct control_client *client)
 {
 	char *end = memchr(client->request, '\n', client->request_bytes);
@@ -141,11 +149,11 @@ static int take_line(struct control_client *client)
 		return client->request_bytes == REQUEST_BYTES_MAX ? -EMSGSIZE
 								  : 0;
 	line_bytes = (size_t)(end - client->request);
-	code = set_answer(client,
-			  make_answer(client, client->request, line_bytes));
+	code = add_line(client,
+			make_answer(client, client->request, line_bytes));
 	client->request_bytes -= line_bytes + 1;
 	memmove(client->request, end + 1, client->request_bytes);
-	return code ? code : send_answer(client);
+	return code ? code : send_waiting(client);
 }
 
 /* Go on until there is nothing to do; then wait for the one or the other. */
@@ -153,10 +161,14 @@ static void client_advance(struct control_client *client)
 {
 	struct control_client_list *clients = &client->control->clients;
 	bool has_line = true;
-	int code = 0;
+	int code = client->code;
 
 	while (code == 0 && has_line) {
-		code = client->answer ? send_answer(client) : take_line(client);
+		code = client->waiting.bytes ? send_waiting(client)
+					     : take_line(client);
+		/* Who follows is not listened to any more. */
+		if (client->is_following)
+			client->request_bytes = 0;
 		has_line = memchr(client->request, '\n',
 				  client->request_bytes) != NULL;
 	}
@@ -262,6 +274,39 @@ int control_open(struct loop *loop, const struct address_endpoint *address,
 	else
 		*out = control;
 	return code;
+}
+
+void control_follow(struct control_client *client,
+		    const struct control_follower *follower)
+{
+	client->is_following = true;
+	client->follower = *follower;
+	event_del(client->stall);
+}
+
+void control_tell(struct control_client *client, json_t *line)
+{
+	if (client->code == 0)
+		client->code = add_line(client, line);
+	else
+		json_decref(line);
+	/* Later: whoever tells it something must not find it gone. */
+	if (client->code || event_add(client->writable, NULL))
+		event_active(client->writable, EV_WRITE, 0);
+}
+
+size_t control_waiting(const struct control_client *client)
+{
+	return client->waiting.bytes;
+}
+
+void control_end(struct control_client *client)
+{
+	memset(&client->follower, 0, sizeof(client->follower));
+	if (!client->waiting.bytes)
+		client->code = -EPIPE;
+	loop_start_timer(client->stall, STALL_MS);
+	event_active(client->writable, EV_WRITE, 0);
 }
 
 void control_close(struct control *control)

@@ -174,22 +174,14 @@ static ssize_t read_line(struct control_client *client)
 	}
 }
 
-json_t *control_client_ask(struct control_client *client, const char *command,
-			   const char *argument)
+/* The next line, or NULL after saying that it makes no sense. */
+static json_t *take_line(struct control_client *client, size_t bytes)
 {
-	int code = send_request(client, command, argument);
-	ssize_t bytes = code ? code : read_line(client);
 	json_error_t problem;
 	json_t *answer;
 
-	if (bytes < 0) {
-		complain(client, "the gateway did not answer",
-			 bytes == -EINVAL ? "the request is not UTF-8"
-					  : strerror((int)-bytes));
-		return NULL;
-	}
-	answer = json_loadb(client->buffer, (size_t)bytes, 0, &problem);
-	client->bytes -= (size_t)bytes;
+	answer = json_loadb(client->buffer, bytes, 0, &problem);
+	client->bytes -= bytes;
 	memmove(client->buffer, client->buffer + bytes, client->bytes);
 	if (!json_is_object(answer)) {
 		complain(client, "the gateway's answer makes no sense",
@@ -198,6 +190,35 @@ json_t *control_client_ask(struct control_client *client, const char *command,
 		return NULL;
 	}
 	return answer;
+}
+
+json_t *control_client_ask(struct control_client *client, const char *command,
+			   const char *argument)
+{
+	int code = send_request(client, command, argument);
+	ssize_t bytes = code ? code : read_line(client);
+
+	if (bytes >= 0)
+		return take_line(client, (size_t)bytes);
+	complain(client, "the gateway did not answer",
+		 bytes == -EINVAL ? "the request is not UTF-8"
+				  : strerror((int)-bytes));
+	return NULL;
+}
+
+json_t *control_client_next(struct control_client *client)
+{
+	const struct timeval endless = {.tv_sec = 0};
+	ssize_t bytes;
+
+	setsockopt(client->fd, SOL_SOCKET, SO_RCVTIMEO, &endless,
+		   sizeof(endless));
+	bytes = read_line(client);
+	if (bytes >= 0)
+		return take_line(client, (size_t)bytes);
+	complain(client, "the gateway tells no more",
+		 bytes == -ECONNRESET ? NULL : strerror((int)-bytes));
+	return NULL;
 }
 
 /* What it says why it did not. */
@@ -214,6 +235,16 @@ static void complain_of(const struct control_client *client,
 			 NULL);
 }
 
+json_t *control_client_agreed(const struct control_client *client,
+			      json_t *answer)
+{
+	if (!answer || json_is_true(json_object_get(answer, "ok")))
+		return answer;
+	complain_of(client, answer);
+	json_decref(answer);
+	return NULL;
+}
+
 json_t *control_client_do(const struct command_options *options,
 			  const char *command, const char *argument)
 {
@@ -221,12 +252,9 @@ json_t *control_client_do(const struct command_options *options,
 	json_t *answer = NULL;
 
 	if (control_client_open(&client, options) == 0)
-		answer = control_client_ask(&client, command, argument);
-	if (answer && !json_is_true(json_object_get(answer, "ok"))) {
-		complain_of(&client, answer);
-		json_decref(answer);
-		answer = NULL;
-	}
+		answer = control_client_agreed(
+			&client,
+			control_client_ask(&client, command, argument));
 	control_client_close(&client);
 	return answer;
 }

@@ -39,6 +39,20 @@ json_t *control_client_ask(struct control_client *client, const char *command,
 			   const char *argument);
 
 /*
+ * What a gateway that said yes tells after its answer, the next line of it, for
+ * which this waits as long as it takes. An object that is the caller's; NULL after
+ * saying why none will come.
+ */
+json_t *control_client_next(struct control_client *client);
+
+/*
+ * The answer of control_client_ask, if it says yes; NULL after saying why not,
+ * and without the reference.
+ */
+json_t *control_client_agreed(const struct control_client *client,
+			      json_t *answer);
+
+/*
  * All of it for a command that only wants something done. The answer, which is
  * the caller's, of a gateway that said yes; NULL after saying why not.
  */

@@ -19,6 +19,7 @@
 #include "config_load.h"
 #include "control.h"
 #include "error.h"
+#include "json_text.h"
 #include "log.h"
 #include "loop.h"
 #include "metrics.h"
@@ -285,7 +286,7 @@ static void report_line(struct report *report,
 		return;
 	log("%s", text);
 	if (report->lines)
-		json_array_append_new(report->lines, json_string(text));
+		json_array_append_new(report->lines, json_text(text));
 	free(text);
 }
 
@@ -299,7 +300,8 @@ static void report_difference(const char *route,
 {
 	struct report *report = arg;
 
-	report->counts[difference]++;
+	report->counts[difference == ROUTE_IS_RETRACED ? ROUTE_IS_SAME
+						       : difference]++;
 	if (difference != ROUTE_IS_SAME)
 		report_line(report, log_info, "route %s: %s", route,
 			    route_difference_to_string(difference));

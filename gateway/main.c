@@ -33,6 +33,7 @@ enum option_index {
 	OPTION_ONE_TIME_PIN,
 	OPTION_CONFIRM,
 	OPTION_ONCE,
+	OPTION_FORMAT,
 	OPTION_JSON,
 	OPTION_WATCH,
 	OPTION_LINKS,
@@ -82,6 +83,8 @@ static const struct option_row option_rows[] = {
 	[OPTION_CONFIRM] = {0, "confirm", NULL,
 			    "compare a number, or say yes, for each device"},
 	[OPTION_ONCE] = {'1', "once", NULL, "end after the first device"},
+	[OPTION_FORMAT] = {0, "format", "FORMAT",
+			   "hex, text or pcapng (default hex)"},
 	[OPTION_JSON] = {0, "json", NULL, "print JSON"},
 	[OPTION_WATCH] = {0, "watch", NULL, "go on, once a second"},
 	[OPTION_LINKS] = {0, "links", NULL,
@@ -177,6 +180,20 @@ static const struct command commands[] = {
 	 "Has the running gateway log at LEVEL: error, warning, info or "
 	 "debug.\n",
 	 command_log_level},
+	{"trace", "ROUTE", BIT(OPTION_FORMAT) | BIT(OPTION_JSON),
+	 "what passes through a route, live",
+	 "Prints what passes through ROUTE of the running gateway, with its "
+	 "time, session,\n"
+	 "peer and direction, until Ctrl-C:\n"
+	 "\n"
+	 "  btgate trace gps\n"
+	 "  btgate trace gps --format text | grep GPGGA\n"
+	 "  btgate trace gps --format pcapng | wireshark -k -i -\n"
+	 "\n"
+	 "It never slows the sessions down: what is not read in time is left "
+	 "out, and said.\n"
+	 "'trace' in a route of the configuration keeps the same in files.\n",
+	 command_trace},
 	{"scan", NULL,
 	 BIT(OPTION_ADAPTER) | BIT(OPTION_TIMEOUT) | BIT(OPTION_JSON),
 	 "devices nearby and known: address, name, class, paired",
@@ -473,6 +490,9 @@ static void set_option(int index, char *value, struct command_options *options,
 		break;
 	case OPTION_ONCE:
 		options->is_once = true;
+		break;
+	case OPTION_FORMAT:
+		options->format = value;
 		break;
 	case OPTION_JSON:
 		options->is_json = true;

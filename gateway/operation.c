@@ -16,11 +16,13 @@
 #include "config.h"
 #include "error.h"
 #include "hold.h"
+#include "json_text.h"
 #include "log.h"
 #include "loop.h"
 #include "route.h"
 #include "route_set.h"
 #include "text.h"
+#include "trace_feed.h"
 
 static const char *const level_words[] = {
 	[LOG_LEVEL_ERROR] = "error",
@@ -31,23 +33,6 @@ static const char *const level_words[] = {
 };
 
 /* ---- answers ------------------------------------------------------------------- */
-
-/* Text may be a stranger's, or cut within a character; NULL: null. */
-static json_t *text_json(const char *text)
-{
-	char *copy;
-	json_t *json = text ? json_string(text) : json_null();
-
-	if (json)
-		return json;
-	copy = strdup(text);
-	for (char *c = copy; c && *c; c++)
-		if ((unsigned char)*c >= 0x80)
-			*c = '?';
-	json = copy ? json_string(copy) : NULL;
-	free(copy);
-	return json;
-}
 
 static json_t *refuse(const char *format, ...)
 	__attribute__((format(printf, 1, 2)));
@@ -60,7 +45,7 @@ static json_t *refuse(const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	return json_pack("{s:b, s:o}", "ok", 0, "error", text_json(text));
+	return json_pack("{s:b, s:o}", "ok", 0, "error", json_text(text));
 }
 
 /* ---- status -------------------------------------------------------------------- */
@@ -85,8 +70,8 @@ static void add_session(const struct client_status *client, void *arg)
 		listing->json,
 		json_pack("{s:I, s:o, s:o, s:o, s:I, s:I, s:I}", "number",
 			  (json_int_t)client->number, "peer",
-			  text_json(client->peer), "name", text_json(name),
-			  "target", text_json(client->target), "age_ms",
+			  json_text(client->peer), "name", json_text(name),
+			  "target", json_text(client->target), "age_ms",
 			  (json_int_t)client->age_ms, "bytes_to_target",
 			  (json_int_t)client->up_bytes, "bytes_to_client",
 			  (json_int_t)client->down_bytes));
@@ -110,8 +95,8 @@ static json_t *refusal_json(const struct route *route)
 		return json_null();
 	return json_pack("{s:I, s:o, s:o, s:I}", "count",
 			 (json_int_t)refusal->count, "peer",
-			 text_json(refusal->peer), "reason",
-			 text_json(refusal->reason), "age_ms",
+			 json_text(refusal->peer), "reason",
+			 json_text(refusal->reason), "age_ms",
 			 (json_int_t)(loop_now_ms() - refusal->at_ms));
 }
 
@@ -126,7 +111,7 @@ static json_t *held_json(const struct route *route)
 			 held.away ? json_integer((json_int_t)held.away_ms)
 				   : json_null(),
 			 "error",
-			 held.away ? text_json(held.why.text) : json_null());
+			 held.away ? json_text(held.why.text) : json_null());
 }
 
 static void add_route(struct route *route, bool is_leaving, void *arg)
@@ -146,12 +131,12 @@ static void add_route(struct route *route, bool is_leaving, void *arg)
 	json_array_append_new(
 		listing->json,
 		json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
-			  "name", text_json(config->name), "state",
+			  "name", json_text(config->name), "state",
 			  is_leaving ? "leaving" : state, "listen",
-			  text_json(listen), "listening_on",
-			  text_json(route_listening_on(route)), "connect",
-			  text_json(connect), "error",
-			  text_json(route_error(route)), "held",
+			  json_text(listen), "listening_on",
+			  json_text(route_listening_on(route)), "connect",
+			  json_text(connect), "error",
+			  json_text(route_error(route)), "held",
 			  held_json(route), "last_refusal", refusal_json(route),
 			  "sessions", list_sessions(listing)));
 }
@@ -167,12 +152,13 @@ static json_t *bluez_json(const struct operation *operation)
 	snprintf(error, sizeof(error), "%s%s", bluez_reason(bluez),
 		 bluez_advice(bluez));
 	return json_pack("{s:b, s:o, s:I}", "ready", is_ready, "error",
-			 is_ready ? json_null() : text_json(error),
+			 is_ready ? json_null() : json_text(error),
 			 "adapters_powered",
 			 (json_int_t)bluez_adapters_powered(bluez));
 }
 
 static json_t *answer_status(const struct operation *operation,
+			     struct control_client *client,
 			     const char *argument)
 {
 	struct listing listing = {.operation = operation, .json = json_array()};
@@ -240,7 +226,7 @@ static void kick_route(struct route *route, bool is_leaving, void *arg)
 }
 
 static json_t *answer_kick(const struct operation *operation,
-			   const char *argument)
+			   struct control_client *client, const char *argument)
 {
 	struct kick kick = {.meant = argument};
 
@@ -263,6 +249,7 @@ static json_t *refuse_route(const char *name)
 }
 
 static json_t *answer_enable(const struct operation *operation,
+			     struct control_client *client,
 			     const char *argument)
 {
 	struct route *route = route_set_find(operation->routes, argument);
@@ -278,6 +265,7 @@ static json_t *answer_enable(const struct operation *operation,
 }
 
 static json_t *answer_disable(const struct operation *operation,
+			      struct control_client *client,
 			      const char *argument)
 {
 	struct route *route = route_set_find(operation->routes, argument);
@@ -289,6 +277,7 @@ static json_t *answer_disable(const struct operation *operation,
 }
 
 static json_t *answer_reload(const struct operation *operation,
+			     struct control_client *client,
 			     const char *argument)
 {
 	json_t *lines;
@@ -302,6 +291,7 @@ static json_t *answer_reload(const struct operation *operation,
 }
 
 static json_t *answer_log_level(const struct operation *operation,
+				struct control_client *client,
 				const char *argument)
 {
 	struct error error = {""};
@@ -315,18 +305,35 @@ static json_t *answer_log_level(const struct operation *operation,
 	return json_pack("{s:b}", "ok", 1);
 }
 
+static json_t *answer_trace(const struct operation *operation,
+			    struct control_client *client, const char *argument)
+{
+	struct route *route = route_set_find(operation->routes, argument);
+
+	if (!route)
+		return refuse_route(argument);
+	if (trace_feed_start(route_set_trace(operation->routes, argument),
+			     client))
+		return NULL;
+	log_info("route %s: what passes is shown to a client (btgate trace)",
+		 argument);
+	return json_pack("{s:b}", "ok", 1);
+}
+
 static const struct {
 	const char *name;
 	bool has_argument;
 	json_t *(*answer)(const struct operation *operation,
-			  const char *argument);
+			  struct control_client *client, const char *argument);
 } requests[] = {
 	{"status", false, answer_status}, {"kick", true, answer_kick},
 	{"enable", true, answer_enable},  {"disable", true, answer_disable},
 	{"reload", false, answer_reload}, {"log-level", true, answer_log_level},
+	{"trace", true, answer_trace},
 };
 
-json_t *operation_answer(json_t *request, void *arg)
+json_t *operation_answer(struct control_client *client, json_t *request,
+			 void *arg)
 {
 	const char *command = json_string_value(
 		json_object_get(request, "command"));
@@ -340,7 +347,7 @@ json_t *operation_answer(json_t *request, void *arg)
 			continue;
 		if (requests[i].has_argument && !argument)
 			return refuse("'%s' needs an \"argument\"", command);
-		return requests[i].answer(arg, argument);
+		return requests[i].answer(arg, client, argument);
 	}
 	return refuse("this gateway knows no '%.100s'", command);
 }

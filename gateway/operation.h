@@ -12,6 +12,7 @@
 #include <jansson.h>
 
 struct bluez;
+struct control_client;
 struct route_set;
 
 struct operation {
@@ -26,6 +27,7 @@ struct operation {
 };
 
 /* A control_request_cb; @arg is a struct operation. */
-json_t *operation_answer(json_t *request, void *arg);
+json_t *operation_answer(struct control_client *client, json_t *request,
+			 void *arg);
 
 #endif

@@ -214,7 +214,8 @@ static void route_is_stopped(void *arg)
 
 struct route *route_new(struct loop *loop, const struct config_route *config,
 			struct entrance *entrance, struct bluez *bluez,
-			route_stopped_cb stopped, void *arg)
+			struct trace *trace, route_stopped_cb stopped,
+			void *arg)
 {
 	struct route *route = calloc(1, sizeof(*route));
 
@@ -229,7 +230,8 @@ struct route *route_new(struct loop *loop, const struct config_route *config,
 	route->stopped_task.arg = route;
 	route->retry_timer = evtimer_new(loop->base, route_retry_timeout,
 					 route);
-	route->clients = clients_new(loop, config, route_clients_gone, route);
+	route->clients = clients_new(loop, config, trace, route_clients_gone,
+				     route);
 	route->door = door_new(entrance, config, route_client, route);
 	if (!route->retry_timer || !route->clients || !route->door) {
 		route_free(route);

@@ -20,6 +20,7 @@ struct entrance;
 struct hold_status;
 struct loop;
 struct route;
+struct trace;
 
 enum route_state {
 	ROUTE_STATE_STOPPED,
@@ -35,12 +36,13 @@ typedef void (*route_stopped_cb)(struct route *route, void *arg);
 
 /*
  * A route in state STOPPED, the next one behind its @entrance. @config,
- * @entrance and @bluez (NULL where no end of any route is Bluetooth) must
- * outlive it. NULL with errno set.
+ * @entrance, @bluez (NULL where no end of any route is Bluetooth) and @trace
+ * must outlive it. NULL with errno set.
  */
 struct route *route_new(struct loop *loop, const struct config_route *config,
 			struct entrance *entrance, struct bluez *bluez,
-			route_stopped_cb stopped, void *arg);
+			struct trace *trace, route_stopped_cb stopped,
+			void *arg);
 /* Its sessions must have ended: route_abort and loop_flush. NULL is legal. */
 void route_free(struct route *route);
 

@@ -14,6 +14,7 @@
 #include "log.h"
 #include "loop.h"
 #include "route.h"
+#include "trace.h"
 
 /* What drain-timeout is given on top before a route that left is cut short. */
 #define DRAIN_GRACE_MS 500
@@ -24,15 +25,19 @@ struct member {
 	struct config_route config; /* its own */
 	struct entrance *entrance; /* NULL once it has left */
 	struct route *route;
+	struct trace *trace; /* of all that have its name; the set's */
 	struct event *deadline;
 };
 
 TAILQ_HEAD(member_list, member);
+TAILQ_HEAD(trace_list, trace);
 
 struct route_set {
 	struct loop *loop;
 	struct member_list members; /* in the order of the configuration */
 	struct member_list leaving; /* they drain */
+	struct trace_list traces;
+	struct loop_task traces_task; /* those without a route go */
 	bool is_stopping;
 	route_set_stopped_cb stopped;
 	void *arg;
@@ -54,6 +59,59 @@ struct route_change {
 	struct successor *successors; /* as many as the config has routes */
 };
 
+/* ---- traces ----------------------------------------------------------------- */
+
+static struct trace *find_trace(const struct route_set *set, const char *name)
+{
+	struct trace *trace;
+
+	for (trace = TAILQ_FIRST(&set->traces); trace;
+	     trace = TAILQ_NEXT(trace, link))
+		if (strcmp(trace->route, name) == 0)
+			return trace;
+	return NULL;
+}
+
+/* Of old and new routes of that name. NULL with errno set. */
+static struct trace *provide_trace(struct route_set *set, const char *name)
+{
+	struct trace *trace = find_trace(set, name);
+
+	if (trace)
+		return trace;
+	trace = trace_new(name);
+	if (trace)
+		TAILQ_INSERT_TAIL(&set->traces, trace, link);
+	return trace;
+}
+
+static bool has_trace(const struct member_list *list, const struct trace *trace)
+{
+	const struct member *member;
+
+	for (member = TAILQ_FIRST(list); member;
+	     member = TAILQ_NEXT(member, link))
+		if (member->trace == trace)
+			return true;
+	return false;
+}
+
+/* In a turn of its own: within one, a route that comes is in no list yet. */
+static void free_idle_traces(void *arg)
+{
+	struct route_set *set = arg;
+	struct trace *trace, *next;
+
+	for (trace = TAILQ_FIRST(&set->traces); trace; trace = next) {
+		next = TAILQ_NEXT(trace, link);
+		if (has_trace(&set->members, trace) ||
+		    has_trace(&set->leaving, trace))
+			continue;
+		TAILQ_REMOVE(&set->traces, trace, link);
+		trace_free(trace);
+	}
+}
+
 /* ---- members ---------------------------------------------------------------- */
 
 static bool is_all_stopped(const struct route_set *set)
@@ -71,6 +129,7 @@ static void member_free(struct member *member)
 {
 	if (!member)
 		return;
+	loop_defer(member->set->loop, &member->set->traces_task);
 	route_free(member->route);
 	if (member->entrance && entrance_is_empty(member->entrance))
 		entrance_free(member->entrance);
@@ -127,10 +186,14 @@ static struct member *member_new(struct route_set *set,
 	member->entrance = entrance;
 	member->deadline = evtimer_new(set->loop->base, member_deadline,
 				       member);
-	member->route = route_new(set->loop, &member->config, entrance, bluez,
-				  member_stopped, member);
+	member->trace = provide_trace(set, config->name);
+	if (member->trace)
+		member->route = route_new(set->loop, &member->config, entrance,
+					  bluez, member->trace, member_stopped,
+					  member);
 	if (member->deadline && member->route)
 		return member;
+	loop_defer(set->loop, &set->traces_task);
 	route_free(member->route);
 	if (member->deadline)
 		event_free(member->deadline);
@@ -357,6 +420,9 @@ static void place_successor(struct route_change *change, size_t index)
 		TAILQ_REMOVE(members, member, link);
 	TAILQ_INSERT_TAIL(members, member, link);
 	if (successor->is_same) {
+		free(member->config.trace.path);
+		member->config.trace = route->trace;
+		route->trace.path = NULL;
 		member->config.line = route->line;
 		member->config.entrance = route->entrance;
 		member->config.reserved_ports = route->reserved_ports;
@@ -364,6 +430,7 @@ static void place_successor(struct route_change *change, size_t index)
 		/* The member has it all. */
 		memset(route, 0, sizeof(*route));
 	}
+	trace_set_file(member->trace, &member->config.trace);
 	route_move_last(member->route);
 }
 
@@ -407,10 +474,25 @@ const char *route_difference_to_string(enum route_difference difference)
 		return "changed";
 	case ROUTE_IS_REMOVED:
 		return "removed";
+	case ROUTE_IS_RETRACED:
+		return "unchanged, with another trace";
 	case ROUTE_DIFFERENCES:
 		break;
 	}
 	return "?";
+}
+
+static enum route_difference difference_of(const struct successor *successor,
+					   const struct config_route *route)
+{
+	if (!successor->old)
+		return ROUTE_IS_ADDED;
+	if (!successor->is_same)
+		return ROUTE_IS_CHANGED;
+	return config_trace_is_same(&successor->old->config.trace,
+				    &route->trace)
+		       ? ROUTE_IS_SAME
+		       : ROUTE_IS_RETRACED;
 }
 
 static bool has_successor(const struct route_change *change,
@@ -431,10 +513,7 @@ void route_change_list(const struct route_change *change,
 		const struct successor *successor = &change->successors[i];
 
 		cb(change->config->routes[i].name,
-		   successor->is_same ? ROUTE_IS_SAME
-		   : successor->old   ? ROUTE_IS_CHANGED
-				      : ROUTE_IS_ADDED,
-		   arg);
+		   difference_of(successor, &change->config->routes[i]), arg);
 	}
 	for (member = TAILQ_FIRST(&change->set->members); member;
 	     member = TAILQ_NEXT(member, link))
@@ -456,6 +535,9 @@ struct route_set *route_set_new(struct loop *loop, route_set_stopped_cb stopped,
 	set->arg = arg;
 	TAILQ_INIT(&set->members);
 	TAILQ_INIT(&set->leaving);
+	TAILQ_INIT(&set->traces);
+	set->traces_task.run = free_idle_traces;
+	set->traces_task.arg = set;
 	return set;
 }
 
@@ -476,6 +558,8 @@ void route_set_free(struct route_set *set)
 		TAILQ_REMOVE(&set->members, member, link);
 		member_free(member);
 	}
+	loop_cancel(set->loop, &set->traces_task);
+	free_idle_traces(set);
 	free(set);
 }
 
@@ -518,6 +602,11 @@ struct route *route_set_find(const struct route_set *set, const char *name)
 	const struct member *member = find_member(set, name);
 
 	return member ? member->route : NULL;
+}
+
+struct trace *route_set_trace(const struct route_set *set, const char *name)
+{
+	return find_trace(set, name);
 }
 
 bool route_set_offers(const struct route_set *set,

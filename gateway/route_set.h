@@ -21,6 +21,7 @@ struct publisher;
 struct route;
 struct route_change;
 struct route_set;
+struct trace;
 
 /* All routes of a set that stops have stopped, those that left before, too. */
 typedef void (*route_set_stopped_cb)(void *arg);
@@ -38,7 +39,9 @@ void route_set_free(struct route_set *set);
  * and nothing changed yet. A route is the same if its name and all that it says
  * are; one that has changed is a new one, which takes over the listener of the
  * old one if that can stay. @bluez and @publisher are those of new routes, as
- * for route_new and entrance_new. NULL with errno set.
+ * for route_new and entrance_new. Its trace is not a part of a route: it stays
+ * with the name, and can be another without any session noticing. NULL with
+ * errno set.
  */
 struct route_change *route_change_new(struct route_set *set,
 				      struct config *config,
@@ -58,6 +61,7 @@ enum route_difference {
 	ROUTE_IS_ADDED,
 	ROUTE_IS_CHANGED,
 	ROUTE_IS_REMOVED,
+	ROUTE_IS_RETRACED, /* the same, with another trace */
 	ROUTE_DIFFERENCES,
 };
 
@@ -90,6 +94,8 @@ typedef void (*route_set_cb)(struct route *route, bool is_leaving, void *arg);
 void route_set_each(struct route_set *set, route_set_cb cb, void *arg);
 /* NULL: none of that name, that is to be there. */
 struct route *route_set_find(const struct route_set *set, const char *name);
+/* Its trace, which stays when the route is changed; NULL: there is none such. */
+struct trace *route_set_trace(const struct route_set *set, const char *name);
 /* Try at once what is waited for. */
 void route_set_retry(struct route_set *set);
 /* From route_set_stop on: nothing may be started any more. */

@@ -14,6 +14,7 @@
 #include "endpoint.h"
 #include "loop.h"
 #include "packer.h"
+#include "trace.h"
 
 /*
  * How much to read at once from a side whose other one has lately pushed back,
@@ -126,6 +127,8 @@ struct session {
 	bool is_client_local;
 	const char *client_name;
 	const char *target_name;
+	struct trace *trace; /* or NULL */
+	unsigned int number; /* in the trace */
 	struct session_counters counters;
 	struct event *timer; /* made when first needed */
 	enum session_timer timer_is;
@@ -897,6 +900,22 @@ static void session_timeout(evutil_socket_t fd, short what, void *arg)
 
 /* ---- what the loop tells ------------------------------------------------------- */
 
+static void side_trace(const struct side *side, const uint8_t *data,
+		       size_t bytes)
+{
+	const struct session *session = side->session;
+	struct trace_event event = {
+		.kind = TRACE_KIND_DATA,
+		.session = session->number,
+		.peer = session->client.stream->peer,
+		.is_from_client = side == &session->client,
+		.data = data,
+		.bytes = bytes,
+	};
+
+	trace_tell(session->trace, &event);
+}
+
 static void side_received(struct side *side, size_t bytes, bool is_peek)
 {
 	struct session *session = side->session;
@@ -911,6 +930,9 @@ static void side_received(struct side *side, size_t bytes, bool is_peek)
 				  is_peek ? READ_BYTES_MIN : bytes);
 	if (is_peek)
 		stream_skip(side->stream, bytes);
+	/* Afterwards: what was only looked at comes again. */
+	if (session->trace && trace_is_on(session->trace))
+		side_trace(side, data, bytes);
 	if (side->state == SIDE_STATE_ENDED ||
 	    (side->state == SIDE_STATE_OPEN && !side->other->is_dead))
 		return;
@@ -1153,6 +1175,8 @@ struct session *session_new(struct loop *loop, struct stream *client,
 						     : "client";
 	session->target_name = settings->target_name ? settings->target_name
 						     : "target";
+	session->trace = settings->trace;
+	session->number = settings->number;
 	session->counters.started_ms = loop_now_ms();
 	session->finish.run = session_finish;
 	session->finish.arg = session;

@@ -49,6 +49,7 @@
 struct loop;
 struct session;
 struct stream;
+struct trace;
 
 /* For linger_ms: as long as it takes. */
 #define SESSION_LINGER_FOREVER UINT_MAX
@@ -74,6 +75,10 @@ struct session_settings {
 	/* What comes from either side; off where zeroed. */
 	struct endpoint_packing client_packing;
 	struct endpoint_packing target_packing;
+	/* Who is told what is read from either side, as it came, and as which
+	 * session; NULL: nobody. It must outlive it. */
+	struct trace *trace;
+	unsigned int number;
 };
 
 /*

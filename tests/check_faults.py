@@ -392,6 +392,28 @@ class Privileged(Ground):
                 client.recv_all()
             client.close()
 
+    def test_a_full_disk_under_a_trace(self):
+        where = os.path.join(self.base, "disk")
+        os.mkdir(where)
+        self.fire, self.calm = self.port(), self.port()
+        self.prepare_with(
+            f"mount -t tmpfs -o size=256k tmpfs {where}",
+            self.route(f"tcp:{self.calm}", "echo", "calm") +
+            self.route(f"tcp:{self.fire}", "echo", "fire",
+                       trace=f"{where}/trace", trace_format="pcapng"))
+        with self.fault("a full disk under a trace",
+                        "route fire: the trace cannot be written to .*"
+                        "No space left"):
+            client = self.dial(self.fire)
+            for _ in range(3):
+                self.assert_echoes(client, random.randbytes(MEGABYTE))
+            client.close()
+        self.assertEqual(len(self.gateway.matches("cannot be written")), 1)
+        # Somebody makes room; the next session finds it.
+        os.unlink(f"/proc/{self.gateway.pid}/root{where}/trace")
+        self.await_that(lambda: self.assert_echoes(self.dial(self.fire), b"x")
+                        or self.gateway.matches("the trace in .* goes on; "))
+
     @once
     def test_slow_dns(self):
         mute = self.keep(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))

@@ -11,9 +11,12 @@ import json
 import os
 import pty
 import random
+import re
 import resource
+import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -22,6 +25,47 @@ import time
 import check_gateway as base
 from check_gateway import (BTGATE, MEGABYTE, PATIENCE_S, PortEnd, SocketEnd,
                            pass_bytes, unsent_bytes)
+
+
+class Following:
+    """A command that goes on printing."""
+
+    def __init__(self, arguments):
+        self.process = subprocess.Popen(
+            arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True)
+
+    def read_lines(self, count):
+        return "".join(self.process.stdout.readline() for _ in range(count))
+
+    def close(self):
+        self.process.kill()
+        self.process.communicate()
+
+
+def read_pcapng(data):
+    """Its packets: session, info, direction and payload; see trace_format.c."""
+    at = 0
+    while at < len(data):
+        kind, size = struct.unpack_from("=II", data, at)
+        assert struct.unpack_from("=I", data, at + size - 4)[0] == size
+        if kind == 6:
+            captured, original = struct.unpack_from("=II", data, at + 20)
+            assert captured == original
+            payload = data[at + 28:at + 28 + captured]
+            tags, tag = {}, None
+            while tag != 0:
+                tag, length = struct.unpack_from(">HH", payload)
+                tags[tag] = payload[4:4 + length]
+                payload = payload[4 + length:]
+            assert tags[12] == b"data"
+            yield (tags[33].rstrip(b"\0").decode(),
+                   tags[36].rstrip(b"\0").decode(),
+                   struct.unpack(">I", tags[35])[0] if 35 in tags else None,
+                   payload)
+        else:
+            assert kind in (0x0a0d0d0a, 1)
+        at += size
 
 
 class Reload(base.GatewayTest):
@@ -277,7 +321,7 @@ class Reload(base.GatewayTest):
                 os.close(master)
 
 
-class Control(base.GatewayTest):
+class Controlled(base.GatewayTest):
     """A gateway with a control socket, and the commands that ask it."""
 
     def setUp(self):
@@ -316,6 +360,8 @@ class Control(base.GatewayTest):
         one.connect(self.control)
         return self.keep(SocketEnd(one))
 
+
+class Control(Controlled):
     def test_status(self):
         port, other = self.port(), self.port()
         gateway = self.start(self.route(f"tcp:{port}", "echo", "a")
@@ -625,6 +671,198 @@ class Control(base.GatewayTest):
         used = gateway.cpu_s()
         time.sleep(0.5)
         self.assertLess(gateway.cpu_s() - used, 0.2)
+
+
+class Trace(Controlled):
+    """What passes through a route, live and in files."""
+
+    def follow(self, gateway, *arguments):
+        """btgate trace, from when it is told what passes."""
+        before = len(gateway.matches("is shown to a client"))
+        process = self.keep(Following(
+            [BTGATE, "trace", *arguments, "-c",
+             os.path.join(self.base, "btgate.conf")]))
+        gateway.await_line("is shown to a client", before + 1)
+        return process
+
+    def trace_path(self, name):
+        """They stay when the gateway ends: not where all is to be gone."""
+        where = os.path.join(self.base, "traces")
+        os.makedirs(where, exist_ok=True)
+        return os.path.join(where, name)
+
+    def pass_one(self, gateway, port):
+        """A session with an echo, of 4 bytes each way."""
+        before = len(gateway.matches("session .* ended"))
+        client = self.dial(port)
+        client.send(b"AT\r\n")
+        client.recv_exactly(4)
+        name = "%s:%u" % client.socket.getsockname()
+        client.close()
+        gateway.await_line("session .* ended", before + 1)
+        return name
+
+    def test_live(self):
+        port = self.port()
+        gateway = self.start(self.route(f"tcp:{port}", "echo", "gps"))
+        dump = self.follow(gateway, "gps")
+        text = self.follow(gateway, "gps", "--format", "text")
+        lines = self.follow(gateway, "gps", "--json")
+        peer = re.escape(self.pass_one(gateway, port))
+        stamp = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}"
+        head = f"{stamp} gps/1 {peer} "
+        hexes = r"  0000  41 54 0d 0a {39}\|AT\.\.\|\n"
+        self.assertRegex(
+            dump.read_lines(6),
+            f"^{head}connected to echo\n{head}to target, 4 bytes:\n{hexes}"
+            f"{head}to client, 4 bytes:\n{hexes}{head}ended: client closed\n$")
+        self.assertRegex(
+            text.read_lines(4),
+            f"^{head}connected to echo\n{head}to target: AT\\\\r\\\\n\n"
+            f"{head}to client: AT\\\\r\\\\n\n{head}ended: client closed\n$")
+        events = [json.loads(line) for line in
+                  lines.read_lines(4).splitlines()]
+        self.assertEqual([one["event"] for one in events],
+                         ["started", "data", "data", "ended"])
+        self.assertEqual([(one["to"], one["data"], one["session"])
+                          for one in events[1:3]],
+                         [("target", "41540d0a", 1), ("client", "41540d0a", 1)])
+        self.assertLess(abs(events[0]["time_us"] / 1e6 - time.time()), 60)
+        dump.process.send_signal(signal.SIGINT)
+        self.assertEqual(dump.process.wait(PATIENCE_S), -signal.SIGINT)
+        self.assertEqual(gateway.stop(), 0)
+        self.assertEqual(text.process.wait(PATIENCE_S), 1)
+        self.assertIn("the gateway tells no more", text.process.stderr.read())
+
+    def test_mistakes(self):
+        self.start(self.route(f"tcp:{self.port()}", "echo"))
+        self.assertIn("there is no route 'x'", self.ask("trace", "x", status=1))
+        self.assertIn("ROUTE is missing", self.ask("trace", status=2))
+        self.assertIn("'fly' is not a format; use hex, text or pcapng",
+                      self.ask("trace", "r", "--format", "fly", status=2))
+        self.assertIn("two formats", self.ask("trace", "r", "--json",
+                                              "--format", "hex", status=2))
+        main, end = pty.openpty()
+        with open(main, "rb", closefd=True), open(end, "wb") as terminal:
+            result = subprocess.run(
+                [BTGATE, "trace", "r", "--format", "pcapng"], check=False,
+                stdout=terminal, stderr=subprocess.PIPE, timeout=PATIENCE_S)
+        self.assertEqual(result.returncode, 2)
+        self.assertIn(b"not for a terminal", result.stderr)
+
+    def test_a_reader_that_stops_costs_nobody_anything(self):
+        port = self.port()
+        gateway = self.start(self.route(f"tcp:{port}", "echo"))
+        self.pass_one(gateway, port)
+        lines = self.follow(gateway, "r", "--json")
+        lines.process.send_signal(signal.SIGSTOP)
+        before_kb = gateway.status_field("VmRSS")
+        client = self.dial(port)
+        for _ in range(20):
+            self.assert_echoes(client, random.randbytes(MEGABYTE))
+        if not base.is_sanitized():
+            self.assertLess(gateway.status_field("VmRSS") - before_kb, 4096)
+        lines.process.send_signal(signal.SIGCONT)
+        total, missed = 0, 0
+        while total + missed < 40 * MEGABYTE:
+            event = json.loads(lines.read_lines(1))
+            total += len(event.get("data", "")) // 2
+            missed += event.get("bytes", 0)
+        self.assertEqual(total + missed, 40 * MEGABYTE)
+        self.assertGreater(missed, 10 * MEGABYTE)
+
+    def test_files_that_wireshark_reads(self):
+        port, path = self.port(), self.trace_path("gps.pcapng")
+        gateway = self.start(self.route(
+            f"tcp:{port}", "echo", "gps", trace=path, trace_format="pcapng"))
+        live = self.follow(gateway, "gps", "--format", "pcapng")
+        peers = [self.pass_one(gateway, port) for _ in range(2)]
+        self.assertEqual(os.stat(path).st_mode & 0o7777, 0o600)
+        with open(path, "rb") as file:
+            data = file.read()
+        self.assertEqual(live.process.stdout.buffer.read(len(data)), data)
+        packets = list(read_pcapng(data))
+        self.assertEqual(len(packets), 8)
+        for number, peer in enumerate(peers):
+            self.assertEqual(
+                packets[4 * number:4 * number + 4],
+                [(f"gps/{number + 1}", f"{peer} {info}", direction, payload)
+                 for info, direction, payload in
+                 (("connected to echo", None, b""),
+                  ("to target, 4 bytes", 1, b"AT\r\n"),
+                  ("to client, 4 bytes", 0, b"AT\r\n"),
+                  ("ended: client closed", None, b""))])
+        gateway.stop()
+        # Another run goes on in it, with a section of its own.
+        gateway = self.start(self.route(
+            f"tcp:{port}", "echo", "gps", trace=path, trace_format="pcapng"))
+        self.pass_one(gateway, port)
+        self.check_with_tshark(path, 12)
+
+    def check_with_tshark(self, path, count):
+        if not shutil.which("tshark"):
+            self.skipTest("tshark is not here to look at it, too")
+        result = subprocess.run(
+            ["tshark", "-r", path, "-T", "fields", "-e", "_ws.col.Protocol",
+             "-e", "frame.comment", "-e", "frame.packet_flags_direction",
+             "-e", "data.data"], text=True, capture_output=True, check=True,
+            timeout=PATIENCE_S)
+        lines = result.stdout.splitlines()
+        self.assertEqual(len(lines), count)
+        self.assertRegex(lines[0], r"^gps/1\t127\.0\.0\.1:\d+ connected to "
+                                   r"echo\t\t$")
+        self.assertRegex(lines[1], r"^gps/1\t\t0x0*1\t41540d0a$")
+        self.assertRegex(lines[2], r"^gps/1\t\t0x0*2\t41540d0a$")
+        self.assertRegex(lines[11], r"^gps/1\t127.*ended: client closed\t\t$")
+        self.assertNotIn("Malformed", result.stdout + result.stderr)
+
+    def test_files_take_turns(self):
+        port, path = self.port(), self.trace_path("trace")
+        gateway = self.start(self.route(
+            f"tcp:{port}", "echo", trace=path, trace_size="512K",
+            trace_files="2"))
+        client = self.dial(port)
+        self.assert_echoes(client, random.randbytes(MEGABYTE))
+        self.assertEqual(sorted(os.listdir(os.path.dirname(path))),
+                         ["trace", "trace.1"])
+        for name in (path, path + ".1"):
+            self.assertLessEqual(os.stat(name).st_size, 512 * 1024)
+            self.assertEqual(os.stat(name).st_mode & 0o7777, 0o600)
+        self.assertEqual(gateway.matches("cannot"), [])
+
+    def test_a_reload_traces_sessions_that_are_there(self):
+        port, path = self.port(), self.trace_path("trace")
+        route = self.route(f"tcp:{port}", "echo", "gps")
+        gateway = self.start(route)
+        client = self.dial(port)
+        self.assert_echoes(client, b"before")
+        lines = self.follow(gateway, "gps", "--format", "text")
+        self.config(self.head + route + f"trace = {path}\ntrace-format=text\n")
+        told = self.ask("reload")
+        self.assertIn("route gps: unchanged, with another trace", told)
+        self.assertIn("0 added, 0 changed, 0 removed, 1 unchanged", told)
+        self.assert_echoes(client, b"during")
+        self.config(self.head + route)
+        told = self.ask("reload")
+        self.assertIn("route gps: unchanged, with another trace", told)
+        gateway.await_line("route gps: no longer traced to a file")
+        self.assert_echoes(client, b"after")
+        with open(path, encoding="ascii") as file:
+            self.assertEqual([line.split(": ")[1] for line in file],
+                             ["during\n", "during\n"])
+        # Who looks on goes on with a route that has changed, and with both.
+        self.config(self.head + route + "linger = 3s\n")
+        self.assertIn("1 changed", self.ask("reload"))
+        self.assertEqual(client.recv_all(), b"")
+        self.assert_echoes(self.dial(port), b"another")
+        seen = lines.read_lines(8)
+        for word in ("during", "after", "ended: ", "connected to echo",
+                     "another"):
+            self.assertIn(word, seen)
+        # With the route it ends.
+        self.config(self.head + self.route(f"tcp:{port}", "echo", "other"))
+        self.ask("reload")
+        self.assertEqual(lines.process.wait(PATIENCE_S), 1)
 
 
 class Refusals(base.GatewayTest):

@@ -72,7 +72,7 @@ static void setup(void)
 		.linger_ms = 2000,
 		.drain_timeout_ms = 5000,
 	};
-	clients = clients_new(loop, &config, on_gone, NULL);
+	clients = clients_new(loop, &config, NULL, on_gone, NULL);
 	ck_assert_ptr_nonnull(clients);
 	gone_count = 0;
 	log_line_count = 0;
