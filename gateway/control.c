@@ -39,6 +39,9 @@ struct control_client {
 
 TAILQ_HEAD(control_client_list, control_client);
 
+/* When all is taken is when it must be asked who has it. */
+static const struct endpoint_settings endpoint_settings = {.keeps_spare = true};
+
 struct control {
 	struct loop *loop;
 	struct listener *listener;
@@ -255,8 +258,6 @@ int control_open(struct loop *loop, const struct address_endpoint *address,
 		 control_request_cb cb, void *arg, struct control **out,
 		 struct error *error)
 {
-	/* When all is taken is when it must be asked who has it. */
-	static const struct endpoint_settings settings = {.keeps_spare = true};
 	struct control *control = calloc(1, sizeof(*control));
 	int code;
 
@@ -267,8 +268,8 @@ int control_open(struct loop *loop, const struct address_endpoint *address,
 	control->cb = cb;
 	control->arg = arg;
 	TAILQ_INIT(&control->clients);
-	code = listener_open(loop, address, &settings, control_client, control,
-			     &control->listener, error);
+	code = listener_open(loop, address, &endpoint_settings, control_client,
+			     control, &control->listener, error);
 	if (code)
 		free(control);
 	else
@@ -309,13 +310,36 @@ void control_end(struct control_client *client)
 	event_active(client->writable, EV_WRITE, 0);
 }
 
+static void control_end_clients(struct control *control)
+{
+	while (!TAILQ_EMPTY(&control->clients))
+		client_free(TAILQ_FIRST(&control->clients));
+}
+
+int control_move(struct control *control, const struct address_endpoint *from,
+		 const struct address_endpoint *to, struct error *error)
+{
+	int code = listener_change(control->loop, from, to, &endpoint_settings,
+				   control_client, control, &control->listener,
+				   error);
+
+	/* Whom the new one lets in may be others. */
+	if (code == 0)
+		control_end_clients(control);
+	return code;
+}
+
+bool control_is_listening(const struct control *control)
+{
+	return control->listener;
+}
+
 void control_close(struct control *control)
 {
 	if (!control)
 		return;
 	/* First: who is told the end finds it gone. */
 	listener_close(control->listener);
-	while (!TAILQ_EMPTY(&control->clients))
-		client_free(TAILQ_FIRST(&control->clients));
+	control_end_clients(control);
 	free(control);
 }

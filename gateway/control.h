@@ -12,6 +12,7 @@
 #define BTGATE_CONTROL_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 struct address_endpoint;
 struct control;
@@ -30,6 +31,14 @@ typedef json_t *(*control_request_cb)(struct control_client *client,
 int control_open(struct loop *loop, const struct address_endpoint *address,
 		 control_request_cb cb, void *arg, struct control **out,
 		 struct error *error);
+/*
+ * Listen at @to instead of at @from, and end the clients of that. 0, or -errno
+ * as for listener_change.
+ */
+int control_move(struct control *control, const struct address_endpoint *from,
+		 const struct address_endpoint *to, struct error *error);
+/* Not if control_move has lost it. */
+bool control_is_listening(const struct control *control);
 /* NULL is legal. */
 void control_close(struct control *control);
 

@@ -63,6 +63,34 @@ void listener_close(struct listener *listener)
 		listener->ops->close(listener);
 }
 
+int listener_change(struct loop *loop, const struct address_endpoint *from,
+		    const struct address_endpoint *to,
+		    const struct endpoint_settings *settings,
+		    listener_client_cb client_cb, void *arg,
+		    struct listener **listener, struct error *error)
+{
+	struct listener *changed;
+	struct error ignored;
+	int code = listener_open(loop, to, settings, client_cb, arg, &changed,
+				 error);
+
+	if (code == -EADDRINUSE && *listener) {
+		/* By itself, it may be: a port on one address, and on all. */
+		listener_close(*listener);
+		code = listener_open(loop, to, settings, client_cb, arg,
+				     &changed, error);
+		*listener = NULL;
+		if (code)
+			listener_open(loop, from, settings, client_cb, arg,
+				      listener, &ignored);
+	}
+	if (code)
+		return code;
+	listener_close(*listener);
+	*listener = changed;
+	return 0;
+}
+
 int target_open(struct loop *loop, const struct address_endpoint *address,
 		const struct endpoint_settings *settings, struct target **out,
 		struct error *error)

@@ -227,6 +227,16 @@ int listener_open(struct loop *loop, const struct address_endpoint *address,
 		  struct listener **out, struct error *error);
 /* Stop listening; leaves nothing behind. NULL is legal. */
 void listener_close(struct listener *listener);
+/*
+ * Listen at @to instead of at @from, where *@listener does (NULL: nowhere yet). Errors as for
+ * listener_open, and then it goes on at @from. *@listener is NULL if even that
+ * has failed: where @from was in the way it had to be given up first.
+ */
+int listener_change(struct loop *loop, const struct address_endpoint *from,
+		    const struct address_endpoint *to,
+		    const struct endpoint_settings *settings,
+		    listener_client_cb client_cb, void *arg,
+		    struct listener **listener, struct error *error);
 
 /* ---- targets ---------------------------------------------------------- */
 

@@ -46,9 +46,11 @@ struct gateway {
 	struct operation operation;
 	struct metrics *metrics;
 	struct control *control; /* NULL: none, or none is to be had */
-	struct address_endpoint control_address; /* where it is to be */
+	struct address_endpoint control_address; /* where it is, or was tried */
 	bool has_control;
-	struct loop_task control_task; /* it is opened anew */
+	struct address_endpoint control_wanted; /* where it is to be, */
+	bool is_control_wanted; /* if anywhere, after the */
+	struct loop_task control_task;
 	struct event *signals[SIGNALS];
 	struct event *stop_deadline;
 	struct event *log_timer; /* until what the log left out is told */
@@ -183,23 +185,38 @@ static void notify_ready(const struct gateway *gateway)
 static void open_control(void *arg)
 {
 	struct gateway *gateway = arg;
-	const char *path = gateway->control_address.local.path;
-	bool is_usual = strcmp(path, CONFIG_CONTROL_PATH) == 0;
 	struct error error = {""};
-	int code;
+	bool is_usual;
+	int code = 0;
 
-	control_close(gateway->control);
-	gateway->control = NULL;
-	if (!gateway->has_control)
+	if (gateway->is_control_wanted && gateway->control)
+		code = control_move(gateway->control, &gateway->control_address,
+				    &gateway->control_wanted, &error);
+	if (code && control_is_listening(gateway->control)) {
+		log_warning("the control socket stays at %s: %s",
+			    gateway->control_address.local.path, error.text);
+		address_endpoint_clear(&gateway->control_wanted);
 		return;
-	code = control_open(gateway->loop, &gateway->control_address,
-			    operation_answer, &gateway->operation,
-			    &gateway->control, &error);
+	}
+	if (code || !gateway->is_control_wanted) {
+		control_close(gateway->control);
+		gateway->control = NULL;
+	}
+	address_endpoint_clear(&gateway->control_address);
+	gateway->control_address = gateway->control_wanted;
+	gateway->has_control = gateway->is_control_wanted;
+	memset(&gateway->control_wanted, 0, sizeof(gateway->control_wanted));
+	if (gateway->has_control && !gateway->control && code == 0)
+		code = control_open(gateway->loop, &gateway->control_address,
+				    operation_answer, &gateway->operation,
+				    &gateway->control, &error);
+	if (code == 0)
+		return;
 	/* The usual path is for a service; who just tries it out has none. */
-	if (code)
-		(is_usual ? log_info : log_warning)(
-			"no control socket, and no 'btgate status': %s",
-			error.text);
+	is_usual = strcmp(gateway->control_address.local.path,
+			  CONFIG_CONTROL_PATH) == 0;
+	(is_usual ? log_info : log_warning)(
+		"no control socket, and no 'btgate status': %s", error.text);
 }
 
 /*
@@ -221,9 +238,9 @@ static void gateway_take_control(struct gateway *gateway, struct config *config)
 	if (strcmp(old_text, new_text) == 0 &&
 	    (gateway->control || !new->has_control))
 		return;
-	address_endpoint_clear(&gateway->control_address);
-	gateway->control_address = new->control;
-	gateway->has_control = new->has_control;
+	address_endpoint_clear(&gateway->control_wanted);
+	gateway->control_wanted = new->control;
+	gateway->is_control_wanted = new->has_control;
 	memset(&new->control, 0, sizeof(new->control));
 	loop_defer(gateway->loop, &gateway->control_task);
 }
@@ -469,6 +486,7 @@ static void gateway_clear(struct gateway *gateway)
 	control_close(gateway->control);
 	metrics_free(gateway->metrics);
 	address_endpoint_clear(&gateway->control_address);
+	address_endpoint_clear(&gateway->control_wanted);
 	pairing_always_free(gateway->pairing);
 	route_set_free(gateway->routes);
 	publisher_free(gateway->publisher);

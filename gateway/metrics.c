@@ -36,7 +36,8 @@ struct metrics {
 	struct loop *loop;
 	struct route_set *routes;
 	struct listener *listener; /* NULL: none */
-	char address[ADDRESS_ENDPOINT_TEXT_BYTES]; /* where it is to be */
+	struct address_endpoint address; /* where it is, */
+	char text[ADDRESS_ENDPOINT_TEXT_BYTES]; /* the same */
 	struct scraper_list scrapers; /* the one longest there first */
 	unsigned int scraper_count;
 	double started_s; /* since the epoch */
@@ -429,13 +430,19 @@ struct metrics *metrics_new(struct loop *loop, struct route_set *routes)
 	return metrics;
 }
 
+static void end_scrapers(struct metrics *metrics)
+{
+	while (!TAILQ_EMPTY(&metrics->scrapers))
+		scraper_free(TAILQ_FIRST(&metrics->scrapers),
+			     STREAM_CLOSE_ABORT);
+}
+
 static void metrics_close(struct metrics *metrics)
 {
 	listener_close(metrics->listener);
 	metrics->listener = NULL;
-	while (!TAILQ_EMPTY(&metrics->scrapers))
-		scraper_free(TAILQ_FIRST(&metrics->scrapers),
-			     STREAM_CLOSE_ABORT);
+	end_scrapers(metrics);
+	address_endpoint_clear(&metrics->address);
 }
 
 void metrics_free(struct metrics *metrics)
@@ -446,27 +453,34 @@ void metrics_free(struct metrics *metrics)
 	free(metrics);
 }
 
-void metrics_configure(struct metrics *metrics,
-		       const struct config_gateway *config)
+void metrics_configure(struct metrics *metrics, struct config_gateway *config)
 {
 	static const struct endpoint_settings settings;
-	char address[ADDRESS_ENDPOINT_TEXT_BYTES] = "";
+	char text[ADDRESS_ENDPOINT_TEXT_BYTES];
+	const char *place = text + strlen("tcp:");
 	struct error error;
 
-	if (config->has_metrics)
-		address_endpoint_format(&config->metrics, ENDPOINT_ROLE_LISTEN,
-					address);
-	if (strcmp(address, metrics->address) == 0 &&
-	    (metrics->listener || !config->has_metrics))
+	if (!config->has_metrics) {
+		metrics_close(metrics);
 		return;
-	metrics_close(metrics);
-	memcpy(metrics->address, address, sizeof(address));
-	if (!config->has_metrics)
+	}
+	address_endpoint_format(&config->metrics, ENDPOINT_ROLE_LISTEN, text);
+	if (metrics->listener && strcmp(text, metrics->text) == 0)
 		return;
-	if (listener_open(metrics->loop, &config->metrics, &settings,
-			  metrics_client, metrics, &metrics->listener, &error))
-		log_warning("no metrics: %s", error.text);
-	else
-		log_info("metrics at http://%s/metrics",
-			 address + strlen("tcp:"));
+	if (listener_change(metrics->loop, &metrics->address, &config->metrics,
+			    &settings, metrics_client, metrics,
+			    &metrics->listener, &error)) {
+		if (metrics->listener)
+			log_warning("metrics stay at http://%s/metrics: %s",
+				    metrics->text + strlen("tcp:"), error.text);
+		else
+			log_warning("no metrics: %s", error.text);
+		return;
+	}
+	end_scrapers(metrics);
+	address_endpoint_clear(&metrics->address);
+	metrics->address = config->metrics;
+	memset(&config->metrics, 0, sizeof(config->metrics));
+	memcpy(metrics->text, text, sizeof(text));
+	log_info("metrics at http://%s/metrics", place);
 }

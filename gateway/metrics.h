@@ -20,10 +20,10 @@ struct metrics *metrics_new(struct loop *loop, struct route_set *routes);
 /* NULL is legal. */
 void metrics_free(struct metrics *metrics);
 /*
- * Listen where @config says, or nowhere. What stays as it is goes on; a port
- * that cannot be had is logged, and everything else works without.
+ * Listen where @config says, whose address is taken over, or nowhere. What stays as
+ * it is goes on, and so does what was there before if the new port cannot be had,
+ * which is logged: everything else works without.
  */
-void metrics_configure(struct metrics *metrics,
-		       const struct config_gateway *config);
+void metrics_configure(struct metrics *metrics, struct config_gateway *config);
 
 #endif

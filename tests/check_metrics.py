@@ -147,6 +147,28 @@ class NumberTests(MetricsTest):
         self.assertEqual(self.number("btgate_route_retries_total",
                                      route="free"), 0)
 
+    def test_a_port_that_cannot_be_had(self):
+        """What there is stays, and the next reload tries again."""
+        route = self.route(f"tcp:{self.port()}", "echo")
+        gateway = self.begin(route)
+        old = self.metrics_port
+        taken, port = self.server()
+        self.config(f"[gateway]\ncontrol = no\nmetrics = {port}\n" + route)
+        gateway.signal(signal.SIGHUP)
+        gateway.await_line(
+            f"metrics stay at http://127.0.0.1:{old}/metrics: .*{port}")
+        self.assertEqual(self.get()[0].status, 200)
+        taken.close()
+        gateway.signal(signal.SIGHUP)
+        gateway.await_line(f"metrics at http://127.0.0.1:{port}/")
+        self.metrics_port = port
+        self.assertEqual(self.get()[0].status, 200)
+        # The same port on all addresses: the old one is in its way.
+        self.config(f"[gateway]\ncontrol = no\nmetrics = *:{port}\n" + route)
+        gateway.signal(signal.SIGHUP)
+        gateway.await_line(f"metrics at http://.*\\*:{port}/")
+        self.assertEqual(self.get()[0].status, 200)
+
     def test_unchanged_routes_keep_their_numbers(self):
         port, other = self.port(), self.port()
         gateway = self.begin(self.route(f"tcp:{port}", "echo", "kept"))

@@ -563,6 +563,39 @@ class Control(Controlled):
         self.gateways[0].signal(signal.SIGHUP)
         self.await_that(lambda: not os.path.exists(self.control))
 
+    def test_a_socket_that_cannot_be_had(self):
+        """The one that there is stays, and the next reload tries again."""
+        route = self.route(f"tcp:{self.port()}", "echo")
+        gateway = self.start(route)
+        first, where = self.control, self.path("later")
+        self.control = os.path.join(where, "control")
+        self.config(f"[gateway]\ncontrol = unix:{self.control}\n" + route)
+        gateway.signal(signal.SIGHUP)
+        gateway.await_line(f"the control socket stays at {first}: .*later")
+        self.control = first
+        self.assertTrue(self.answers())
+        # Another mode at the same path, and a group that there is not.
+        gateway.signal(signal.SIGHUP)
+        gateway.await_line("the control socket stays", 2)
+        self.config(f"[gateway]\ncontrol = unix:{first},group=btgate-none\n"
+                    + route)
+        gateway.signal(signal.SIGHUP)
+        gateway.await_line("the control socket stays", 3)
+        self.assertTrue(self.answers())
+        self.config(f"[gateway]\ncontrol = unix:{first},mode=0660\n" + route)
+        self.ask("reload")
+        self.await_that(lambda: os.stat(first).st_mode & 0o777 == 0o660
+                        and self.answers())
+        self.ask("status")
+        os.mkdir(where)
+        self.control = os.path.join(where, "control")
+        self.config(f"[gateway]\ncontrol = unix:{self.control}\n" + route)
+        gateway.signal(signal.SIGHUP)
+        self.await_that(self.answers)
+        self.await_that(lambda: not os.path.exists(first))
+        gateway.stop()
+        os.rmdir(where)
+
     def test_log_level(self):
         gateway = self.start(self.route(f"tcp:{self.port()}", "echo"))
         self.ask("log-level", "warning")
