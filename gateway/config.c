@@ -148,15 +148,17 @@ static void print_peers(const struct address_peers *peers, FILE *stream)
 	fputc('\n', stream);
 }
 
-static void print_clients(const struct address_networks *networks, FILE *stream)
+static void print_networks(const char *key,
+			   const struct address_networks *networks,
+			   FILE *stream)
 {
 	if (!networks->count)
-		fprintf(stream, "clients = any\n");
+		fprintf(stream, "%s = any\n", key);
 	for (size_t i = 0; i < networks->count; i++) {
 		char text[ADDRESS_NETWORK_TEXT_BYTES];
 
 		address_network_format(&networks->items[i], text);
-		fprintf(stream, "clients = %s\n", text);
+		fprintf(stream, "%s = %s\n", key, text);
 	}
 }
 
@@ -223,7 +225,7 @@ static void print_route(const struct config_route *route, bool is_service,
 		print_peers(&route->peers, stream);
 	}
 	if (address_endpoint_is_ip(&route->listen))
-		print_clients(&route->clients, stream);
+		print_networks("clients", &route->clients, stream);
 	if (is_either) {
 		print_adapter(&route->adapter, stream);
 		fprintf(stream, "security = %s\n",
@@ -259,6 +261,7 @@ static void print_metrics(const struct config_gateway *gateway, FILE *stream)
 		return;
 	address_endpoint_format(&gateway->metrics, ENDPOINT_ROLE_LISTEN, text);
 	fprintf(stream, "metrics = %s\n", text + strlen("tcp:"));
+	print_networks("metrics-clients", &gateway->metrics_clients, stream);
 }
 
 int config_print(const struct config *config, FILE *stream)

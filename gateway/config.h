@@ -43,6 +43,7 @@ struct config_gateway {
 	struct address_endpoint control; /* CONFIG_CONTROL_PATH */
 	bool has_metrics; /* no */
 	struct address_endpoint metrics; /* a TCP port */
+	struct address_networks metrics_clients; /* who may read them; all */
 	enum config_pairing pairing; /* never */
 };
 

@@ -429,6 +429,18 @@ static void check_metrics(struct config_drafts *drafts,
 			    "is told at; choose another for one of them");
 }
 
+/* Whom to refuse what is told to nobody. */
+static void check_metrics_clients(struct config_drafts *drafts)
+{
+	const struct config_draft *draft = &drafts->gateway;
+
+	if (draft->lines[CONFIG_KEY_METRICS_CLIENTS] &&
+	    !draft->gateway.has_metrics && !draft->is_meant[CONFIG_KEY_METRICS])
+		config_note(&drafts->findings,
+			    draft->lines[CONFIG_KEY_METRICS_CLIENTS],
+			    "'metrics-clients' is of no use without 'metrics'");
+}
+
 static void check_loop(struct config_drafts *drafts,
 		       const struct config_draft *draft)
 {
@@ -560,6 +572,7 @@ void config_check(struct config_drafts *drafts)
 		drafts->defaults.route.adapter = drafts->gateway.route.adapter;
 	for (size_t i = 0; i < drafts->route_count; i++)
 		check_route(drafts, i);
+	check_metrics_clients(drafts);
 	check_channels(drafts);
 	for (size_t i = 0; i < drafts->route_count; i++) {
 		check_trace(drafts, drafts->routes[i]);

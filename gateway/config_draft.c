@@ -232,16 +232,33 @@ static int parse_peers(const struct key_info *key, struct config_draft *draft,
 	return code < 0 ? error_prefix(error, code, "%s", key->name) : 0;
 }
 
-static int parse_clients(const struct key_info *key, struct config_draft *draft,
-			 const char *value, struct error *error)
+static int parse_networks(const struct key_info *key, bool is_given,
+			  struct address_networks *networks, const char *value,
+			  struct error *error)
 {
 	int code;
 
-	if (draft->is_valid[CONFIG_KEY_CLIENTS] && !draft->route.clients.count)
+	if (is_given && !networks->count)
 		return error_set(error, -EINVAL,
-				 "clients is 'any' already, by a line above");
-	code = address_networks_add(value, &draft->route.clients, error);
+				 "%s is 'any' already, by a line above",
+				 key->name);
+	code = address_networks_add(value, networks, error);
 	return code < 0 ? error_prefix(error, code, "%s", key->name) : 0;
+}
+
+static int parse_clients(const struct key_info *key, struct config_draft *draft,
+			 const char *value, struct error *error)
+{
+	return parse_networks(key, draft->is_valid[CONFIG_KEY_CLIENTS],
+			      &draft->route.clients, value, error);
+}
+
+static int parse_metrics_clients(const struct key_info *key,
+				 struct config_draft *draft, const char *value,
+				 struct error *error)
+{
+	return parse_networks(key, draft->is_valid[CONFIG_KEY_METRICS_CLIENTS],
+			      &draft->gateway.metrics_clients, value, error);
 }
 
 static int copy_peers(const struct config_route *from, struct config_route *to)
@@ -471,6 +488,12 @@ static const struct key_info keys[CONFIG_KEY_COUNT] = {
 		.name = "metrics",
 		.sections = IN_GATEWAY,
 		.parse = parse_metrics,
+	},
+	[CONFIG_KEY_METRICS_CLIENTS] = {
+		.name = "metrics-clients",
+		.sections = IN_GATEWAY,
+		.parse = parse_metrics_clients,
+		.is_list = true,
 	},
 	[CONFIG_KEY_PAIRING] = {
 		.name = "pairing",

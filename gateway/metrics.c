@@ -20,6 +20,7 @@
 #include "hold.h"
 #include "log.h"
 #include "loop.h"
+#include "refusals.h"
 #include "route.h"
 #include "route_set.h"
 #include "session.h"
@@ -38,6 +39,8 @@ struct metrics {
 	struct listener *listener; /* NULL: none */
 	struct address_endpoint address; /* where it is, */
 	char text[ADDRESS_ENDPOINT_TEXT_BYTES]; /* the same */
+	struct address_networks clients; /* who may ask */
+	struct refusals refusals; /* of the others */
 	struct scraper_list scrapers; /* the one longest there first */
 	unsigned int scraper_count;
 	double started_s; /* since the epoch */
@@ -377,11 +380,29 @@ static void scraper_deadline(evutil_socket_t fd, short what, void *arg)
 	scraper_free(arg, STREAM_CLOSE_ABORT);
 }
 
+/* Others do not even take a place. */
+static bool is_for(struct metrics *metrics, const struct stream *stream)
+{
+	static const char reason[] = "it is not among metrics-clients";
+
+	if (!metrics->clients.count ||
+	    (stream->has_peer_ip &&
+	     address_networks_has(&metrics->clients, &stream->peer_ip)))
+		return true;
+	if (refusals_remember(&metrics->refusals, refusals_key(stream), reason))
+		log_warning("metrics: refused %s: %s; it is not mentioned "
+			    "again",
+			    stream->peer, reason);
+	return false;
+}
+
 static void metrics_client(struct stream *stream, void *arg)
 {
 	struct metrics *metrics = arg;
 	struct event_base *base = metrics->loop->base;
-	struct scraper *scraper = calloc(1, sizeof(*scraper));
+	struct scraper *scraper = is_for(metrics, stream)
+					  ? calloc(1, sizeof(*scraper))
+					  : NULL;
 
 	if (!scraper) {
 		stream_close(stream, STREAM_CLOSE_ABORT);
@@ -464,6 +485,7 @@ void metrics_configure(struct metrics *metrics, struct config_gateway *config)
 		metrics_close(metrics);
 		return;
 	}
+	metrics->clients = config->metrics_clients;
 	address_endpoint_format(&config->metrics, ENDPOINT_ROLE_LISTEN, text);
 	if (metrics->listener && strcmp(text, metrics->text) == 0)
 		return;

@@ -147,6 +147,24 @@ class NumberTests(MetricsTest):
         self.assertEqual(self.number("btgate_route_retries_total",
                                      route="free"), 0)
 
+    def test_who_may_ask(self):
+        route = self.route(f"tcp:{self.port()}", "echo")
+        gateway = self.start(self.gateway_section()
+                             + "metrics-clients = 192.0.2.0/24, ::1\n" + route)
+        gateway.await_line("metrics at")
+        for _ in range(3):
+            with self.assertRaises((ConnectionError,
+                                    http.client.BadStatusLine)):
+                self.get()
+        self.assertEqual(len(gateway.matches(
+            "metrics: refused 127.0.0.1.* not among metrics-clients")), 1)
+        # Another choice at the same port.
+        self.config(self.gateway_section()
+                    + "metrics-clients = 127.0.0.0/8\n" + route)
+        gateway.signal(signal.SIGHUP)
+        gateway.await_line("in force")
+        self.assertEqual(self.get()[0].status, 200)
+
     def test_a_port_that_cannot_be_had(self):
         """What there is stays, and the next reload tries again."""
         route = self.route(f"tcp:{self.port()}", "echo")
