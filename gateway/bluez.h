@@ -17,6 +17,7 @@
 #include "device.h"
 #include "loop.h"
 
+struct address_device;
 struct bluez;
 struct bluez_record;
 struct error;
@@ -193,7 +194,7 @@ void bluez_discovery_stop(struct bluez_discovery *discovery);
 /* NULL is legal. */
 void bluez_discovery_free(struct bluez_discovery *discovery);
 
-/* ---- devices by name (bluez_lookup.c) ------------------------------------ */
+/* ---- devices by name or address (bluez_lookup.c) ------------------------- */
 
 /*
  * The device was found, or -errno with a sentence: -ENODEV nobody nearby has
@@ -207,17 +208,18 @@ typedef void (*bluez_lookup_cb)(int code,
 struct bluez_lookup;
 
 /*
- * Find who is called @name, by the name that it gives itself or the one that
+ * Find the device at an address, so that bluetoothd knows it: at once if it
+ * does, else by discovery, for 20 s at most. Or who has a name, by the name that it gives itself or the one that
  * this machine has for it: a paired device, else a known one, else by
  * discovery, for 20 s at most; who is found so is compared with who else is
  * found within 5 s. The same name comes before one that differs in case only;
- * that is logged. Devices without BR/EDR are none. Waits for bluetoothd's first
+ * that is logged. Devices without BR/EDR are none. @target is copied. Waits for bluetoothd's first
  * answer; the search is over when the callback comes. NULL with errno set.
  */
 struct bluez_lookup *bluez_lookup_new(struct bluez *bluez,
 				      const struct address_adapter *choice,
-				      const char *name, bluez_lookup_cb done,
-				      void *arg);
+				      const struct address_device *target,
+				      bluez_lookup_cb done, void *arg);
 /* No callback comes. NULL is legal. */
 void bluez_lookup_cancel(struct bluez_lookup *lookup);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A name to an address: who of the devices that bluetoothd knows, or finds, is
- * meant.
+ * A name to an address, or an address to a device: who of those that bluetoothd
+ * knows, or finds, is meant.
  */
 #include "bluez.h"
 
@@ -13,6 +13,7 @@
 
 #include <event2/event.h>
 
+#include "address_device.h"
 #include "error.h"
 #include "log.h"
 #include "loop.h"
@@ -46,11 +47,12 @@ enum fit {
 	FIT_KNOWN,
 	FIT_PAIRED_ALMOST,
 	FIT_PAIRED,
+	FIT_ADDRESS, /* nobody else can be meant */
 };
 
 /* Who fits best. */
 struct match {
-	const char *name;
+	const struct address_device *target;
 	enum fit fit;
 	struct address_bluetooth candidates[CANDIDATES_MAX];
 	unsigned int count; /* of different addresses, CANDIDATES_MAX at most */
@@ -70,7 +72,8 @@ struct bluez_lookup {
 	struct loop *loop;
 	struct bluez *bluez;
 	struct address_adapter choice;
-	char *name;
+	struct address_device target; /* who */
+	char shown[TEXT_QUOTED_BYTES]; /* the same, for messages */
 	enum lookup_state state;
 	struct bluez_watcher watcher;
 	struct bluez_discovery *discovery;
@@ -85,17 +88,24 @@ struct bluez_lookup {
 
 /* ---- who is meant ------------------------------------------------------------- */
 
-static enum fit fit_of(const struct device *device, const char *name)
+static enum fit fit_of(const struct device *device,
+		       const struct address_device *target)
 {
 	const char *names[] = {device->name, device->alias};
 	enum fit fit = FIT_NONE;
 
+	if (!target->name)
+		return memcmp(&device->address, &target->address,
+			      sizeof(device->address))
+			       ? FIT_NONE
+			       : FIT_ADDRESS;
+
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		if (!names[i])
 			continue;
-		if (strcmp(names[i], name) == 0)
+		if (strcmp(names[i], target->name) == 0)
 			return device->is_paired ? FIT_PAIRED : FIT_KNOWN;
-		if (strcasecmp(names[i], name) == 0)
+		if (strcasecmp(names[i], target->name) == 0)
 			fit = device->is_paired ? FIT_PAIRED_ALMOST
 						: FIT_KNOWN_ALMOST;
 	}
@@ -118,15 +128,15 @@ static void match_suggest(struct match *match, const struct device *device)
 	const char *words[] = {device->alias ? device->alias : device->name,
 			       NULL};
 
-	if (!*match->suggestion && words[0] &&
-	    text_suggest_word(match->name, words))
+	if (!*match->suggestion && words[0] && match->target->name &&
+	    text_suggest_word(match->target->name, words))
 		text_printable(words[0], match->suggestion);
 }
 
 static void match_take(const struct device *device, void *arg)
 {
 	struct match *match = arg;
-	enum fit fit = fit_of(device, match->name);
+	enum fit fit = fit_of(device, match->target);
 
 	if (fit == FIT_NONE) {
 		match_suggest(match, device);
@@ -146,21 +156,21 @@ static void match_take(const struct device *device, void *arg)
 
 static void match_make(struct match *match, const struct bluez_lookup *lookup)
 {
-	*match = (struct match){.name = lookup->name};
+	*match = (struct match){.target = &lookup->target};
 	bluez_devices(lookup->bluez, &lookup->choice, match_take, match);
 }
 
-static int explain_ambiguous(const struct match *match, struct error *error)
+static int explain_ambiguous(const struct bluez_lookup *lookup,
+			     const struct match *match, struct error *error)
 {
 	bool is_paired = match->fit >= FIT_PAIRED_ALMOST;
-	char quoted[TEXT_QUOTED_BYTES];
 	char address[ADDRESS_BLUETOOTH_TEXT_BYTES];
 
 	error_set(error, 0,
 		  "%u %s devices are called '%s'; use the address of "
 		  "one of them:",
 		  match->count, is_paired ? "paired" : "unpaired",
-		  text_printable(match->name, quoted));
+		  lookup->shown);
 	for (unsigned int i = 0; i < match->count && i < LISTED_MAX; i++) {
 		address_bluetooth_format(&match->candidates[i], address);
 		text_append(error->text, sizeof(error->text), "%s %s",
@@ -172,26 +182,30 @@ static int explain_ambiguous(const struct match *match, struct error *error)
 	return -ENOTUNIQ;
 }
 
-static int explain_absent(const struct match *match, struct error *error)
+static int explain_absent(const struct bluez_lookup *lookup,
+			  const struct match *match, struct error *error)
 {
-	char quoted[TEXT_QUOTED_BYTES];
-
-	text_printable(match->name, quoted);
 	if (match->is_le)
 		return error_set(error, -ENODEV,
 				 "'%s' is a Bluetooth LE device: it has no "
 				 "serial port or other classic service",
-				 quoted);
+				 lookup->shown);
+	if (!lookup->target.name)
+		return error_set(error, -ENODEV,
+				 "%s is not known, and does not answer nearby: "
+				 "switch it on, and make it visible; 'btgate "
+				 "scan' shows who is there",
+				 lookup->shown);
 	if (*match->suggestion)
 		return error_set(error, -ENODEV,
 				 "no device called '%s' is known or answers "
 				 "nearby; did you mean '%s'?",
-				 quoted, match->suggestion);
+				 lookup->shown, match->suggestion);
 	return error_set(error, -ENODEV,
 			 "no device called '%s' is known or answers nearby: "
 			 "switch it on and make it visible, or pair with it "
 			 "once; 'btgate scan' shows who is there",
-			 quoted);
+			 lookup->shown);
 }
 
 /* ---- one look-up --------------------------------------------------------------- */
@@ -203,7 +217,7 @@ static void lookup_free(struct bluez_lookup *lookup)
 	loop_cancel(lookup->loop, &lookup->done_task);
 	if (lookup->deadline)
 		event_free(lookup->deadline);
-	free(lookup->name);
+	address_device_clear(&lookup->target);
 	free(lookup);
 }
 
@@ -242,17 +256,16 @@ static void lookup_fail(struct bluez_lookup *lookup, int code)
 
 static void lookup_find(struct bluez_lookup *lookup, const struct match *match)
 {
-	char quoted[TEXT_QUOTED_BYTES], text[ADDRESS_BLUETOOTH_TEXT_BYTES];
+	char text[ADDRESS_BLUETOOTH_TEXT_BYTES];
 
 	lookup->address = match->candidates[0];
 	address_bluetooth_format(&lookup->address, text);
-	text_printable(lookup->name, quoted);
 	if (match->fit == FIT_KNOWN_ALMOST || match->fit == FIT_PAIRED_ALMOST)
 		log_info("bluez: '%s' is %s, whose name differs in upper and "
 			 "lower case",
-			 quoted, text);
+			 lookup->shown, text);
 	else
-		log_debug("bluez: '%s' is %s", quoted, text);
+		log_debug("bluez: '%s' is %s", lookup->shown, text);
 	if (lookup->discovery) {
 		lookup_set_state(lookup, LOOKUP_STATE_STOPPING);
 		loop_start_timer(lookup->deadline, STOP_MS);
@@ -272,7 +285,8 @@ static bool lookup_match(struct bluez_lookup *lookup)
 	    (match.fit == FIT_KNOWN_ALMOST && match.count > 1))
 		return false;
 	if (match.count > 1)
-		lookup_fail(lookup, explain_ambiguous(&match, &lookup->error));
+		lookup_fail(lookup,
+			    explain_ambiguous(lookup, &match, &lookup->error));
 	else
 		lookup_find(lookup, &match);
 	return true;
@@ -285,7 +299,7 @@ static bool lookup_match(struct bluez_lookup *lookup)
 static void on_seen(const struct device *device, void *arg)
 {
 	struct bluez_lookup *lookup = arg;
-	enum fit fit = fit_of(device, lookup->name);
+	enum fit fit = fit_of(device, &lookup->target);
 
 	if (device->is_le_only)
 		return;
@@ -301,11 +315,10 @@ static void on_seen(const struct device *device, void *arg)
 static void on_failed(int code, const struct error *error, void *arg)
 {
 	struct bluez_lookup *lookup = arg;
-	char quoted[TEXT_QUOTED_BYTES];
 
 	lookup->error = *error;
 	error_prefix(&lookup->error, code, "cannot look for '%s'",
-		     text_printable(lookup->name, quoted));
+		     lookup->shown);
 	lookup_fail(lookup, code);
 }
 
@@ -362,10 +375,11 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 		if (lookup_match(lookup))
 			break;
 		match_make(&match, lookup);
-		lookup_fail(lookup,
-			    match.count
-				    ? explain_ambiguous(&match, &lookup->error)
-				    : explain_absent(&match, &lookup->error));
+		lookup_fail(lookup, match.count
+					    ? explain_ambiguous(lookup, &match,
+								&lookup->error)
+					    : explain_absent(lookup, &match,
+							     &lookup->error));
 		break;
 	case LOOKUP_STATE_STOPPING:
 		/* bluetoothd does not answer; the address is good. */
@@ -378,8 +392,8 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 
 struct bluez_lookup *bluez_lookup_new(struct bluez *bluez,
 				      const struct address_adapter *choice,
-				      const char *name, bluez_lookup_cb done,
-				      void *arg)
+				      const struct address_device *target,
+				      bluez_lookup_cb done, void *arg)
 {
 	struct bluez_lookup *lookup = calloc(1, sizeof(*lookup));
 
@@ -391,9 +405,15 @@ struct bluez_lookup *bluez_lookup_new(struct bluez *bluez,
 	lookup->done = done;
 	lookup->arg = arg;
 	lookup->done_task = (struct loop_task){.run = run_done, .arg = lookup};
-	lookup->name = strdup(name);
+	lookup->target.address = target->address;
+	if (target->name) {
+		lookup->target.name = strdup(target->name);
+		text_printable(target->name, lookup->shown);
+	} else {
+		address_bluetooth_format(&target->address, lookup->shown);
+	}
 	lookup->deadline = evtimer_new(lookup->loop->base, on_deadline, lookup);
-	if (!lookup->name || !lookup->deadline ||
+	if ((target->name && !lookup->target.name) || !lookup->deadline ||
 	    loop_start_timer(lookup->deadline, LOOKUP_MS)) {
 		lookup_free(lookup);
 		errno = ENOMEM;

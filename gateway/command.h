@@ -94,6 +94,12 @@ int command_services(const struct command_options *options);
 int command_pair(const struct command_options *options);
 
 /*
+ * With a DEVICE: pair with it from this side, also if it is paired already.
+ * "Failed" where it is not in the end.
+ */
+int command_pair_device(const struct command_options *options);
+
+/*
  * netcat: join standard input and output to an endpoint. A signal that stops
  * either of these two ends the program, as the shell expects.
  */

@@ -74,7 +74,7 @@ static void look_at_target(struct diagnosis *diagnosis,
 		&route->connect);
 	struct search search = {0};
 	char text[ADDRESS_DEVICE_TEXT_BYTES], shown[TEXT_QUOTED_BYTES];
-	char cure[64 + TEXT_QUOTED_BYTES];
+	char cure[16 + TEXT_QUOTED_BYTES];
 
 	if (!device)
 		return;
@@ -83,8 +83,7 @@ static void look_at_target(struct diagnosis *diagnosis,
 	bluez_devices(bluez, &route->adapter, take_device, &search);
 	address_device_format(device, text);
 	text_printable(text, shown);
-	snprintf(cure, sizeof(cure), "bluetoothctl pair %s",
-		 device->name ? "ADDRESS, as 'btgate scan' shows it" : shown);
+	snprintf(cure, sizeof(cure), "btgate pair %s", shown);
 	if (search.paired == 1)
 		diagnosis_add(diagnosis, FINDING_OK, subject, NULL,
 			      "%s is paired", shown);

@@ -106,7 +106,8 @@ static const struct option_row option_rows[] = {
 
 struct command {
 	const char *name;
-	const char *argument; /* the one that it must have; NULL: it has none */
+	/* The one that it must have; in brackets: may have; NULL: it has none */
+	const char *argument;
 	unsigned int options; /* bits; OPTIONS_COMMON come on top */
 	const char *summary;
 	const char *help;
@@ -210,27 +211,27 @@ static const struct command commands[] = {
 	 "prints each with the line that reaches it from a route. Gives up\n"
 	 "after --timeout, 15s, or 35s where it has to find a name first.\n",
 	 command_services},
-	{"pair", NULL,
+	{"pair", "[DEVICE]",
 	 BIT(OPTION_ADAPTER) | BIT(OPTION_FOR) | BIT(OPTION_PIN) |
 		 BIT(OPTION_ONE_TIME_PIN) | BIT(OPTION_CONFIRM) |
 		 BIT(OPTION_ONCE) | BIT(OPTION_JSON),
-	 "let devices pair with this machine for a while",
+	 "let devices pair for a while, or pair with DEVICE",
 	 "Makes this machine discoverable and lets devices pair, for --for "
-	 "(2m) "
-	 "or\n"
-	 "until Ctrl-C, and prints each that does. Devices pair without a "
-	 "question\n"
-	 "unless you say how:\n"
+	 "(2m) or\n"
+	 "until Ctrl-C, and prints each that does. Or, with DEVICE, an address "
+	 "or a name,\n"
+	 "finds it and pairs with it from this side; for that it has to be "
+	 "ready to pair.\n"
+	 "Nothing is asked on either way unless you say how:\n"
 	 "\n"
 	 "  btgate pair\n"
 	 "  btgate pair -1 --confirm              # a number, on both sides\n"
-	 "  btgate pair -1 --pin 1234             # what the device has built "
+	 "  btgate pair HC-05 --pin 1234          # what the device has built "
 	 "in\n"
 	 "\n"
 	 "Needs a bluetoothd. Afterwards everything is as it was. Exit status "
-	 "1 "
-	 "if\n"
-	 "nothing was paired.\n",
+	 "1 if\n"
+	 "nothing was paired; DEVICE may have been paired before.\n",
 	 command_pair},
 	{"connect", "ENDPOINT",
 	 OPTIONS_NETCAT | BIT(OPTION_TIMEOUT) | BIT(OPTION_LINGER),
@@ -408,9 +409,10 @@ static int check_arguments(const struct command *command,
 			   const struct command_options *options)
 {
 	int wanted = command->argument ? 1 : 0;
+	bool is_optional = wanted && *command->argument == '[';
 	char quoted[TEXT_QUOTED_BYTES];
 
-	if (options->argument_count < wanted)
+	if (options->argument_count < wanted && !is_optional)
 		fprintf(stderr, "btgate %s: %s is missing\n", command->name,
 			command->argument);
 	else if (options->argument_count > wanted)

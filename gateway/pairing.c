@@ -505,6 +505,21 @@ void pairing_refuse(struct pairing *pairing)
 
 /* ---- from outside ---------------------------------------------------------------------- */
 
+static void on_ended(int code, const struct error *error, void *arg)
+{
+	struct pairing *pairing = arg;
+
+	/* bluetoothd has told of the device before it answers. */
+	if (code == 0)
+		on_bluez_changed(pairing->bluez, pairing);
+	pairing->ops->ended(code, error, pairing->arg);
+}
+
+int pairing_begin(struct pairing *pairing, const char *path)
+{
+	return agent_pair(pairing->agent, path, on_ended, pairing);
+}
+
 static enum agent_capability capability_of(enum pairing_method method)
 {
 	switch (method) {

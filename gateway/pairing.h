@@ -103,6 +103,11 @@ struct pairing_ops {
 	void (*withdrawn)(void *arg);
 	/* bluetoothd has our agent (0), or not: -errno and a sentence. */
 	void (*registered)(int code, const struct error *error, void *arg);
+	/*
+	 * What pairing_begin began: 0, after it was told that the device is
+	 * paired, or -errno and a sentence; -EEXIST: it was already.
+	 */
+	void (*ended)(int code, const struct error *error, void *arg);
 };
 
 /*
@@ -113,6 +118,12 @@ struct pairing *pairing_new(struct bluez *bluez,
 			    const struct pairing_ops *ops, void *arg);
 /* Before the bluez; the agent itself ends with that. NULL is legal. */
 void pairing_free(struct pairing *pairing);
+
+/*
+ * Pair with the device whose object is @path from this side; one at a time, and
+ * only while bluetoothd has our agent. 0, or -errno.
+ */
+int pairing_begin(struct pairing *pairing, const char *path);
 
 /*
  * Answer what was asked last, by what a person typed. 0, or -EINVAL with what

@@ -160,7 +160,7 @@ static int refused_error(const struct remote_dial *dial, struct error *error)
 	if (pairing == PAIRING_NONE)
 		text_append(error->text, sizeof(error->text),
 			    ": it is not paired, and may want to be ("
-			    "'bluetoothctl pair %s'); or ",
+			    "'btgate pair %s'); or ",
 			    address);
 	else
 		text_append(error->text, sizeof(error->text), ": ");
@@ -174,8 +174,8 @@ static int refused_error(const struct remote_dial *dial, struct error *error)
 			    "its program is not running");
 	if (pairing == PAIRING_UNKNOWN)
 		text_append(error->text, sizeof(error->text),
-			    ", or it wants to be paired first ('bluetoothctl "
-			    "pair %s')",
+			    ", or it wants to be paired first ('btgate pair "
+			    "%s')",
 			    address);
 	return -ECONNREFUSED;
 }
@@ -187,7 +187,7 @@ static int pairing_error(const struct remote_dial *dial, struct error *error)
 	address_bluetooth_format(&dial->device, address);
 	return error_set(error, -EACCES,
 			 "%s and this machine have no key in common: pair "
-			 "them, 'bluetoothctl pair %s'; if they were paired, "
+			 "them, 'btgate pair %s'; if they were paired, "
 			 "remove that at both ends first ('bluetoothctl "
 			 "remove %s')",
 			 dial->who, address, address);
@@ -469,7 +469,7 @@ static int remote_find(struct remote_dial *dial)
 				 "bluetoothd, which is not to be had; give the "
 				 "device's address");
 	dial->lookup = bluez_lookup_new(remote->bluez, &remote->adapter,
-					remote->device.name, remote_looked_up,
+					&remote->device, remote_looked_up,
 					dial);
 	if (!dial->lookup)
 		return error_set(&dial->error, -errno,

@@ -10,6 +10,7 @@
 
 #include <event2/event.h>
 
+#include "address_device.h"
 #include "bluez.h"
 #include "error.h"
 #include "log.h"
@@ -130,10 +131,18 @@ static void on_done(int code, const struct address_bluetooth *address,
 	}
 }
 
-static void ask(struct asked *asked, const char *name)
+static void ask(struct asked *asked, const char *text)
 {
+	struct address_device target = {0};
+	char name[256];
+
 	memset(asked, 0, sizeof(*asked));
-	asked->lookup = bluez_lookup_new(bluez, &choice, name, on_done, asked);
+	if (address_bluetooth_parse(text, &target.address, NULL)) {
+		snprintf(name, sizeof(name), "%s", text);
+		target.name = name;
+	}
+	asked->lookup = bluez_lookup_new(bluez, &choice, &target, on_done,
+					 asked);
 	ck_assert_ptr_nonnull(asked->lookup);
 	ck_assert_int_eq(asked->answers, 0);
 }

@@ -385,13 +385,13 @@ START_TEST(test_devices)
 		{"listen = tcp:7\nconnect = rfcomm:\"loose\"",
 		 "problem  route r: \"loose\" is not paired, and security = "
 		 "medium needs a pairing\n"
-		 "         -> bluetoothctl pair ADDRESS"},
+		 "         -> btgate pair \"loose\""},
 		{"listen = tcp:7\nconnect = rfcomm:\"loose\"\nsecurity = low",
 		 "note     route r: \"loose\" is not paired; security = low"},
 		{"listen = tcp:7\nconnect = rfcomm:00:11:22:33:44:55",
 		 "problem  route r: 00:11:22:33:44:55 is not known, and "
 		 "security = medium needs a pairing\n"
-		 "         -> bluetoothctl pair 00:11:22:33:44:55"},
+		 "         -> btgate pair 00:11:22:33:44:55"},
 		{"listen = rfcomm\nconnect = echo\npeers = \"one\", \"loose\"",
 		 "note     route r: peers names \"loose\", which is not "
 		 "paired"},

@@ -300,6 +300,9 @@ START_TEST(test_wrong)
 		{{"--pin", "1", "--confirm"}, "only one of --pin"},
 		{{"--one-time-pin", "--confirm"}, "only one of --pin"},
 		{{"--one-time-pin", "--pin", "1"}, "only one of --pin"},
+		{{"00:11:22:33:44"}, "00:11:22:33:44"},
+		{{"phone", "--for", "0s"}, "--for: '0s' is not"},
+		{{"phone", "other"}, "what is 'other'?"},
 	};
 
 	run_pair(table[_i].options);
@@ -670,6 +673,286 @@ START_TEST(test_no_routes)
 }
 END_TEST
 
+/* ---- one device -------------------------------------------------------------------- */
+
+#define PHONE "10:00:00:00:00:02"
+#define PHONE_PATH "/org/bluez/hci0/dev_10_00_00_00_00_02"
+
+/* Up to the moment when bluetoothd is asked to. */
+static void pair_with(const char *const *options)
+{
+	run_pair(options);
+	mock_expect(&mock, "pair " PHONE_PATH);
+}
+
+/* Who is known, by either, and without being shown to anybody. */
+START_TEST(test_device)
+{
+	static const char *const names[] = {PHONE, "phone"};
+	const char *options[] = {names[_i], NULL};
+
+	start_daemon();
+	mock_tell(&mock, "device 0 2 known phone");
+	pair_with(options);
+	mock_expect(&mock, "agent /btgate/agent NoInputNoOutput");
+	mock_tell(&mock, "bond 0 2");
+	mock_tell(&mock, "pair-end");
+	run_to_the_end(0);
+	ck_assert_str_eq(program.out_text,
+			 "paired: " PHONE " \"phone\" (just works)\n");
+	ck_assert_str_eq(program.err_text, "");
+	mock_expect(&mock, "agent gone");
+	ck_assert_ptr_null(mock_take(&mock, "start "));
+	ck_assert_ptr_null(mock_take(&mock, "set "));
+}
+END_TEST
+
+/* Who is not known is searched for, and the search over before it is paired. */
+START_TEST(test_device_found)
+{
+	const char *options[] = {PHONE, "--json", NULL};
+
+	start_daemon();
+	run_pair(options);
+	mock_expect(&mock, "start /org/bluez/hci0");
+	mock_tell(&mock, "device 0 3 known other");
+	ck_assert_ptr_null(mock_take(&mock, "stop "));
+	mock_tell(&mock, "device 0 2 known phone");
+	mock_expect(&mock, "stop /org/bluez/hci0");
+	mock_expect(&mock, "pair " PHONE_PATH);
+	mock_tell(&mock, "bond 0 2");
+	mock_tell(&mock, "pair-end");
+	run_to_the_end(0);
+	ck_assert_str_eq(program.out_text,
+			 "{\"event\": \"paired\", \"address\": \"" PHONE
+			 "\", \"name\": \"phone\", \"adapter\": \"hci0\", "
+			 "\"how\": \"just works\"}\n");
+}
+END_TEST
+
+/* Also where bluetoothd tells of it late. */
+START_TEST(test_device_already)
+{
+	const char *options[] = {PHONE, _i == 1 ? "--json" : NULL, NULL};
+
+	start_daemon();
+	mock_tell(&mock, _i == 2 ? "device 0 2 known phone"
+				 : "device 0 2 paired phone");
+	if (_i == 2) {
+		pair_with(options);
+		mock_tell(&mock, "pair-end org.bluez.Error.AlreadyExists");
+	} else {
+		run_pair(options);
+	}
+	run_to_the_end(0);
+	ck_assert_str_eq(program.out_text,
+			 _i == 1 ? "{\"event\": \"paired\", \"address\": "
+				   "\"" PHONE "\", \"name\": \"phone\", "
+				   "\"adapter\": \"hci0\", \"how\": "
+				   "\"already\"}\n"
+				 : "paired already: " PHONE " \"phone\"\n");
+	if (_i < 2)
+		ck_assert_ptr_null(mock_take(&mock, "agent"));
+}
+END_TEST
+
+/* Whatever the configuration says: that is about who comes. */
+START_TEST(test_device_pin)
+{
+	const char *options[] = {PHONE, "--pin", "1234", NULL};
+
+	write_config("pairing = never");
+	start_daemon();
+	mock_tell(&mock, "device 0 2 known HC-05");
+	pair_with(options);
+	mock_expect(&mock, "agent /btgate/agent DisplayYesNo");
+	mock_tell(&mock, "ask 0 2 RequestPinCode");
+	mock_expect(&mock, "answer 1234");
+	if (_i) {
+		mock_tell(&mock, "pair-end "
+				 "org.bluez.Error.AuthenticationFailed");
+		run_to_the_end(1);
+		ck_assert_str_eq(program.out_text, "");
+		assert_has(program.err_text, "btgate: cannot pair with " PHONE
+					     ": it, or this machine, did not "
+					     "agree: a wrong PIN");
+	} else {
+		mock_tell(&mock, "bond 0 2");
+		mock_tell(&mock, "pair-end");
+		run_to_the_end(0);
+		ck_assert_str_eq(program.out_text,
+				 "paired: " PHONE " \"HC-05\" (PIN)\n");
+	}
+}
+END_TEST
+
+START_TEST(test_device_one_time_pin)
+{
+	const char *options[] = {"phone", "--one-time-pin", NULL};
+
+	start_daemon();
+	mock_tell(&mock, "device 0 2 known phone");
+	pair_with(options);
+	mock_tell(&mock, "ask 0 2 RequestPinCode");
+	wait_for_stdout(PHONE " \"phone\": type ");
+	wait_for_stdout(" on it\n");
+	mock_expect(&mock, "answer ");
+	mock_tell(&mock, "bond 0 2");
+	mock_tell(&mock, "pair-end");
+	run_to_the_end(0);
+	assert_has(program.out_text, "paired: " PHONE " \"phone\" (PIN)\n");
+}
+END_TEST
+
+START_TEST(test_device_confirm)
+{
+	const char *options[] = {"phone", "--confirm", NULL};
+
+	start_daemon();
+	mock_tell(&mock, "device 0 2 known phone");
+	pair_with(options);
+	mock_tell(&mock, "ask 0 2 RequestConfirmation 123");
+	wait_for_stdout("does it show 000123 (yes, no)? ");
+	type_line(_i ? "no\n" : "yes\n");
+	if (_i) {
+		mock_expect(&mock, "answer org.bluez.Error.Rejected");
+		mock_tell(&mock, "pair-end "
+				 "org.bluez.Error.AuthenticationFailed");
+		run_to_the_end(1);
+		assert_has(program.err_text, "cannot pair with \"phone\": ");
+	} else {
+		mock_expect(&mock, "answer yes");
+		mock_tell(&mock, "bond 0 2");
+		mock_tell(&mock, "pair-end");
+		run_to_the_end(0);
+		assert_has(program.out_text, "\"phone\" (number compared)\n");
+	}
+}
+END_TEST
+
+/* What we refuse is the reason, and not what bluetoothd makes of it. */
+START_TEST(test_device_refused)
+{
+	static const char *const requests[] = {"RequestPinCode",
+					       "RequestPasskey"};
+	static const char *const whys[] = {
+		"it asks for a PIN; an old device has one built in (--pin)",
+		"it shows a number to be typed here; with --confirm you can",
+	};
+	const char *options[] = {PHONE, NULL};
+	char command[64];
+
+	start_daemon();
+	mock_tell(&mock, "device 0 2 known HC-05");
+	pair_with(options);
+	snprintf(command, sizeof(command), "ask 0 2 %s", requests[_i]);
+	mock_tell(&mock, command);
+	mock_expect(&mock, "answer org.bluez.Error.Rejected");
+	mock_tell(&mock, "pair-end org.bluez.Error.AuthenticationCanceled");
+	run_to_the_end(1);
+	assert_has(program.err_text, "cannot pair with " PHONE ": ");
+	assert_has(program.err_text, whys[_i]);
+}
+END_TEST
+
+/* Nobody else pairs with it, by a question, and not in silence. */
+START_TEST(test_device_other)
+{
+	const char *options[] = {PHONE, "--confirm", NULL};
+
+	start_daemon();
+	mock_tell(&mock, "device 0 2 known phone");
+	mock_tell(&mock, "device 0 3 known other");
+	pair_with(options);
+	mock_tell(&mock, "ask 0 3 RequestAuthorization");
+	mock_expect(&mock, "answer org.bluez.Error.Rejected");
+	mock_tell(&mock, "bond 0 3");
+	wait_for_stderr("10:00:00:00:00:03 paired meanwhile, too; "
+			"'bluetoothctl remove 10:00:00:00:00:03' undoes it");
+	mock_tell(&mock, "pair-end org.bluez.Error.AuthenticationRejected");
+	run_to_the_end(1);
+	ck_assert_str_eq(program.out_text, "");
+	assert_has(program.err_text, "it was rejected; make the device ready");
+}
+END_TEST
+
+static const struct {
+	const char *name;
+	const char *text;
+} failures[] = {
+	{"org.bluez.Error.ConnectionAttemptFailed", "it does not answer; "},
+	{"org.bluez.Error.AuthenticationTimeout", "nobody confirmed it on"},
+	{"org.bluez.Error.AuthenticationCanceled", "it was cancelled"},
+};
+
+START_TEST(test_device_fails)
+{
+	const char *options[] = {PHONE, NULL};
+	char command[64];
+
+	start_daemon();
+	mock_tell(&mock, "device 0 2 known phone");
+	pair_with(options);
+	snprintf(command, sizeof(command), "pair-end %s", failures[_i].name);
+	mock_tell(&mock, command);
+	run_to_the_end(1);
+	assert_has(program.err_text, failures[_i].text);
+}
+END_TEST
+
+/* What ends it before bluetoothd does; then it calls it off itself. */
+START_TEST(test_device_ends)
+{
+	const char *options[] = {PHONE, "--for", "1s", NULL};
+
+	start_daemon();
+	mock_tell(&mock, "device 0 2 known phone");
+	options[1] = _i == 1 ? "--for" : NULL;
+	pair_with(options);
+	if (_i == 0)
+		kill(program.pid, SIGINT);
+	else if (_i == 2)
+		mock_daemon_stop(&mock);
+	run_to_the_end(1);
+	assert_has(program.err_text,
+		   _i == 0   ? PHONE " was not paired: called off"
+		   : _i == 1 ? PHONE " was not paired within 1s"
+			     : "bluetoothd went away meanwhile");
+	if (_i < 2)
+		mock_expect(&mock, "agent gone");
+}
+END_TEST
+
+START_TEST(test_device_cannot)
+{
+	run_without(&mock, _i, "pair", PHONE,
+		    "btgate: cannot look for '" PHONE "': ");
+}
+END_TEST
+
+/* It is known, but of no use so. */
+START_TEST(test_device_off)
+{
+	const char *options[] = {PHONE, NULL};
+
+	start_daemon();
+	mock_tell(&mock, "device 0 2 known phone");
+	if (_i)
+		mock_tell(&mock, "agent-error "
+				 "org.freedesktop.DBus.Error.AccessDenied");
+	else
+		mock_tell(&mock, "power 0 0");
+	run_pair(options);
+	run_to_the_end(1);
+	assert_has(program.err_text,
+		   _i ? "cannot pair with " PHONE ": bluetoothd takes no "
+			"agent: the system bus's policy"
+		      : "cannot pair with " PHONE ": the adapter hci0 is "
+			"powered off: 'bluetoothctl power");
+	ck_assert_ptr_null(mock_take(&mock, "pair "));
+}
+END_TEST
+
 /* ---- what the configuration says --------------------------------------------------- */
 
 START_TEST(test_forbidden)
@@ -859,6 +1142,7 @@ int main(void)
 {
 	Suite *suite = suite_create("pair");
 	TCase *window = tcase_create("window"), *asked = tcase_create("asked");
+	TCase *device = tcase_create("device");
 	SRunner *runner;
 	int failed;
 
@@ -874,7 +1158,7 @@ int main(void)
 	tcase_add_loop_test(window, test_restart, 0, 2);
 	tcase_add_loop_test(window, test_cannot, 0, MISSING_COUNT);
 	tcase_add_test(window, test_no_agent);
-	tcase_add_loop_test(window, test_wrong, 0, 10);
+	tcase_add_loop_test(window, test_wrong, 0, 13);
 	suite_add_tcase(suite, window);
 	tcase_set_timeout(asked, 60);
 	tcase_add_checked_fixture(asked, setup, teardown);
@@ -898,6 +1182,21 @@ int main(void)
 	tcase_add_test(asked, test_late_agent);
 	tcase_add_loop_test(asked, test_stranger, 0, 3);
 	suite_add_tcase(suite, asked);
+	tcase_set_timeout(device, 60);
+	tcase_add_checked_fixture(device, setup, teardown);
+	tcase_add_loop_test(device, test_device, 0, 2);
+	tcase_add_test(device, test_device_found);
+	tcase_add_loop_test(device, test_device_already, 0, 3);
+	tcase_add_loop_test(device, test_device_pin, 0, 2);
+	tcase_add_test(device, test_device_one_time_pin);
+	tcase_add_loop_test(device, test_device_confirm, 0, 2);
+	tcase_add_loop_test(device, test_device_refused, 0, 2);
+	tcase_add_test(device, test_device_other);
+	tcase_add_loop_test(device, test_device_fails, 0, COUNT(failures));
+	tcase_add_loop_test(device, test_device_ends, 0, 3);
+	tcase_add_loop_test(device, test_device_cannot, 0, MISSING_COUNT);
+	tcase_add_loop_test(device, test_device_off, 0, 2);
+	suite_add_tcase(suite, device);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

@@ -119,8 +119,8 @@ static void lookup_answer(void *arg)
 /* Of the route's own adapter, and not of those that are made reachable. */
 struct bluez_lookup *bluez_lookup_new(struct bluez *bluez,
 				      const struct address_adapter *choice,
-				      const char *name, bluez_lookup_cb done,
-				      void *arg)
+				      const struct address_device *target,
+				      bluez_lookup_cb done, void *arg)
 {
 	struct bluez_lookup *lookup = calloc(1, sizeof(*lookup));
 
@@ -445,10 +445,10 @@ static const struct {
 } refusals[] = {
 	{NULL, BLUEZ_STATE_READY,
 	 DEVICE " refuses channel 7: it is not paired, and may want to be "
-		"('bluetoothctl pair " DEVICE "'); or nothing listens there "
+		"('btgate pair " DEVICE "'); or nothing listens there "
 		"('btgate services " DEVICE "' shows what does)",
 	 DEVICE " says that its service is on channel 7 and refuses that: it "
-		"is not paired, and may want to be ('bluetoothctl pair " DEVICE
+		"is not paired, and may want to be ('btgate pair " DEVICE
 		"'); or its program is not running"},
 	{"HC-05", BLUEZ_STATE_READY,
 	 "HC-05 (" DEVICE ") refuses channel 7: nothing listens there ('btgate "
@@ -459,10 +459,10 @@ static const struct {
 	 DEVICE
 	 " refuses channel 7: nothing listens there ('btgate services " DEVICE
 	 "' shows what does), or it wants to be paired first "
-	 "('bluetoothctl pair " DEVICE "')",
+	 "('btgate pair " DEVICE "')",
 	 DEVICE " says that its service is on channel 7 and refuses that: its "
 		"program is not running, or it wants to be paired first "
-		"('bluetoothctl pair " DEVICE "')"},
+		"('btgate pair " DEVICE "')"},
 };
 
 START_TEST(refused)
@@ -505,12 +505,12 @@ START_TEST(without_a_common_key)
 	open_codes[1] = -EBADE;
 	for (unsigned int i = 1; i <= 2; i++) {
 		call("rfcomm:" DEVICE "/7");
-		expect_failure(-EACCES, "'bluetoothctl pair " DEVICE "'");
+		expect_failure(-EACCES, "'btgate pair " DEVICE "'");
 		ck_assert_uint_eq(opened, i);
 	}
 	sdp_codes[0] = -EACCES;
 	call("rfcomm:" DEVICE);
-	expect_failure(-EACCES, "'bluetoothctl pair " DEVICE "'");
+	expect_failure(-EACCES, "'btgate pair " DEVICE "'");
 }
 END_TEST
 

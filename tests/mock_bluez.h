@@ -78,6 +78,7 @@ struct mock_daemon {
 	char agent_error[128];
 	char agent_client[64];
 	bool has_other_agent; /* and ours is not the default one */
+	sd_bus_message *pair; /* Device1.Pair, not answered yet */
 };
 
 static inline void mock_report(struct mock_daemon *daemon, const char *format,
@@ -347,6 +348,20 @@ static inline int mock_on_get_device(sd_bus *bus, const char *path,
 	return sd_bus_message_append(reply, "b", 0);
 }
 
+/* It is asked for what is to be asked, and how it ends: "ask", "pair-end". */
+static inline int mock_on_pair(sd_bus_message *call, void *arg,
+			       sd_bus_error *error)
+{
+	const struct mock_device *device = arg;
+
+	mock_report(&mock_the_daemon, "pair %s", device->path);
+	if (device->paired || device->bonded)
+		return sd_bus_error_set(error, "org.bluez.Error.AlreadyExists",
+					"Already Exists");
+	mock_the_daemon.pair = sd_bus_message_ref(call);
+	return 1;
+}
+
 static const sd_bus_vtable mock_manager_vtable[] = {
 	SD_BUS_VTABLE_START(0),
 	SD_BUS_METHOD("RegisterProfile", "osa{sv}", "", mock_on_register,
@@ -371,6 +386,7 @@ static const sd_bus_vtable mock_agents_vtable[] = {
 
 static const sd_bus_vtable mock_device_vtable[] = {
 	SD_BUS_VTABLE_START(0),
+	SD_BUS_METHOD("Pair", "", "", mock_on_pair, SD_BUS_VTABLE_UNPRIVILEGED),
 	MOCK_DEVICE_PROPERTY("Address", "s"),
 	MOCK_DEVICE_PROPERTY("AddressType", "s"),
 	MOCK_DEVICE_PROPERTY("Adapter", "o"),
@@ -643,14 +659,28 @@ static inline void mock_ask(struct mock_daemon *daemon, const char *command)
 	sd_bus_message_unref(call);
 }
 
+/* "pair-end [ERROR]": after "bond", if it has come to that. */
+static inline void mock_end_pair(struct mock_daemon *daemon, const char *name)
+{
+	if (*name)
+		sd_bus_reply_method_errorf(daemon->pair, name,
+					   "the mock was told so");
+	else
+		sd_bus_reply_method_return(daemon->pair, NULL);
+	daemon->pair = sd_bus_message_unref(daemon->pair);
+}
+
 /* Of the agent; false if that is no such command. */
 static inline bool mock_obey_about_agent(struct mock_daemon *daemon,
 					 const char *command)
 {
-	char text[128];
+	char text[128] = "";
 
 	if (strncmp(command, "ask ", 4) == 0)
 		mock_ask(daemon, command);
+	else if (strcmp(command, "pair-end") == 0 ||
+		 sscanf(command, "pair-end %127s", text) == 1)
+		mock_end_pair(daemon, text);
 	else if (strcmp(command, "other-agent") == 0)
 		daemon->has_other_agent = true;
 	else if (sscanf(command, "agent-error %127s", text) == 1)
