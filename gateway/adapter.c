@@ -856,6 +856,19 @@ bool adapter_list_has(const struct adapter_list *list,
 	return adapter && is_match(adapter, choice);
 }
 
+bool adapter_list_is_pairable(const struct adapter_list *list,
+			      const struct address_adapter *choice)
+{
+	const struct adapter *adapter;
+
+	for (adapter = TAILQ_FIRST(&list->adapters); adapter;
+	     adapter = TAILQ_NEXT(adapter, link))
+		if (is_match(adapter, choice) && adapter->now.is_powered &&
+		    adapter->now.is_pairable)
+			return true;
+	return false;
+}
+
 static void take_agent(struct adapter *adapter)
 {
 	const struct bluez_settings *settings = adapter->list->settings;

@@ -123,6 +123,9 @@ const struct address_bluetooth *adapter_list_address(
 /* Whether the adapter @name is there and one of them. */
 bool adapter_list_has(const struct adapter_list *list,
 		      const struct address_adapter *choice, const char *name);
+/* Whether one that is powered lets devices pair. */
+bool adapter_list_is_pairable(const struct adapter_list *list,
+			      const struct address_adapter *choice);
 /* 0 if one can be used; else -ENODEV or -ENETDOWN, and what to do about it. */
 int adapter_list_check(const struct adapter_list *list,
 		       const struct address_adapter *choice,

@@ -1150,6 +1150,12 @@ int bluez_check_adapter(const struct bluez *bluez,
 	return adapter_list_check(bluez->adapters, choice, error);
 }
 
+bool bluez_is_pairable(const struct bluez *bluez,
+		       const struct address_adapter *choice)
+{
+	return adapter_list_is_pairable(bluez->adapters, choice);
+}
+
 bool bluez_adapter_shown(const struct bluez *bluez, size_t index,
 			 struct adapter_shown *out)
 {

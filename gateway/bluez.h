@@ -83,6 +83,9 @@ unsigned int bluez_adapters_powered(const struct bluez *bluez);
 int bluez_check_adapter(const struct bluez *bluez,
 			const struct address_adapter *choice,
 			struct error *error);
+/* Whether one that @choice means, and is powered, lets devices pair. */
+bool bluez_is_pairable(const struct bluez *bluez,
+		       const struct address_adapter *choice);
 /*
  * Whether there is a number @index, from 0, that is made as reachable and
  * pairable as the settings say. Valid until the loop's next turn.

@@ -99,6 +99,10 @@ static void look_at_routes(struct doctor *doctor, bool has_bluetooth)
 	if (around.has_gateway)
 		diagnosis_add(&doctor->diagnosis, FINDING_OK, "gateway", NULL,
 			      "one is running");
+	if (doctor->config)
+		diagnosis_agent(&doctor->diagnosis, doctor->bluez,
+				doctor->config, around.has_gateway,
+				diagnosis_is_window_open(""));
 	for (size_t i = 0; doctor->config && i < doctor->config->route_count;
 	     i++) {
 		const struct config_route *route = &doctor->config->routes[i];

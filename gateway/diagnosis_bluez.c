@@ -36,6 +36,62 @@ void diagnosis_bluez(struct diagnosis *diagnosis, const struct bluez *bluez)
 			      bluez_adapters_powered(bluez) == 1 ? "" : "s");
 }
 
+/* ---- the agent --------------------------------------------------------------- */
+
+static void look_at_always(struct diagnosis *diagnosis, bool is_pairable,
+			   bool has_gateway)
+{
+	if (!has_gateway)
+		diagnosis_add(diagnosis, FINDING_NOTE, "pairing",
+			      "start the gateway, 'btgate run'",
+			      "pairing = always lets devices pair while the "
+			      "gateway runs, and none is running");
+	else if (!is_pairable)
+		diagnosis_add(diagnosis, FINDING_PROBLEM, "pairing",
+			      "its log says why: 'journalctl -u btgate'; a "
+			      "reload or restart makes it try again",
+			      "pairing = always, and nobody can pair: the "
+			      "gateway has no agent at bluetoothd, or "
+			      "'pairable' was turned off");
+	else
+		diagnosis_add(diagnosis, FINDING_OK, "pairing", NULL,
+			      "devices can pair, as pairing = always says");
+}
+
+void diagnosis_agent(struct diagnosis *diagnosis, const struct bluez *bluez,
+		     const struct config *config, bool has_gateway,
+		     bool has_window)
+{
+	static const char cure[] =
+		"end that program (a desktop, bluetoothctl), "
+		"or 'bluetoothctl pairable off'";
+	bool is_pairable = bluez_is_pairable(bluez, &config->gateway.adapter);
+
+	if (bluez_state(bluez) != BLUEZ_STATE_READY ||
+	    !bluez_adapters_powered(bluez) ||
+	    !config_listens_on_bluetooth(config))
+		return;
+	if (config->gateway.pairing == CONFIG_PAIRING_ALWAYS)
+		look_at_always(diagnosis, is_pairable, has_gateway);
+	else if (is_pairable && has_window)
+		diagnosis_add(diagnosis, FINDING_OK, "pairing", NULL,
+			      "devices can pair, while btgate pair runs");
+	else if (is_pairable &&
+		 config->gateway.pairing == CONFIG_PAIRING_WINDOW)
+		diagnosis_add(diagnosis, FINDING_NOTE, "pairing", cure,
+			      "devices can pair without btgate pair: another "
+			      "program has an agent, which is asked instead "
+			      "of ours, or 'pairable' is on");
+	else if (is_pairable)
+		diagnosis_add(diagnosis, FINDING_NOTE, "pairing", cure,
+			      "devices can pair although pairing = never: "
+			      "another program has an agent, or 'pairable' is "
+			      "on");
+	else
+		diagnosis_add(diagnosis, FINDING_OK, "pairing", NULL,
+			      "devices cannot pair now");
+}
+
 /* ---- devices --------------------------------------------------------------- */
 
 /* Who is looked for among the devices, and what is known of it. */

@@ -263,6 +263,11 @@ bool diagnosis_is_gateway_running(const char *root)
 	return is_running(root, "btgate", "run");
 }
 
+bool diagnosis_is_window_open(const char *root)
+{
+	return is_running(root, "btgate", "pair");
+}
+
 /* udev's database, /run/udev/data: lines "E:KEY=VALUE". */
 static bool is_ignored(const char *root, dev_t device)
 {

@@ -22,6 +22,9 @@ const char *diagnosis_container(const char *root);
 /* Whether a gateway (btgate run) is at work, other than this process. */
 bool diagnosis_is_gateway_running(const char *root);
 
+/* Whether a pairing window (btgate pair) is open, or a device being paired. */
+bool diagnosis_is_window_open(const char *root);
+
 /*
  * Whether ModemManager runs that would write into the tty at @path, as far as
  * processes and udev's database tell (ID_MM_DEVICE_IGNORE, ID_MM_PORT_IGNORE).

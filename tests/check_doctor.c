@@ -413,6 +413,53 @@ START_TEST(test_devices)
 }
 END_TEST
 
+START_TEST(test_agent)
+{
+	static const struct {
+		const char *pairing;
+		bool is_pairable;
+		bool has_gateway;
+		bool has_window;
+		const char *said;
+	} table[] = {
+		{"always", true, true, false, "ok       pairing: devices can"},
+		{"always", false, true, false,
+		 "problem  pairing: pairing = always, and nobody can pair"},
+		{"always", true, false, false,
+		 "note     pairing: pairing = always lets devices pair while"},
+		{"window", false, true, false,
+		 "ok       pairing: devices cannot pair now"},
+		{"window", true, true, true,
+		 "ok       pairing: devices can pair, while btgate pair runs"},
+		{"window", true, true, false,
+		 "which is asked instead of ours, or 'pairable' is on\n"
+		 "         -> end that program"},
+		{"never", true, true, false,
+		 "note     pairing: devices can pair although pairing = never"},
+	};
+	char file[128];
+
+	mock_bus_start(&mock, "");
+	mock_daemon_start(&mock);
+	mock_tell(&mock, "adapter 0 1");
+	mock_tell(&mock,
+		  table[_i].is_pairable ? "pairable 0 1" : "pairable 0 0");
+	start_bluez();
+	snprintf(file, sizeof(file),
+		 "[gateway]\npairing = %s\n[route r]\nlisten = rfcomm\n"
+		 "connect = echo\n",
+		 table[_i].pairing);
+	ck_assert_int_eq(config_parse("test", file, strlen(file), &config,
+				      fail_config, NULL),
+			 0);
+	diagnosis_agent(&diagnosis, bluez, config, table[_i].has_gateway,
+			table[_i].has_window);
+	assert_said(table[_i].said);
+	stop_bluez();
+	clear_route();
+}
+END_TEST
+
 /* ---- what routes need -------------------------------------------------------- */
 
 static struct diagnosis_surroundings around = {.root = root};
@@ -656,6 +703,7 @@ int main(void)
 	tcase_add_test(tcase, test_bus_policy);
 	tcase_add_test(tcase, test_daemon_adapters);
 	tcase_add_loop_test(tcase, test_devices, 0, 6);
+	tcase_add_loop_test(tcase, test_agent, 0, 7);
 	tcase_add_test(tcase, test_tcp);
 	tcase_add_test(tcase, test_pty_room);
 	tcase_add_test(tcase, test_pty_path);

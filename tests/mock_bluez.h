@@ -723,6 +723,8 @@ static inline void mock_obey(struct mock_daemon *daemon, const char *command)
 					       "org.bluez.Adapter1",
 					       "DiscoverableTimeout",
 					       "Discoverable", NULL);
+	} else if (sscanf(command, "pairable %*d %u", &number) == 1) {
+		mock_set_pairable(adapter, (int)number);
 	} else if (strncmp(command, "look", 4) == 0) {
 		mock_report(daemon,
 			    "look: discoverable %d, limit %u, pairable %d",
