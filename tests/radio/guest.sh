@@ -28,6 +28,10 @@ RADIO_FAILED=0
 
 # --- waiting ---------------------------------------------------------------
 
+# A process takes longer to start than most waits: nothing is ever written to it.
+exec {RADIO_NEVER}<> <(:)
+pause() { read -r -t "$1" -u "$RADIO_NEVER" || :; } # SECONDS
+
 # await SECONDS COMMAND...: runs COMMAND until it succeeds; false if it has not
 # within SECONDS.  Its output is dropped.
 await() {
@@ -35,7 +39,7 @@ await() {
 	shift
 	until "$@" >/dev/null 2>&1; do
 		((${EPOCHREALTIME/[.,]/} < deadline_us)) || return 1
-		sleep 0.05
+		pause 0.05
 	done
 }
 
@@ -247,8 +251,9 @@ radio_vanish() {
 # bluetoothd_start [OPTION...]: stock options, unless a scenario is about others.
 # shellcheck disable=SC2120 # options are for scenarios to give
 bluetoothd_start() {
+	# It says much, and would wait for $RADIO_OUT, outside, with each line.
 	/usr/libexec/bluetooth/bluetoothd -n -d "$@" \
-		>>"$RADIO_OUT/bluetoothd.log" 2>&1 &
+		> >(exec cat >>"$RADIO_OUT/bluetoothd.log") 2>&1 &
 	RADIO_BLUETOOTHD_PID=$!
 	disown "$RADIO_BLUETOOTHD_PID"
 	radio_settle
