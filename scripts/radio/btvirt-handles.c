@@ -19,6 +19,10 @@
  * controller. While the file that BTVIRT_FLUSH_SWITCH names is there, the command
  * succeeds instead, and changes nothing.
  *
+ * While the file that BTVIRT_LOSS_SWITCH names is there, every twentieth packet
+ * that begins a frame of an L2CAP channel other than the signalling one is lost on
+ * the way, as on a bad link that gives up on a packet after a time.
+ *
  * It knows no other process's packets and no other fault of btvirt's.
  */
 #define _GNU_SOURCE
@@ -52,11 +56,17 @@
 #define COMMAND_WRITE_FLUSH_TIMEOUT 0x0c28
 
 #define EVENT_HEADER_BYTES 2
-#define EVENT_MAX_BYTES (EVENT_HEADER_BYTES + 255)
+#define PACKET_MAX_BYTES (EVENT_HEADER_BYTES + 255)
 
 /* An ACL handle field carries two flags of two bits above the handle. */
 #define HANDLE_MASK 0x0fff
 #define HANDLE_FLAGS_MASK 0xf000
+#define BOUNDARY_MASK 0x3000
+#define BOUNDARY_START 0x2000
+
+/* L2CAP channels that connections have: volume 3, part A, section 2.1. */
+#define CHANNEL_DYNAMIC_MIN 0x0040
+#define LOST_ONE_IN 20
 
 /* The smallest buffer btvirt reads a controller's packets into. */
 #define VHCI_READ_MIN_BYTES 1024
@@ -211,6 +221,25 @@ static void translate_handle(struct controller *receiver,
 		put_le16(acl_header, (field & HANDLE_FLAGS_MASK) | in->handle);
 }
 
+static bool is_switched_on(const char *name)
+{
+	const char *path = getenv(name);
+
+	return path && access(path, F_OK) == 0;
+}
+
+/* Handle with its flags (2), length (2), and L2CAP's: length (2), channel (2). */
+static bool is_lost(const uint8_t *packet, size_t len)
+{
+	static unsigned int begun;
+
+	if (len < 8 || (get_le16(packet) & BOUNDARY_MASK) != BOUNDARY_START ||
+	    get_le16(packet + 6) < CHANNEL_DYNAMIC_MIN ||
+	    !is_switched_on("BTVIRT_LOSS_SWITCH"))
+		return false;
+	return ++begun % LOST_ONE_IN == 0;
+}
+
 /* Copies what follows the packet type; the parts may be cut anywhere. */
 static size_t gather(uint8_t *to, size_t size, const struct iovec *parts,
 		     int count)
@@ -239,11 +268,9 @@ static void learn_from_command(const uint8_t *packet, size_t len)
 /* Command Status is: event, length, status, packets allowed, opcode (2). */
 static bool is_flush_refusal(const uint8_t *event, size_t len)
 {
-	const char *path = getenv("BTVIRT_FLUSH_SWITCH");
-
 	return len == 6 && event[0] == EVENT_COMMAND_STATUS && event[2] != 0 &&
-	       get_le16(event + 4) == COMMAND_WRITE_FLUSH_TIMEOUT && path &&
-	       access(path, F_OK) == 0;
+	       get_le16(event + 4) == COMMAND_WRITE_FLUSH_TIMEOUT &&
+	       is_switched_on("BTVIRT_FLUSH_SWITCH");
 }
 
 /* Command Complete: packets allowed, opcode (2), status, handle (2). */
@@ -287,17 +314,20 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
 	/* btvirt writes the H4 type as a part of its own. */
 	if (fd >= 0 && fd < FD_MAX && count >= 2 && parts[0].iov_len == 1) {
 		uint8_t type = *(const uint8_t *)parts[0].iov_base;
-		uint8_t event[EVENT_MAX_BYTES];
-		size_t len = gather(event, sizeof(event), parts + 1, count - 1);
+		uint8_t packet[PACKET_MAX_BYTES]; /* as far as it matters */
+		size_t len = gather(packet, sizeof(packet), parts + 1,
+				    count - 1);
 
-		if (type == H4_EVENT && is_flush_refusal(event, len)) {
-			struct iovec answer = {.iov_base = event};
+		if (type == H4_EVENT && is_flush_refusal(packet, len)) {
+			struct iovec answer = {.iov_base = packet};
 
-			answer.iov_len = put_flush_success(event);
+			answer.iov_len = put_flush_success(packet);
 			return next(fd, &answer, 1);
 		}
+		if (type == H4_ACL_DATA && is_lost(packet, len))
+			return (ssize_t)len; /* btvirt does not look at it */
 		if (type == H4_EVENT)
-			learn_from_event(&controllers[fd], event, len);
+			learn_from_event(&controllers[fd], packet, len);
 		else if (type == H4_ACL_DATA && parts[1].iov_len >= 2 &&
 			 sender_fd >= 0 && sender_fd != fd)
 			translate_handle(&controllers[fd],

@@ -7,6 +7,7 @@ usage: l2cap_peer.py unix-records PATH | unix-silent PATH | unix-client PATH
        l2cap_peer.py unix-frames PATH COUNT BYTES
        l2cap_peer.py unix-send-frames PATH COUNT BYTES
        l2cap_peer.py echo OWN PEER PSM MODE COUNT BYTES
+       l2cap_peer.py lossy OWN PEER PSM COUNT
        l2cap_peer.py records OWN PEER PSM | flood OWN PEER PSM
        l2cap_peer.py hear OWN PEER PSM | unix-send PATH SIZE...
        l2cap_peer.py record-server OWN PSM | stream-server OWN PSM MODE
@@ -160,6 +161,24 @@ def main(what, *args):
             while len(back) < len(data):
                 back += sock.recv(65536)
             assert back == data
+        sock.close()
+    elif what == "lossy":
+        # Streaming mode over a link that loses frames: what comes back is whole
+        # and in order, and the rest is missing.
+        own, peer, psm, count = args
+        sock = l2cap(own, "streaming", 2000)
+        sock.connect((peer, int(psm, 0)))
+        sock.settimeout(1)
+        back = []
+        for number in range(int(count)):
+            sock.send(struct.pack("<H", number) * 300)
+            with contextlib.suppress(TimeoutError):
+                back.append(sock.recv(65536))
+        numbers = [struct.unpack_from("<H", record)[0] for record in back]
+        assert back == [struct.pack("<H", number) * 300 for number in numbers]
+        assert numbers == sorted(set(numbers)), numbers
+        print(int(count) - len(numbers), "lost")
+        assert 0 < int(count) - len(numbers) < int(count) / 2
         sock.close()
     elif what == "records":
         own, peer, psm = args
