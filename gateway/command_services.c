@@ -206,8 +206,8 @@ static int services_start(struct services *services,
 	if (!services->bluez)
 		return -errno;
 	services->lookup = bluez_lookup_new(services->bluez, &settings->adapter,
-					    &services->target,
-					    services_found, services);
+					    &services->target, services_found,
+					    services);
 	return services->lookup ? 0 : -errno;
 }
 

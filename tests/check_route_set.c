@@ -71,8 +71,7 @@ static int fake_listen(struct loop *loop,
 		       struct listener **out, struct error *error)
 {
 	static const struct listener_ops ops = {.close = fake_close};
-	unsigned int channel = find_channel(address,
-					    &settings->reserved_ports);
+	unsigned int channel = find_channel(address, &settings->reserved_ports);
 	struct fake_listener *fake = &fakes[channel];
 
 	if (fake->is_open)
