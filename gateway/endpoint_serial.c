@@ -34,6 +34,8 @@
 #define LOOK_MS 10000
 /* How long events are gathered before it is looked for. */
 #define EVENT_MS 50
+/* How often to look whether the driver is through with closing it. */
+#define CLOSING_MS 10
 
 /* ---- streams ------------------------------------------------------------------ */
 
@@ -170,28 +172,113 @@ struct serial_target {
 	bool has_looked; /* who else has it open */
 };
 
+/* NULL with @code and @error. */
+static struct stream *target_connect(struct serial_target *target, int *code,
+				     struct error *error)
+{
+	struct serial_port *port = open_port(target->loop, &target->serial,
+					     &target->has_looked, error);
+	struct serial_stream *stream;
+
+	*code = 0;
+	if (!port) {
+		*code = -errno;
+		return NULL;
+	}
+	stream = stream_new(port, target->target.name);
+	if (!stream) {
+		*code = error_set(error, -ENOMEM, "out of memory");
+		serial_port_free(port);
+		return NULL;
+	}
+	return &stream->stream;
+}
+
+/* A dial that waits until the port is closed. */
+struct serial_wait {
+	struct dial dial;
+	struct serial_target *target;
+	struct event *timer;
+	dial_done_cb done;
+	void *arg;
+};
+
+static void wait_free(struct serial_wait *wait)
+{
+	if (wait->timer)
+		event_free(wait->timer);
+	free(wait);
+}
+
+static void wait_look(evutil_socket_t fd, short what, void *arg)
+{
+	struct serial_wait *wait = arg;
+	struct serial_target *target = wait->target;
+	struct error error = {""};
+	struct stream *stream = NULL;
+	int code;
+
+	if (!serial_port_is_closing(target->loop, target->serial.path))
+		stream = target_connect(target, &code, &error);
+	else if (loop_start_timer(wait->timer, CLOSING_MS) == 0)
+		return;
+	else
+		code = error_set(&error, -ENOMEM, "out of memory");
+	wait->done(stream, code, &error, wait->arg);
+	wait_free(wait);
+}
+
+static void wait_cancel(struct dial *dial)
+{
+	wait_free((struct serial_wait *)dial);
+}
+
+static bool wait_describe(const struct dial *dial, struct error *error)
+{
+	const struct serial_wait *wait = (const struct serial_wait *)dial;
+
+	error_set(error, -EBUSY, "the driver of %s is still closing it",
+		  wait->target->serial.path);
+	return true;
+}
+
+static struct dial *wait_new(struct serial_target *target, dial_done_cb done,
+			     void *arg)
+{
+	static const struct dial_ops ops = {
+		.cancel = wait_cancel,
+		.describe = wait_describe,
+	};
+	struct serial_wait *wait = calloc(1, sizeof(*wait));
+
+	if (!wait)
+		return NULL;
+	wait->dial.ops = &ops;
+	wait->target = target;
+	wait->done = done;
+	wait->arg = arg;
+	wait->timer = evtimer_new(target->loop->base, wait_look, wait);
+	if (!wait->timer || loop_start_timer(wait->timer, CLOSING_MS)) {
+		wait_free(wait);
+		errno = ENOMEM;
+		return NULL;
+	}
+	return &wait->dial;
+}
+
 static struct dial *serial_dial(struct target *base, dial_done_cb done,
 				void *arg)
 {
 	struct serial_target *target = (struct serial_target *)base;
-	struct serial_stream *stream = NULL;
 	struct error error = {""};
-	int code = 0;
-	/* At once: acceptors count on a client's descriptors being taken. */
-	struct serial_port *port = open_port(target->loop, &target->serial,
-					     &target->has_looked, &error);
+	struct stream *stream;
+	int code;
 
-	if (!port) {
-		code = -errno;
-	} else {
-		stream = stream_new(port, base->name);
-		if (!stream) {
-			code = error_set(&error, -ENOMEM, "out of memory");
-			serial_port_free(port);
-		}
-	}
-	return answer_new(target->loop, stream ? &stream->stream : NULL, code,
-			  &error, done, arg);
+	if (serial_port_is_closing(target->loop, target->serial.path))
+		return wait_new(target, done, arg);
+	/* At once: acceptors count on a client's descriptors being taken. */
+	stream = target_connect(target, &code, &error);
+	return answer_new(target->loop, stream, code, &error, done, arg);
 }
 
 static void serial_target_close(struct target *base)
@@ -319,13 +406,26 @@ static void listener_hand_over(struct serial_listener *listener)
 	listener->client_cb(&stream->stream, listener->arg);
 }
 
+/* Whether it has to wait until the port is closed. */
+static bool listener_waits(struct serial_listener *listener)
+{
+	if (!serial_port_is_closing(listener->loop, listener->serial.path))
+		return false;
+	listener_set_state(listener, SERIAL_STATE_ABSENT);
+	loop_start_timer(listener->timer, CLOSING_MS);
+	return true;
+}
+
 /* Open the port; it is PAUSED then, or ABSENT. */
 static void listener_open_port(struct serial_listener *listener)
 {
 	struct error error = {""};
-	struct serial_port *port = open_port(listener->loop, &listener->serial,
-					     &listener->has_looked, &error);
+	struct serial_port *port;
 
+	if (listener_waits(listener))
+		return;
+	port = open_port(listener->loop, &listener->serial,
+			 &listener->has_looked, &error);
 	if (!port) {
 		listener_set_absent(listener, -errno, &error);
 		return;
@@ -442,6 +542,27 @@ static void serial_listener_close(struct listener *base)
 	free(listener);
 }
 
+static int listener_start(struct serial_listener *listener, struct error *error)
+{
+	int code;
+
+	if (listener_waits(listener))
+		return 0;
+	listener->port = open_port(listener->loop, &listener->serial,
+				   &listener->has_looked, error);
+	if (listener->port) {
+		listener->state = SERIAL_STATE_PAUSED;
+		loop_defer(listener->loop, &listener->begin);
+		return 0;
+	}
+	code = -errno;
+	/* One that is not there may come; the rest is for the route. */
+	if (code != -ENOENT)
+		return code;
+	listener_set_absent(listener, code, error);
+	return 0;
+}
+
 static int serial_listen(struct loop *loop,
 			 const struct address_endpoint *address,
 			 const struct endpoint_settings *settings,
@@ -468,18 +589,9 @@ static int serial_listen(struct loop *loop,
 		code = error_set(error, -ENOMEM, "out of memory");
 		goto close_listener;
 	}
-	listener->port = open_port(loop, &listener->serial,
-				   &listener->has_looked, error);
-	if (!listener->port) {
-		code = -errno;
-		/* One that is not there may come; the rest is for the route. */
-		if (code != -ENOENT)
-			goto close_listener;
-		listener_set_absent(listener, code, error);
-	} else {
-		listener->state = SERIAL_STATE_PAUSED;
-		loop_defer(loop, &listener->begin);
-	}
+	code = listener_start(listener, error);
+	if (code)
+		goto close_listener;
 	*out = &listener->listener;
 	return 0;
 

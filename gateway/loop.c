@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,10 +21,16 @@
 #define LOOP_BUFFER_BYTES (256 * 1024)
 #define CLOSE_AGAIN_MS 1000
 
-/* A descriptor that waits for a thread to be closed in. */
+/*
+ * A descriptor that is closed in a thread, or waits for one. From then on it is
+ * the thread's and the loop's, which may go first, and the last to leave frees it.
+ */
 struct loop_closing {
 	TAILQ_ENTRY(loop_closing) link;
 	int fd;
+	dev_t device; /* 0: none */
+	bool is_started;
+	atomic_bool is_left; /* by one of the two */
 };
 
 static void run_tasks(evutil_socket_t fd, short what, void *arg)
@@ -40,14 +48,23 @@ static void run_tasks(evutil_socket_t fd, short what, void *arg)
 	loop_cancel(loop, &turn_end);
 }
 
+static void closing_leave(struct loop_closing *closing)
+{
+	if (atomic_exchange(&closing->is_left, true))
+		free(closing);
+}
+
 static void *close_in_thread(void *arg)
 {
-	close((int)(intptr_t)arg);
+	struct loop_closing *closing = arg;
+
+	close(closing->fd);
+	closing_leave(closing);
 	return NULL;
 }
 
 /* Signals are for the loop's thread. */
-static bool start_closing(int fd)
+static bool closing_start(struct loop_closing *closing)
 {
 	sigset_t all, old;
 	pthread_attr_t attributes;
@@ -59,17 +76,29 @@ static bool start_closing(int fd)
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	code = pthread_create(&thread, &attributes, close_in_thread,
-			      (void *)(intptr_t)fd);
+	code = pthread_create(&thread, &attributes, close_in_thread, closing);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attributes);
-	return code == 0;
+	closing->is_started = code == 0;
+	return closing->is_started;
 }
 
-static void closing_free(struct loop *loop, struct loop_closing *closing)
+static void closing_remove(struct loop *loop, struct loop_closing *closing)
 {
 	TAILQ_REMOVE(&loop->closings, closing, link);
-	free(closing);
+	closing_leave(closing);
+}
+
+/* No event tells when a thread is done: it would take a descriptor. */
+static void forget_closed(struct loop *loop)
+{
+	struct loop_closing *closing, *next;
+
+	for (closing = TAILQ_FIRST(&loop->closings); closing; closing = next) {
+		next = TAILQ_NEXT(closing, link);
+		if (atomic_load(&closing->is_left))
+			closing_remove(loop, closing);
+	}
 }
 
 static void close_again(evutil_socket_t fd, short what, void *arg)
@@ -77,12 +106,12 @@ static void close_again(evutil_socket_t fd, short what, void *arg)
 	struct loop *loop = arg;
 	struct loop_closing *closing;
 
-	while ((closing = TAILQ_FIRST(&loop->closings))) {
-		if (!start_closing(closing->fd)) {
+	for (closing = TAILQ_FIRST(&loop->closings); closing;
+	     closing = TAILQ_NEXT(closing, link)) {
+		if (!closing->is_started && !closing_start(closing)) {
 			loop_start_timer(loop->closing_event, CLOSE_AGAIN_MS);
 			return;
 		}
-		closing_free(loop, closing);
 	}
 }
 
@@ -127,8 +156,11 @@ void loop_free(struct loop *loop)
 		return;
 	loop_flush(loop);
 	while ((closing = TAILQ_FIRST(&loop->closings))) {
-		close(closing->fd);
-		closing_free(loop, closing);
+		if (!closing->is_started) {
+			close(closing->fd);
+			closing_leave(closing); /* for the thread */
+		}
+		closing_remove(loop, closing);
 	}
 	if (loop->closing_event)
 		event_free(loop->closing_event);
@@ -187,19 +219,33 @@ int loop_start_timer(struct event *timer, unsigned int delay_ms)
 
 void loop_close_apart(struct loop *loop, int fd)
 {
-	struct loop_closing *closing;
+	struct loop_closing *closing = calloc(1, sizeof(*closing));
+	struct stat st;
 
-	if (start_closing(fd))
-		return;
-	closing = malloc(sizeof(*closing));
+	forget_closed(loop);
 	if (!closing) {
-		close(fd); /* neither threads nor memory: it has to wait */
+		close(fd); /* without memory it has to wait */
 		return;
 	}
 	closing->fd = fd;
+	if (fstat(fd, &st) == 0)
+		closing->device = st.st_rdev;
 	TAILQ_INSERT_TAIL(&loop->closings, closing, link);
-	if (!evtimer_pending(loop->closing_event, NULL))
+	if (!closing_start(closing) &&
+	    !evtimer_pending(loop->closing_event, NULL))
 		loop_start_timer(loop->closing_event, CLOSE_AGAIN_MS);
+}
+
+bool loop_is_closing(struct loop *loop, dev_t device)
+{
+	const struct loop_closing *closing;
+
+	forget_closed(loop);
+	for (closing = TAILQ_FIRST(&loop->closings); closing;
+	     closing = TAILQ_NEXT(closing, link))
+		if (device && closing->device == device)
+			return true;
+	return false;
 }
 
 void loop_flush(struct loop *loop)

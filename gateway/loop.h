@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <sys/types.h>
 
 struct event;
 struct event_base;
@@ -36,7 +37,7 @@ struct loop {
 	TAILQ_HEAD(loop_task_list, loop_task) tasks;
 	struct event *task_event;
 	TAILQ_HEAD(loop_closing_list, loop_closing)
-	closings; /* no thread yet */
+	closings; /* as far as is known */
 	struct event *closing_event;
 	struct file_watch_hub *file_watch_hub; /* file_watch.c's; or NULL */
 };
@@ -70,6 +71,11 @@ int loop_start_timer(struct event *timer, unsigned int delay_ms);
  * left is closed by loop_free, which waits.
  */
 void loop_close_apart(struct loop *loop, int fd);
+/*
+ * Whether that device is still being closed so (st_rdev): the kernel lets nobody
+ * open it meanwhile without waiting for the close.
+ */
+bool loop_is_closing(struct loop *loop, dev_t device);
 
 /* Run what was put off, now: for taking things down outside loop_run. */
 void loop_flush(struct loop *loop);

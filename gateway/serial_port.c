@@ -189,6 +189,14 @@ static bool is_pty(int fd)
 	       major(st.st_rdev) < PTY_MAJOR + PTY_MAJORS;
 }
 
+bool serial_port_is_closing(struct loop *loop, const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISCHR(st.st_mode) &&
+	       loop_is_closing(loop, st.st_rdev);
+}
+
 struct serial_port *serial_port_new(struct loop *loop,
 				    const struct endpoint_serial *serial,
 				    struct error *error)
@@ -238,8 +246,9 @@ bool serial_port_is_hung_up(const struct serial_port *port)
 
 /*
  * A driver waits in close(2) until its own buffers are empty, and some for longer
- * (tty_port_drain_delay, 6.12: up to 2 s). What has hung up it closes at once, and
- * only then TIOCEXCL is gone.
+ * (tty_port_drain_delay, 6.12: up to 2 s). Meanwhile open(2) of the same port waits
+ * too, whatever O_NONBLOCK says (tty_lock in tty_release and tty_open). What has
+ * hung up it closes at once, and only then TIOCEXCL is gone.
  */
 static void close_device(struct serial_port *port)
 {
@@ -249,7 +258,7 @@ static void close_device(struct serial_port *port)
 	}
 	if (serial_port_unsent(port) > 0)
 		tcflush(port->fd, TCOFLUSH);
-	/* It may be opened again before it is closed. */
+	/* Who opens it while it is closed waits, and then is to have it. */
 	ioctl(port->fd, TIOCNXCL);
 	flock(port->fd, LOCK_UN);
 	loop_close_apart(port->loop, port->fd);

@@ -23,6 +23,12 @@ struct loop;
 struct serial_port;
 
 /*
+ * Whether this gateway has closed it and its driver is not through with that: then
+ * serial_port_new would wait.
+ */
+bool serial_port_is_closing(struct loop *loop, const char *path);
+
+/*
  * NULL with errno set and a sentence: ENOENT when the device is not there, or
  * not any more; EBUSY names who holds it, as far as can be known.
  */
@@ -31,7 +37,8 @@ struct serial_port *serial_port_new(struct loop *loop,
 				    struct error *error);
 /*
  * What was not sent is dropped, but for what the driver has taken already: it
- * may wait for that, which nobody else does. NULL is legal.
+ * may wait for that, and only who opens this port again waits with it
+ * (serial_port_is_closing). NULL is legal.
  */
 void serial_port_free(struct serial_port *port);
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -44,15 +45,28 @@ static bool is_refusing;
 /* What a driver does that waits in close(2); 0: none does. */
 static dev_t slow_device;
 static sem_t slow_close;
+static atomic_uint closing; /* where the kernel has its lock */
 
 /* Of the whole program, gateway and all. */
 int close(int fd)
 {
 	struct stat st;
 
-	if (slow_device && fstat(fd, &st) == 0 && st.st_rdev == slow_device)
+	if (slow_device && fstat(fd, &st) == 0 && st.st_rdev == slow_device) {
+		closing++;
 		sem_wait(&slow_close);
+		closing--;
+	}
 	return (int)syscall(SYS_close, fd);
+}
+
+static void make_slow(void)
+{
+	struct stat st;
+
+	ck_assert_int_eq(sem_init(&slow_close, 0, 0), 0);
+	ck_assert_int_eq(stat(slave, &st), 0);
+	slow_device = st.st_rdev;
 }
 
 static ssize_t device_read(struct stream *stream, void *buffer, size_t bytes)
@@ -141,6 +155,13 @@ static void await_descriptors(unsigned int count)
 	     i++)
 		count_wakes(10);
 	ck_assert_uint_eq(count_descriptors(), count);
+}
+
+static void await_closing(unsigned int count)
+{
+	for (int i = 0; i < 100 * DEADLINE_S && closing != count; i++)
+		count_wakes(10);
+	ck_assert_uint_eq(closing, count);
 }
 
 static void expect(struct stream *stream, const char *text)
@@ -452,24 +473,37 @@ START_TEST(test_stuck)
 }
 END_TEST
 
-/* Nobody waits for the driver, nor does the next one for this one. */
+/* The loop does not wait for the driver; the next dial does. */
 START_TEST(test_slow_to_close)
 {
+	struct dialled next = {NULL, 0, false, {""}};
 	unsigned int before = count_descriptors();
+	struct error late = {"no answer"};
 	struct stream *stream;
-	struct stat st;
+	struct dial *dialling;
 
-	ck_assert_int_eq(sem_init(&slow_close, 0, 0), 0);
-	ck_assert_int_eq(stat(slave, &st), 0);
 	open_target();
 	stream = dial(target);
-	slow_device = st.st_rdev;
+	make_slow();
 	stream_close(stream, STREAM_CLOSE_ORDERLY);
-	stream = dial(target);
-	say("hello");
-	expect(stream, "hello");
-	stream_close(stream, STREAM_CLOSE_ORDERLY);
+	dialling = target_dial(target, dial_done, &next);
+	ck_assert_ptr_nonnull(dialling);
+	await_closing(1);
+	count_wakes(100);
+	ck_assert(!next.is_done);
+	dial_explain(dialling, &late);
+	assert_says(late.text, "is still closing it");
 	sem_post(&slow_close);
+	await(is_true, &next.is_done);
+	ck_assert_uint_eq(closing, 0);
+	ck_assert_msg(next.stream != NULL, "%s", next.error.text);
+	say("hello");
+	expect(next.stream, "hello");
+	stream_close(next.stream, STREAM_CLOSE_ORDERLY);
+	/* Who has no time for that leaves nothing behind. */
+	dialling = target_dial(target, dial_done, &next);
+	ck_assert_ptr_nonnull(dialling);
+	dial_cancel(dialling);
 	sem_post(&slow_close);
 	await_descriptors(before);
 	slow_device = 0;
@@ -792,6 +826,27 @@ START_TEST(test_session_outlives_its_listener)
 }
 END_TEST
 
+/* As for a dial: a reload may close it and listen on it again. */
+START_TEST(test_listen_to_what_is_being_closed)
+{
+	listen_to_it();
+	hang_up(take_client());
+	make_slow();
+	listener_close(listener);
+	clients = 0;
+	listen_to_it();
+	await_closing(1);
+	count_wakes(100);
+	ck_assert_uint_eq(clients, 0);
+	sem_post(&slow_close);
+	hang_up(take_client());
+	sem_post(&slow_close);
+	listener_close(listener);
+	await_closing(0);
+	slow_device = 0;
+}
+END_TEST
+
 START_TEST(test_closed_in_every_state)
 {
 	unsigned int before = count_descriptors();
@@ -869,6 +924,7 @@ static TCase *listener_case(void)
 	tcase_add_test(tcase, test_back_in_other_hands);
 	tcase_add_test(tcase, test_listen_to_what_is_held);
 	tcase_add_test(tcase, test_session_outlives_its_listener);
+	tcase_add_test(tcase, test_listen_to_what_is_being_closed);
 	tcase_add_test(tcase, test_closed_in_every_state);
 	return tcase;
 }
