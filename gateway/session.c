@@ -330,24 +330,33 @@ static void side_start_ending(struct side *side)
 static void side_lose_rest(struct side *side)
 {
 	struct loop *loop = side->session->loop;
+	bool has_told = false;
+	size_t lost = 0;
 	ssize_t got;
 
-	for (size_t lost = 0; lost < ENDING_BYTES_MIN; lost += (size_t)got) {
+	while (lost < ENDING_BYTES_MIN) {
 		got = stream_read(side->stream, loop->buffer,
 				  loop->buffer_bytes);
+		if (got == -ENOBUFS && !has_told) {
+			has_told = true; /* of a gap of its own */
+			continue;
+		}
 		if (got <= 0)
 			return;
 		side_lose(side, (size_t)got);
+		lost += (size_t)got;
 	}
 }
 
 /*
  * There is a gap in what @side sent: nothing of it may follow, and the rest
- * ends as in an orderly stop.
+ * ends as in an orderly stop. The loop's buffer is overwritten.
  */
 static void side_break_off(struct side *side)
 {
 	side_forget_held(side);
+	if (side->state != SIDE_STATE_ENDED)
+		side_lose_rest(side);
 	side->state = SIDE_STATE_ENDED;
 	session_enter(side->session, SESSION_PHASE_ENDING);
 	side_start_ending(side->other);
@@ -957,7 +966,6 @@ static void side_read_failed(struct side *side, int code)
 
 	if (code == -ENOBUFS && side->stream->has_no_flow_control) {
 		set_end(session, SESSION_END_OVERRUN, side, 0);
-		side_lose_rest(side);
 		side_break_off(side);
 	} else if (code == -EMSGSIZE && stream_keeps_records(side->stream)) {
 		set_end(session, SESSION_END_TRUNCATED, side,
