@@ -72,6 +72,7 @@ struct l2cap_stream {
 	bool has_lost; /* what comes next is not what was sent next */
 	bool has_told; /* of that */
 	struct acl_flush *flush;
+	bool is_flush_answered;
 };
 
 static struct l2cap_stream *of(struct stream *stream)
@@ -81,8 +82,9 @@ static struct l2cap_stream *of(struct stream *stream)
 
 static void flush_done(int code, const struct error *error, void *arg)
 {
-	const struct l2cap_stream *self = arg;
+	struct l2cap_stream *self = arg;
 
+	self->is_flush_answered = true;
 	if (code)
 		log_warning("%s: the flush timeout could not be set: %s; "
 			    "nothing is flushed on this link",
@@ -92,6 +94,10 @@ static void flush_done(int code, const struct error *error, void *arg)
 			  self->stream.peer, self->link.flush_timeout_ms);
 }
 
+/*
+ * The flushing itself is the controller's: it drops what the kernel has marked as
+ * such (the packet boundary flag of HCI, Vol 4 part E, 5.4.2) after that time.
+ */
 static void start_flushing(struct l2cap_stream *self)
 {
 	const int fd = self->stream.read_fd;
@@ -337,6 +343,10 @@ static void l2cap_close(struct stream *stream, enum stream_close how)
 {
 	const int fd = stream->read_fd;
 
+	if (of(stream)->flush && !of(stream)->is_flush_answered)
+		log_debug("%s: the session is over before the controller has "
+			  "answered whether it sets the flush timeout",
+			  stream->peer);
 	acl_flush_free(of(stream)->flush);
 	/* With ERTM it waits for what is not acknowledged, up to 10 s. */
 	if (l2cap_finish(stream, false))

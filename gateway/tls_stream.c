@@ -258,8 +258,11 @@ fail:
 
 void tls_handshake_free(struct tls_handshake *handshake)
 {
+	struct tls_stream *stream;
+
 	if (!handshake)
 		return;
-	tls_stream_free(handshake->stream, STREAM_CLOSE_ABORT);
-	handshake_free(handshake);
+	stream = handshake->stream;
+	handshake_free(handshake); /* its events first, then what they watch */
+	tls_stream_free(stream, STREAM_CLOSE_ABORT);
 }
