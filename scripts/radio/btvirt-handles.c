@@ -21,7 +21,8 @@
  *
  * While the file that BTVIRT_LOSS_SWITCH names is there, every twentieth packet
  * that begins a frame of an L2CAP channel other than the signalling one is lost on
- * the way, as on a bad link that gives up on a packet after a time.
+ * the way, as on a bad link that gives up on a packet after a time; standard error
+ * is told.
  *
  * It knows no other process's packets and no other fault of btvirt's.
  */
@@ -30,6 +31,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -324,8 +326,10 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
 			answer.iov_len = put_flush_success(packet);
 			return next(fd, &answer, 1);
 		}
-		if (type == H4_ACL_DATA && is_lost(packet, len))
+		if (type == H4_ACL_DATA && is_lost(packet, len)) {
+			fputs("a packet is lost on the way\n", stderr);
 			return (ssize_t)len; /* btvirt does not look at it */
+		}
 		if (type == H4_EVENT)
 			learn_from_event(&controllers[fd], packet, len);
 		else if (type == H4_ACL_DATA && parts[1].iov_len >= 2 &&

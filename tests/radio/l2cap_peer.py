@@ -7,8 +7,8 @@ usage: l2cap_peer.py unix-records PATH | unix-silent PATH | unix-client PATH
        l2cap_peer.py unix-frames PATH COUNT BYTES
        l2cap_peer.py unix-send-frames PATH COUNT BYTES
        l2cap_peer.py echo OWN PEER PSM MODE COUNT BYTES
-       l2cap_peer.py lossy OWN PEER PSM COUNT
-       l2cap_peer.py records OWN PEER PSM | flood OWN PEER PSM
+       l2cap_peer.py lossy OWN PEER PSM MODE COUNT
+       l2cap_peer.py records OWN PEER PSM | flood OWN PEER PSM MODE
        l2cap_peer.py hear OWN PEER PSM | unix-send PATH SIZE...
        l2cap_peer.py record-server OWN PSM | stream-server OWN PSM MODE
        l2cap_peer.py silent-server OWN PSM | pulse PORT
@@ -163,10 +163,10 @@ def main(what, *args):
             assert back == data
         sock.close()
     elif what == "lossy":
-        # Streaming mode over a link that loses frames: what comes back is whole
-        # and in order, and the rest is missing.
-        own, peer, psm, count = args
-        sock = l2cap(own, "streaming", 2000)
+        # Without retransmission over a link that loses frames: what comes back is
+        # whole and in order, and the rest is missing.
+        own, peer, psm, mode, count = args
+        sock = l2cap(own, mode, 2000)
         sock.connect((peer, int(psm, 0)))
         sock.settimeout(1)
         back = []
@@ -208,8 +208,8 @@ def main(what, *args):
             sock.send(record)
         sock.recv(1) # until the other one has read them, and leaves
     elif what == "flood":
-        own, peer, psm = args
-        sock = l2cap(own, "basic", 672)
+        own, peer, psm, mode = args
+        sock = l2cap(own, mode, 672)
         sock.connect((peer, int(psm, 0)))
         deadline = time.monotonic() + 60
         try:
