@@ -254,13 +254,14 @@ static void entry_finish(struct device_list *list, struct entry *entry)
 		device->pairing = ++list->pairings;
 }
 
-static int add_device(sd_bus_message *message, const char *path, void *arg)
+static int add_device(struct device_list *list, sd_bus_message *message,
+		      const char *path, struct entry **out)
 {
 	static const struct address_bluetooth none;
-	struct device_list *list = arg;
 	struct entry *entry = find(list, path);
 	int code;
 
+	*out = NULL;
 	if (entry)
 		entry_free(list, entry);
 	code = entry_new(list, path, &entry);
@@ -276,21 +277,54 @@ static int add_device(sd_bus_message *message, const char *path, void *arg)
 		return code;
 	}
 	entry_finish(list, entry);
-	/* Loaded from where bluetoothd keeps it: that is nothing new. */
-	entry->device.pairing = 0;
-	list->changed(list->arg);
+	*out = entry;
 	return 0;
+}
+
+/* What bluetoothd had before us has not paired now. */
+static int load_device(sd_bus_message *message, const char *path, void *arg)
+{
+	struct device_list *list = arg;
+	struct entry *entry;
+	int code = add_device(list, message, path, &entry);
+
+	if (entry) {
+		entry->device.pairing = 0;
+		list->changed(list->arg);
+	}
+	return code;
+}
+
+/*
+ * bluetoothd tells of a device when it has nothing else to do: of one that came
+ * and paired at once, only then (seen in 5.66). What it loads itself when it starts
+ * is told of before it asks the kernel who is connected.
+ */
+static int take_added_device(sd_bus_message *message, const char *path,
+			     void *arg)
+{
+	struct device_list *list = arg;
+	struct entry *entry;
+	int code = add_device(list, message, path, &entry);
+
+	if (entry) {
+		if (!entry->device.is_connected)
+			entry->device.pairing = 0;
+		list->changed(list->arg);
+	}
+	return code;
 }
 
 int device_list_load(struct device_list *list, struct sd_bus_message *answer)
 {
-	return bus_read_objects(answer, DEVICE_INTERFACE, add_device, list);
+	return bus_read_objects(answer, DEVICE_INTERFACE, load_device, list);
 }
 
 int device_list_take_added(struct device_list *list,
 			   struct sd_bus_message *signal)
 {
-	return bus_read_added(signal, DEVICE_INTERFACE, add_device, list);
+	return bus_read_added(signal, DEVICE_INTERFACE, take_added_device,
+			      list);
 }
 
 int device_list_take_removed(struct device_list *list,

@@ -125,9 +125,11 @@ START_TEST(test_pair)
 			"works)\n");
 	pair(3, "");
 	wait_for_stdout("paired: 10:00:00:00:00:03 (no name) (just works)\n");
+	mock_tell(&mock, "device 0 4 bonded quick");
+	wait_for_stdout("paired: 10:00:00:00:00:04 \"quick\" (just works)\n");
 	close_window(0);
 	assert_has(program.out_text,
-		   "(just works)\nclosed; 2 devices paired\n");
+		   "(just works)\nclosed; 3 devices paired\n");
 	ck_assert_ptr_null(strstr(program.out_text, "old"));
 	ck_assert_str_eq(program.err_text, "");
 	expect_before("look: discoverable 0, limit 180, pairable 0");

@@ -59,6 +59,7 @@ struct mock_device {
 	uint32_t class;
 	int16_t rssi;
 	int paired;
+	int connected;
 	int bonded;
 	sd_bus_slot *slot;
 };
@@ -345,6 +346,8 @@ static inline int mock_on_get_device(sd_bus *bus, const char *path,
 		return sd_bus_message_append(reply, "b", device->paired);
 	if (strcmp(property, "Bonded") == 0)
 		return sd_bus_message_append(reply, "b", device->bonded);
+	if (strcmp(property, "Connected") == 0)
+		return sd_bus_message_append(reply, "b", device->connected);
 	return sd_bus_message_append(reply, "b", 0);
 }
 
@@ -494,7 +497,8 @@ static inline void mock_crowd(struct mock_daemon *daemon, int n, int first,
 
 /*
  * "device ADAPTER NUMBER MANNER [NAME]": known, 10:00:00:00:ADAPTER:NUMBER;
- * "le" is one with a random address.
+ * "le" is one with a random address; "bonded" one that came and was paired
+ * before bluetoothd told of it.
  */
 static inline void mock_add_device(struct mock_daemon *daemon, int n,
 				   int number, const char *manner,
@@ -520,6 +524,7 @@ static inline void mock_add_device(struct mock_daemon *daemon, int n,
 				*c = '-';
 	}
 	device->paired = strcmp(manner, "paired") == 0;
+	device->bonded = device->connected = strcmp(manner, "bonded") == 0;
 	device->type = strcmp(manner, "le") ? "public" : "random";
 	device->class = strcmp(manner, "le") ? 0x1f00 : 0;
 	device->rssi = device->paired ? 0 : -60;
