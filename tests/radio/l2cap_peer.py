@@ -178,7 +178,8 @@ def main(what, *args):
         assert back == [struct.pack("<H", number) * 300 for number in numbers]
         assert numbers == sorted(set(numbers)), numbers
         print(int(count) - len(numbers), "lost")
-        assert 0 < int(count) - len(numbers) < int(count) / 2
+        # How many it is depends on where in a record each loss comes.
+        assert 0 < len(numbers) < int(count)
         sock.close()
     elif what == "records":
         own, peer, psm = args
