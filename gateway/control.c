@@ -167,14 +167,16 @@ static void client_advance(struct control_client *client)
 	int code = client->code;
 
 	while (code == 0 && has_line) {
-		code = client->waiting.bytes ? send_waiting(client)
-					     : take_line(client);
 		/* Who follows is not listened to any more. */
 		if (client->is_following)
 			client->request_bytes = 0;
+		code = client->waiting.bytes ? send_waiting(client)
+					     : take_line(client);
 		has_line = memchr(client->request, '\n',
 				  client->request_bytes) != NULL;
 	}
+	if (code == 0)
+		code = client->code;
 	/* Who asks without an end lets others be served between. */
 	if (code == 1) {
 		event_del(client->readable);

@@ -929,9 +929,13 @@ static void side_received(struct side *side, size_t bytes, bool is_peek)
 {
 	struct session *session = side->session;
 	const uint8_t *data = session->loop->buffer;
+	const bool is_traced = session->trace && trace_is_on(session->trace);
 
 	session_passed(session);
 	session_progress(session, SESSION_TIMER_LINGER);
+	/* Before what cannot be passed on is read over it. */
+	if (is_traced && !is_peek)
+		side_trace(side, data, bytes);
 	if (side->packing)
 		side_pack(side, data, bytes);
 	else
@@ -939,8 +943,8 @@ static void side_received(struct side *side, size_t bytes, bool is_peek)
 				  is_peek ? READ_BYTES_MIN : bytes);
 	if (is_peek)
 		stream_skip(side->stream, bytes);
-	/* Afterwards: what was only looked at comes again. */
-	if (session->trace && trace_is_on(session->trace))
+	/* Only now: what was looked at and not taken comes again. */
+	if (is_traced && is_peek)
 		side_trace(side, data, bytes);
 	if (side->state == SIDE_STATE_ENDED ||
 	    (side->state == SIDE_STATE_OPEN && !side->other->is_dead))

@@ -35,6 +35,9 @@ struct trace_file {
 	uint64_t retry_at_ms; /* loop_now_ms */
 	uint64_t missed_events;
 	uint64_t missed_bytes;
+	/* Of them, those that the file has a note of. */
+	uint64_t noted_events;
+	uint64_t noted_bytes;
 	char why[96];
 };
 
@@ -270,11 +273,19 @@ static int note_missed(struct trace_file *file, uint64_t time_us)
 		.kind = TRACE_KIND_MISSED,
 		.time_us = time_us,
 		.text = file->why,
-		.missed_events = file->missed_events,
-		.missed_bytes = file->missed_bytes,
+		.missed_events = file->missed_events - file->noted_events,
+		.missed_bytes = file->missed_bytes - file->noted_bytes,
 	};
+	int code;
 
-	return file->missed_events ? file_write_within(file, &missed) : 0;
+	if (!missed.missed_events)
+		return 0;
+	code = file_write_within(file, &missed);
+	if (code == 0) {
+		file->noted_events = file->missed_events;
+		file->noted_bytes = file->missed_bytes;
+	}
+	return code;
 }
 
 static void file_recovered(struct trace_file *file)
@@ -287,8 +298,8 @@ static void file_recovered(struct trace_file *file)
 		 (unsigned long long)file->missed_events,
 		 (unsigned long long)file->missed_bytes);
 	file->is_failing = false;
-	file->missed_events = 0;
-	file->missed_bytes = 0;
+	file->missed_events = file->noted_events = 0;
+	file->missed_bytes = file->noted_bytes = 0;
 }
 
 /* ---- from outside ----------------------------------------------------------- */
@@ -305,12 +316,13 @@ void trace_file_add(struct trace_file *file, const struct trace_event *event)
 		code = file->fd < 0 ? file_open(file) : 0;
 		if (code == 0)
 			code = note_missed(file, event->time_us);
-		if (code == 0) {
-			file_recovered(file);
+		if (code == 0)
 			code = file_write_within(file, event);
-		}
+		/* The note alone may fit where no event does. */
 		if (code)
 			file_failed(file, code);
+		else
+			file_recovered(file);
 	}
 	if (code) {
 		file->missed_events++;

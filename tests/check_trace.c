@@ -681,6 +681,33 @@ START_TEST(a_full_disk_is_said_once_and_then_it_goes_on)
 }
 END_TEST
 
+/* A note of what is missing fits, and no event: that is no recovery. */
+START_TEST(a_full_disk_that_takes_a_note_is_full)
+{
+	static char data[4096];
+	struct config_trace config = config_of(TRACE_FORMAT_PCAPNG, 2);
+	struct trace_event event = data_of(data, sizeof(data), true);
+	struct trace_file *file = trace_file_new("gps", &config);
+	uint64_t until = loop_now_ms() + 1300;
+	ssize_t whole;
+
+	trace_file_add(file, &event);
+	whole = slurp(0);
+	set_limit((rlim_t)whole + 1000);
+	/* It is tried again after a second. */
+	while (loop_now_ms() < until) {
+		trace_file_add(file, &event);
+		usleep(10000);
+	}
+	set_limit(RLIM_INFINITY);
+	ck_assert_int_gt(slurp(0), whole);
+	ck_assert_uint_eq(log_line_count, 1);
+	await_recovery(file, &event);
+	ck_assert_uint_eq(log_line_count, 2);
+	trace_file_free(file);
+}
+END_TEST
+
 START_TEST(a_directory_that_is_missing_may_come)
 {
 	struct config_trace config = config_of(TRACE_FORMAT_PCAPNG, 2);
@@ -854,6 +881,23 @@ static void add_lines(char *rest, size_t *rest_bytes, uint64_t *had,
 	*rest_bytes = bytes - (size_t)(line - text);
 	memcpy(rest, line, *rest_bytes);
 }
+
+/* What it says then is nobody's business. */
+START_TEST(a_client_that_asks_again_is_not_heard)
+{
+	for (int i = 0; i < 3; i++) {
+		ck_assert_int_eq(send(client_fd, "{}\n", 3, 0), 3);
+		turn();
+	}
+	ck_assert(read_feed());
+	ck_assert_str_eq(got, ok_line);
+	close(client_fd);
+	client_fd = -1;
+	turn();
+	ck_assert(!trace_is_on(trace));
+	tell("hello", 5);
+}
+END_TEST
 
 START_TEST(a_slow_client_is_told_what_it_missed)
 {
@@ -1084,12 +1128,14 @@ int main(void)
 	tcase_add_test(
 		test,
 		a_file_that_was_moved_is_left_alone_from_the_next_session_on);
+	tcase_add_test(test, a_full_disk_that_takes_a_note_is_full);
 	tcase_add_loop_test(test, a_full_disk_is_said_once_and_then_it_goes_on,
 			    TRACE_FORMAT_HEX, TRACE_FORMAT_PCAPNG + 1);
 	tcase_add_test(test, a_directory_that_is_missing_may_come);
 	tcase_add_test(test, only_a_file_is_written_to);
 	test = add_case(suite, "feed", setup_feed, teardown_feed);
 	tcase_add_test(test, a_client_is_told_what_passes);
+	tcase_add_test(test, a_client_that_asks_again_is_not_heard);
 	tcase_add_test(test, a_slow_client_is_told_what_it_missed);
 	tcase_add_test(test, a_client_of_a_trace_that_goes_has_all_of_it);
 	tcase_add_test(test, clients_that_come_and_go);
