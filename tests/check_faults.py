@@ -263,10 +263,9 @@ class Faults(Ground):
         with self.fault("three thousand refusals in a row",
                         "route fire: refused .*"):
             for _ in range(3000):
-                with contextlib.suppress(ConnectionError):
-                    client = self.dial(self.fire)
+                with contextlib.suppress(ConnectionError), \
+                        contextlib.closing(self.dial(self.fire)) as client:
                     client.recv()
-                client.close()
         self.assertEqual(self.gateway.stop(), 0)
         self.assertLess(len(self.gateway.lines), 200)
 
