@@ -3,6 +3,7 @@
 # all check lint fuzz install uninstall clean
 #
 #   make            builds ./btgate
+#   make bench      the gateway beside other relays, on this machine
 #   make check      builds and runs the unit tests
 #   make SAN=1 ...  the same under ASan, UBSan and LSan, in a directory of its own
 #   make V=1        shows the commands
@@ -74,7 +75,8 @@ FUZZ_SECONDS ?= 60
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
 
-.PHONY: all checks check valgrind lint layers fuzz fuzz-corpus install uninstall clean
+.PHONY: all checks check valgrind lint layers fuzz fuzz-corpus bench install \
+	uninstall clean
 all: $(PROGRAM)
 
 $(PROGRAM): $(BUILD)/main.o $(LIBRARY)
@@ -118,6 +120,21 @@ valgrind: $(PROGRAM) $(CHECKS)
 		--error-exitcode=99 --leak-check=full \
 		--errors-for-leak-kinds=definite \
 		--suppressions=tests/valgrind.supp" tests/run-checks $(CHECKS)
+
+# What the benchmark puts on a relay, and the relay that it measures against.
+$(BUILD)/bench/%: tests/bench/%.c Makefile | $(BUILD)/bench
+	$(call say,CC,$@)
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIBS)
+
+$(BUILD)/bench:
+	$(Q)mkdir -p $@
+
+# ROUNDS and ONLY as in tests/bench/bench.py --help.
+bench: $(PROGRAM) $(BUILD)/bench/load $(BUILD)/bench/relay
+	$(Q)scripts/setup bench
+	$(Q)BTGATE=./$(PROGRAM) LOAD=$(BUILD)/bench/load RELAY=$(BUILD)/bench/relay \
+		tests/bench/bench.py $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(ONLY),--only $(ONLY)) --output $(BUILD)/bench/results.json
 
 lint: layers
 	$(Q)cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 \
