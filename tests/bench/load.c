@@ -454,7 +454,7 @@ static void session_answered(struct session *session)
 	}
 	if (session->due_first < session->due_count)
 		return;
-	if (now >= end_ns)
+	if (now >= end_ns || session->next_due_ns == UINT64_MAX)
 		sessions_done++;
 	else if (job.rate == 0)
 		session_request(session, now);
