@@ -512,7 +512,7 @@ class Calls(Part):
             output = os.path.join(self.directory, "strace")
             load = Load("ping", f"tcp:{relay.port}", target, "-s", 1, "-b", case,
                         "-t", self.seconds)
-            # Some of it has gone by when strace is there: see the last call.
+            time.sleep(0.3)  # who forks for a connection has done so
             tracer = subprocess.Popen(
                 ["strace", "-f", "-qq", "-o", output, *[
                     word for pid in processes_of(relay.group())
