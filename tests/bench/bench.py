@@ -6,7 +6,7 @@ usage: bench.py [--rounds N] [--only PART[,PART]...] [--output FILE]
        bench.py --table FILE      the table of results that there are
        bench.py --plot FILE SVG   their plot
 
-Parts: bulk, ping, churn, idle, stall, calls, pty, scale. All relays run one after
+Parts: bulk, ping, churn, idle, stall, calls, pty. All relays run one after
 the other in each round, in an order that changes with it; what is printed is the
 median of the rounds and, behind it, how far they went from it. Every byte that
 went through was compared (see load.c). A relay that is not installed is left out,
@@ -218,18 +218,18 @@ class Btgate(Relay):
     program = BTGATE
     settings = "as shipped"
     kinds = ("tcp", "pty")
-    also = ()  # more routes: a port and a target each
 
     def version(self):
         return first_line(BTGATE, "--version")
 
     def command(self, port, target):
-        routes = [(port, target), *self.also]
-        return [BTGATE, "run", "-q", "-c", self.write("btgate.conf", "\n".join(
-            [f"[gateway]\ncontrol = unix:{self.path('control')}"] + [
-                f"[route r{number}]\nlisten = tcp:{port}\n"
-                f"connect = {target.replace('tcp:', 'tcp:127.0.0.1:')}"
-                for number, (port, target) in enumerate(routes)]) + "\n")]
+        return [BTGATE, "run", "-q", "-c", self.write("btgate.conf", f"""
+[gateway]
+control = unix:{self.path("control")}
+[route bench]
+listen = tcp:{port}
+connect = {target.replace("tcp:", "tcp:127.0.0.1:")}
+""")]
 
 
 class Socat(Relay):
@@ -554,73 +554,7 @@ class Pty(Part):
         return self.with_relay(kind, work)
 
 
-class Scale(Part):
-    """How the gateway's cost grows: with sessions, and with routes."""
-
-    name = "scale"
-
-    def cases(self):
-        for sessions in (1, 10, 100, 1000, min(10000, most_sessions())):
-            yield f"beside {sessions} idle sessions", ("sessions", sessions)
-        for routes in (1, 10, 100, 1000):
-            yield f"{routes} routes", ("routes", routes)
-
-    def measure(self, kind, case):
-        if kind is not Btgate:
-            return None
-        what, count = case
-        return (self.beside(count) if what == "sessions"
-                else self.with_routes(count))
-
-    def beside(self, count):
-        """The round trip of one session beside others that are idle."""
-        def work(relay, target):
-            second, other = free_port(), f"tcp:{free_port()}"
-            relay.also = ((second, other),)
-            relay.stop()
-            relay.start(target)
-            idle = Load("idle", f"tcp:{relay.port}", target, "-s", count)
-            idle.line()
-            before = cpu_s(relay.group())
-            got = Load("ping", f"tcp:{second}", other, "-b", 20, "-t",
-                       1).result()
-            spent = cpu_s(relay.group()) - before
-            idle.end()
-            return {"p50 us": got["p50_us"],
-                    "CPU us/request": 1e6 * spent / got["requests"]}
-
-        return self.with_relay(Btgate, work)
-
-    def with_routes(self, count):
-        path = os.path.join(self.directory, "routes.conf")
-        sockets = os.path.join(self.directory, "s")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(f"[gateway]\ncontrol = unix:{sockets}-control\n")
-            for number in range(count):
-                file.write(f"[route r{number}]\nlisten = unix:{sockets}{number}\n"
-                           "connect = echo\n")
-
-        def timed(*command):
-            start = time.monotonic()
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL)
-            return 1000 * (time.monotonic() - start)
-
-        check = timed(BTGATE, "check", "-c", path)
-        start = time.monotonic()
-        with subprocess.Popen([BTGATE, "run", "-q", "-c", path],
-                              stderr=subprocess.DEVNULL) as process:
-            try:
-                await_true("all routes listen", lambda: os.path.exists(
-                    f"{sockets}{count - 1}"))
-                started = 1000 * (time.monotonic() - start)
-                reload = timed(BTGATE, "reload", "-c", path)
-            finally:
-                process.terminate()
-        return {"check ms": check, "start ms": started, "reload ms": reload}
-
-
-PARTS = (Bulk, Ping, Churn, Idle, Stall, Calls, Pty, Scale)
+PARTS = (Bulk, Ping, Churn, Idle, Stall, Calls, Pty)
 
 
 # ---- the rounds ------------------------------------------------------------------------
