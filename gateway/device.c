@@ -254,14 +254,18 @@ static void entry_finish(struct device_list *list, struct entry *entry)
 		device->pairing = ++list->pairings;
 }
 
+/*
+ * bluetoothd tells of a device when it has nothing else to do: of one that came
+ * and paired at once, only then (seen in 5.66). What it loads itself when it starts
+ * is told of before it asks the kernel who is connected.
+ */
 static int add_device(struct device_list *list, sd_bus_message *message,
-		      const char *path, struct entry **out)
+		      const char *path, bool is_loaded)
 {
 	static const struct address_bluetooth none;
 	struct entry *entry = find(list, path);
 	int code;
 
-	*out = NULL;
 	if (entry)
 		entry_free(list, entry);
 	code = entry_new(list, path, &entry);
@@ -277,42 +281,22 @@ static int add_device(struct device_list *list, sd_bus_message *message,
 		return code;
 	}
 	entry_finish(list, entry);
-	*out = entry;
+	/* It has not paired now. */
+	if (is_loaded || !entry->device.is_connected)
+		entry->device.pairing = 0;
+	list->changed(list->arg);
 	return 0;
 }
 
-/* What bluetoothd had before us has not paired now. */
 static int load_device(sd_bus_message *message, const char *path, void *arg)
 {
-	struct device_list *list = arg;
-	struct entry *entry;
-	int code = add_device(list, message, path, &entry);
-
-	if (entry) {
-		entry->device.pairing = 0;
-		list->changed(list->arg);
-	}
-	return code;
+	return add_device(arg, message, path, true);
 }
 
-/*
- * bluetoothd tells of a device when it has nothing else to do: of one that came
- * and paired at once, only then (seen in 5.66). What it loads itself when it starts
- * is told of before it asks the kernel who is connected.
- */
 static int take_added_device(sd_bus_message *message, const char *path,
 			     void *arg)
 {
-	struct device_list *list = arg;
-	struct entry *entry;
-	int code = add_device(list, message, path, &entry);
-
-	if (entry) {
-		if (!entry->device.is_connected)
-			entry->device.pairing = 0;
-		list->changed(list->arg);
-	}
-	return code;
+	return add_device(arg, message, path, false);
 }
 
 int device_list_load(struct device_list *list, struct sd_bus_message *answer)

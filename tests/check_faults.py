@@ -375,14 +375,20 @@ class Privileged(Ground):
         gateway.await_line(r"-> listening", text.count("[route "))
         self.gateway = gateway
 
-    def test_a_full_disk(self):
+    def prepare_on_small_disk(self, connect, **keys):
+        """A route to connect whose {disk} has 256 KiB; where that is."""
         where = os.path.join(self.base, "disk")
         os.mkdir(where)
         self.fire, self.calm = self.port(), self.port()
         self.prepare_with(
             f"mount -t tmpfs -o size=256k tmpfs {where}",
             self.route(f"tcp:{self.calm}", "echo", "calm") +
-            self.route(f"tcp:{self.fire}", f"file:{where}/log", "fire"))
+            self.route(f"tcp:{self.fire}", connect, "fire",
+                       **keys).replace("{disk}", where))
+        return where
+
+    def test_a_full_disk(self):
+        self.prepare_on_small_disk("file:{disk}/log")
         with self.fault("a full disk under a file target",
                         "route fire: session .* ended: .*No space left"):
             client = self.dial(self.fire)
@@ -392,14 +398,8 @@ class Privileged(Ground):
             client.close()
 
     def test_a_full_disk_under_a_trace(self):
-        where = os.path.join(self.base, "disk")
-        os.mkdir(where)
-        self.fire, self.calm = self.port(), self.port()
-        self.prepare_with(
-            f"mount -t tmpfs -o size=256k tmpfs {where}",
-            self.route(f"tcp:{self.calm}", "echo", "calm") +
-            self.route(f"tcp:{self.fire}", "echo", "fire",
-                       trace=f"{where}/trace", trace_format="pcapng"))
+        where = self.prepare_on_small_disk("echo", trace="{disk}/trace",
+                                           trace_format="pcapng")
         with self.fault("a full disk under a trace",
                         "route fire: the trace cannot be written to .*"
                         "No space left"):

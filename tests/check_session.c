@@ -20,6 +20,7 @@
 #include "loop.h"
 #include "session.h"
 #include "socket.h"
+#include "tcp_end.h"
 
 #define DEADLINE_MS 20000
 #define MEGABYTE (1024 * 1024)
@@ -101,25 +102,6 @@ static struct stream *unix_end(const struct stream_ops *ops, int *far)
 			 0);
 	*far = ends[1];
 	return socket_stream_new(ops, ends[0], "peer");
-}
-
-static struct stream *tcp_end(const struct stream_ops *ops, int *far)
-{
-	struct sockaddr_in address = {.sin_family = AF_INET};
-	socklen_t bytes = sizeof(address);
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int near;
-
-	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, bytes), 0);
-	ck_assert_int_eq(listen(listener, 1), 0);
-	getsockname(listener, (struct sockaddr *)&address, &bytes);
-	*far = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	ck_assert_int_eq(connect(*far, (struct sockaddr *)&address, bytes), 0);
-	fcntl(*far, F_SETFL, O_NONBLOCK);
-	near = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	close(listener);
-	return socket_stream_new(ops, near, "peer");
 }
 
 static void on_end(struct session *ended, void *arg)
@@ -380,8 +362,8 @@ END_TEST
 /* Large reads, which stalls turn into small ones and back. */
 START_TEST(megabytes_over_tcp_with_stalls)
 {
-	start_with(tcp_end(&tcp_ops, &client_fd), tcp_end(&tcp_ops, &target_fd),
-		   2000, 5000);
+	start_with(tcp_end(&tcp_ops, "peer", &client_fd),
+		   tcp_end(&tcp_ops, "peer", &target_fd), 2000, 5000);
 	for (int i = 0; i < 3; i++) {
 		size_t swallowed;
 
@@ -473,7 +455,7 @@ START_TEST(what_came_before_a_reset_is_delivered)
 {
 	size_t delivered;
 
-	start_with(tcp_end(&tcp_ops, &client_fd),
+	start_with(tcp_end(&tcp_ops, "peer", &client_fd),
 		   unix_end(&whole_ops, &target_fd), 2000, 60000);
 	fill(client_fd);
 	reset_client();
@@ -492,7 +474,7 @@ END_TEST
 
 START_TEST(a_reset_while_stalled_is_noticed)
 {
-	start_with(tcp_end(&tcp_ops, &client_fd),
+	start_with(tcp_end(&tcp_ops, "peer", &client_fd),
 		   unix_end(&whole_ops, &target_fd), 2000, 50);
 	fill(client_fd);
 	reset_client();
@@ -507,8 +489,8 @@ START_TEST(both_reset_while_stalled)
 {
 	const struct linger reset = {.l_onoff = 1, .l_linger = 0};
 
-	start_with(tcp_end(&tcp_ops, &client_fd), tcp_end(&tcp_ops, &target_fd),
-		   2000, 60000);
+	start_with(tcp_end(&tcp_ops, "peer", &client_fd),
+		   tcp_end(&tcp_ops, "peer", &target_fd), 2000, 60000);
 	fill(client_fd);
 	if (_i & 1)
 		fill(target_fd);
@@ -529,7 +511,7 @@ END_TEST
 /* What it says to nobody is not read for as long as it likes. */
 START_TEST(a_target_that_never_falls_silent_is_let_go_at_once)
 {
-	start_with(tcp_end(&tcp_ops, &client_fd),
+	start_with(tcp_end(&tcp_ops, "peer", &client_fd),
 		   unix_end(&whole_ops, &target_fd), 2000, 60000);
 	reset_client();
 	for (int i = 0; i < 20 && !is_ended; i++)
@@ -544,8 +526,8 @@ START_TEST(a_client_of_a_broken_target_is_told_at_once)
 {
 	char byte;
 
-	start_with(tcp_end(&tcp_ops, &client_fd), tcp_end(&tcp_ops, &target_fd),
-		   2000, 60000);
+	start_with(tcp_end(&tcp_ops, "peer", &client_fd),
+		   tcp_end(&tcp_ops, "peer", &target_fd), 2000, 60000);
 	put(target_fd, "half");
 	expect(client_fd, "half");
 	{
@@ -767,7 +749,7 @@ START_TEST(the_side_that_broke_its_answer_off_is_the_reason)
 	const struct linger reset = {.l_onoff = 1, .l_linger = 0};
 
 	start_with(unix_end(&whole_ops, &client_fd),
-		   tcp_end(&whole_ops, &target_fd), 2000, 5000);
+		   tcp_end(&whole_ops, "peer", &target_fd), 2000, 5000);
 	put(client_fd, "question");
 	shutdown(client_fd, SHUT_WR);
 	expect(target_fd, "question");

@@ -30,6 +30,7 @@
 #include "loop.h"
 #include "session.h"
 #include "socket.h"
+#include "tcp_end.h"
 #include "trace.h"
 #include "trace_feed.h"
 #include "trace_file.h"
@@ -1004,27 +1005,6 @@ static void ended(struct session *session, void *arg)
 
 static int far_fds[2];
 
-static struct stream *end_new(int number, const char *peer)
-{
-	struct sockaddr_in address = {.sin_family = AF_INET};
-	socklen_t bytes = sizeof(address);
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int near;
-
-	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, bytes), 0);
-	ck_assert_int_eq(listen(listener, 1), 0);
-	getsockname(listener, (struct sockaddr *)&address, &bytes);
-	far_fds[number] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	ck_assert_int_eq(connect(far_fds[number], (struct sockaddr *)&address,
-				 bytes),
-			 0);
-	fcntl(far_fds[number], F_SETFL, O_NONBLOCK);
-	near = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	close(listener);
-	return socket_stream_new(&peek_ops, near, peer);
-}
-
 /* Send from one end, with a reader that is slow at first; the sum of it. */
 static uint64_t pass(int from, int to, size_t bytes)
 {
@@ -1067,7 +1047,8 @@ START_TEST(a_session_tells_all_that_it_reads_once)
 
 	loop = loop_new();
 	settings.trace = trace_new("gps");
-	session = session_new(loop, end_new(0, "phone"), end_new(1, "server"),
+	session = session_new(loop, tcp_end(&peek_ops, "phone", &far_fds[0]),
+			      tcp_end(&peek_ops, "server", &far_fds[1]),
 			      &settings, ended, &is_ended);
 	pass(far_fds[0], far_fds[1], 1000);
 	ck_assert_uint_eq(told, 0);

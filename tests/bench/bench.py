@@ -348,8 +348,7 @@ class Load:
 
 
 class Part:
-    def __init__(self, relays, directory):
-        self.relays = relays
+    def __init__(self, directory):
         self.directory = directory
 
     def target(self):
@@ -566,7 +565,7 @@ def run_rounds(parts, relays, rounds):
     with tempfile.TemporaryDirectory(prefix="btgate-bench-") as directory:
         for number in range(rounds):
             for kind in parts:
-                part = kind(relays, directory)
+                part = kind(directory)
                 for name, case in part.cases():
                     turn = number % len(relays)
                     for relay in relays[turn:] + relays[:turn]:

@@ -433,8 +433,6 @@ static void session_request(struct session *session, uint64_t due_ns)
 			       &session->due_max, sizeof(*session->due_ns));
 	session->due_ns[session->due_count++] = due_ns;
 	session->up.total += job.bytes;
-	if (!has_target())
-		session->down.sent = session->up.total;
 	end_send(&session->client);
 }
 
