@@ -50,10 +50,11 @@ log_has() { [ "$(grep -cE -- "$1" "$GATEWAY_LOG")" -ge "${2:-1}" ]; }
 # await_log PATTERN [COUNT]
 await_log() {
 	await "$GATEWAY_WAIT_S" log_has "$@" && return
-	echo "no '$1' in the gateway's log:"
-	tail -n 30 "$GATEWAY_LOG"
+	echo "no '$1' in the gateway's log"
 	return 1
 }
+
+radio_explain() { [ ! -e "$GATEWAY_LOG" ] || tail -n 30 "$GATEWAY_LOG"; }
 
 gateway_lives() { kill -0 "$GATEWAY_PID"; }
 

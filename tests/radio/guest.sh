@@ -32,13 +32,17 @@ RADIO_FAILED=0
 exec {RADIO_NEVER}<> <(:)
 pause() { read -r -t "$1" -u "$RADIO_NEVER" || :; } # SECONDS
 
-# await SECONDS COMMAND...: runs COMMAND until it succeeds; false if it has not
-# within SECONDS.  Its output is dropped.
+# await SECONDS COMMAND...: runs COMMAND until it succeeds; if it has not within
+# SECONDS, prints what it said the last time and is false.
 await() {
 	local deadline_us=$((${EPOCHREALTIME/[.,]/} + $1 * 1000000))
+	local said=/tmp/await.$BASHPID
 	shift
-	until "$@" >/dev/null 2>&1; do
-		((${EPOCHREALTIME/[.,]/} < deadline_us)) || return 1
+	until "$@" >"$said" 2>&1; do
+		((${EPOCHREALTIME/[.,]/} < deadline_us)) || {
+			cat "$said"
+			return 1
+		}
 		pause 0.05
 	done
 }
@@ -63,6 +67,9 @@ fail() {
 	trap radio_tally EXIT
 }
 
+# What more to print when a check fails: for who has a log.
+radio_explain() { :; }
+
 # check NAME COMMAND...: one check; what COMMAND says is shown if it fails.
 # Always true, so that `set -e` does not end the scenario: see require.
 check() {
@@ -74,6 +81,7 @@ check() {
 	else
 		fail "$name" "\"$*\" exited with $status"
 		show "$said"
+		show "$(radio_explain)"
 	fi
 }
 
