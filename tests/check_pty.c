@@ -417,7 +417,6 @@ START_TEST(test_keep_is_bounded)
 	struct stream *stream;
 	struct pump pump;
 	size_t kept;
-	int wakes;
 
 	open_target();
 	stream = dial(target);
@@ -426,13 +425,11 @@ START_TEST(test_keep_is_bounded)
 	kept = pump.out_done;
 	ck_assert_uint_ge(kept, 8000);
 	ck_assert_uint_lt(kept, sizeof(out));
-	wakes = count_wakes(500);
-	ck_assert_int_le(wakes, 2);
+	await_quiet(500, 2);
 	ck_assert_uint_eq(pump.out_done, kept);
 	program = start_program(read_all_kept);
 	await_report(&program);
-	wakes = count_wakes(500);
-	ck_assert_int_le(wakes, 4);
+	await_quiet(500, 4);
 	order(&program);
 	await(has_sent, &pump);
 	ck_assert_int_eq(finish(&program), 0);
@@ -528,19 +525,19 @@ START_TEST(test_idle)
 	struct stream *stream;
 
 	open_target();
-	ck_assert_int_le(count_wakes(300), 0);
+	await_quiet(300, 0);
 	stream = dial(target);
-	ck_assert_int_le(count_wakes(300), 0);
+	await_quiet(300, 0);
 	hang_up(stream);
 	program = start_program(open_and_wait);
 	await_report(&program);
 	count_wakes(50);
-	ck_assert_int_le(count_wakes(300), 0);
+	await_quiet(300, 0);
 	order(&program);
 	ck_assert_int_eq(finish(&program), 0);
 	/* It closed: three more looks, then silence. */
 	count_wakes(1200);
-	ck_assert_int_le(count_wakes(300), 0);
+	await_quiet(300, 0);
 	close_target();
 }
 END_TEST
@@ -773,7 +770,7 @@ START_TEST(test_vhangup)
 	kill(program.pid, SIGKILL);
 	finish(&program);
 	count_wakes(1200);
-	ck_assert_int_le(count_wakes(300), 0);
+	await_quiet(300, 0);
 	hang_up(stream);
 	close_target();
 }

@@ -416,7 +416,7 @@ START_TEST(test_programs_share_a_call)
 	/* Longer than the last look after a close. */
 	count_wakes(1200);
 	ck_assert(!stream_is_hung_up(stream));
-	ck_assert_int_le(count_wakes(300), 0);
+	await_quiet(300, 0);
 	order(&second);
 	ck_assert_int_eq(finish(&second), 0);
 	await(is_client_hung_up, stream);
@@ -800,7 +800,7 @@ START_TEST(test_many_calls_leave_nothing)
 		ck_assert_int_eq(finish(&program), 0);
 	}
 	ck_assert_uint_eq(count_descriptors(), before);
-	ck_assert_int_le(count_wakes(300), 0);
+	await_quiet(300, 0);
 	listener_close(listener);
 }
 END_TEST
@@ -947,17 +947,17 @@ START_TEST(test_idle)
 	struct stream *stream;
 
 	open_listener();
-	ck_assert_int_le(count_wakes(300), 0);
+	await_quiet(300, 0);
 	program = start_program(open_and_wait);
 	await_report(&program);
 	stream = take_client();
 	count_wakes(50);
-	ck_assert_int_le(count_wakes(300), 0);
+	await_quiet(300, 0);
 	order(&program);
 	ck_assert_int_eq(finish(&program), 0);
 	await(is_client_hung_up, stream);
 	hang_up(stream);
-	ck_assert_int_le(count_wakes(300), 1);
+	await_quiet(300, 1);
 	listener_close(listener);
 }
 END_TEST

@@ -77,6 +77,16 @@ static inline int count_wakes(unsigned int for_ms)
 	return wakes - 1;
 }
 
+/* Until it wakes up so often at most in for_ms: who spins never does. */
+static inline void await_quiet(unsigned int for_ms, int wakes)
+{
+	unsigned int turns = 0;
+
+	while (count_wakes(for_ms) > wakes)
+		ck_assert_msg(++turns < DEADLINE_S * 1000 / for_ms,
+			      "does not come to rest");
+}
+
 /* ---- programs --------------------------------------------------------------- */
 
 /* A process that does something with the port; fd 0 leads to the test. */
