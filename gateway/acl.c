@@ -90,25 +90,71 @@ static int open_adapter(const bdaddr_t *adapter)
 	return code;
 }
 
-/* ---- security ---------------------------------------------------------- */
+/* ---- channels ---------------------------------------------------------- */
 
-/* A channel that waits to be admitted. */
-struct pending {
+/* One that waits to be admitted, or is being made. */
+struct channel {
 	struct sockaddr_l2 local;
 	struct sockaddr_l2 remote;
 };
 
-static int pending_init(struct pending *pending, int fd)
+static int channel_init(struct channel *channel, int fd)
 {
-	socklen_t bytes = sizeof(pending->local);
+	socklen_t bytes = sizeof(channel->local);
 
-	if (getsockname(fd, (struct sockaddr *)&pending->local, &bytes) < 0)
+	if (getsockname(fd, (struct sockaddr *)&channel->local, &bytes) < 0)
 		return -errno;
-	bytes = sizeof(pending->remote);
-	if (getpeername(fd, (struct sockaddr *)&pending->remote, &bytes) < 0)
+	bytes = sizeof(channel->remote);
+	if (getpeername(fd, (struct sockaddr *)&channel->remote, &bytes) < 0)
 		return errno == ENOTCONN ? -EAGAIN : -errno;
 	return 0;
 }
+
+/* The link under it, as the kernel has it. 0 or -errno. */
+static int get_link(const struct channel *channel, struct hci_conn_info *out)
+{
+	struct {
+		struct hci_conn_info_req request;
+		struct hci_conn_info room;
+	} link = {.request = {.bdaddr = channel->remote.l2_bdaddr,
+			      .type = ACL_LINK}};
+	int fd = open_adapter(&channel->local.l2_bdaddr);
+	int code = 0;
+
+	if (fd < 0)
+		return fd;
+	if (ioctl(fd, HCIGETCONNINFO, &link.request) < 0)
+		code = -errno;
+	else
+		*out = link.request.conn_info[0];
+	close(fd);
+	return code;
+}
+
+static bool is_l2cap(int fd)
+{
+	int domain = 0, protocol = 0;
+	socklen_t bytes = sizeof(int);
+
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &bytes) == 0 &&
+	       getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &bytes) ==
+		       0 &&
+	       domain == AF_BLUETOOTH && protocol == BTPROTO_L2CAP;
+}
+
+void acl_close_connecting(struct loop *loop, int fd)
+{
+	struct channel channel;
+	struct hci_conn_info link;
+
+	if (is_l2cap(fd) && channel_init(&channel, fd) == 0 &&
+	    get_link(&channel, &link) == 0 && link.state == BT_CONNECTED)
+		loop_close_connecting(loop, fd);
+	else
+		close(fd);
+}
+
+/* ---- security ---------------------------------------------------------- */
 
 /*
  * Of a connectionless socket only the old option sets a level. It knows none of
@@ -136,11 +182,11 @@ static uint32_t link_mode(enum security_level level)
  * kernel begins to see to that (l2cap_chan_connect, l2cap_chan_check_security;
  * Linux 6.1, 6.12).
  */
-static int try_level(const struct pending *pending, enum security_level level)
+static int try_level(const struct channel *channel, enum security_level level)
 {
 	const uint32_t mode = link_mode(level);
-	struct sockaddr_l2 local = pending->local;
-	struct sockaddr_l2 remote = pending->remote;
+	struct sockaddr_l2 local = channel->local;
+	struct sockaddr_l2 remote = channel->remote;
 	int fd = bt_socket_open(SOCK_DGRAM, BTPROTO_L2CAP);
 	int code = 0;
 
@@ -149,7 +195,7 @@ static int try_level(const struct pending *pending, enum security_level level)
 	local.l2_psm = 0;
 	local.l2_cid = 0;
 	/* Any that is not special would do. */
-	remote.l2_psm = pending->local.l2_psm;
+	remote.l2_psm = channel->local.l2_psm;
 	remote.l2_cid = 0;
 	if (bind(fd, (struct sockaddr *)&local, sizeof(local)) < 0 ||
 	    setsockopt(fd, SOL_L2CAP, L2CAP_LM, &mode, sizeof(mode)) < 0 ||
@@ -163,30 +209,20 @@ static int try_level(const struct pending *pending, enum security_level level)
  * An authenticated key of Secure Connections (P-256). The kernel notes it when
  * such a link is encrypted (hci_encrypt_change_evt).
  */
-static int check_fips(const struct pending *pending)
+static int check_fips(const struct channel *channel)
 {
-	struct {
-		struct hci_conn_info_req request;
-		struct hci_conn_info room;
-	} link = {.request = {.bdaddr = pending->remote.l2_bdaddr,
-			      .type = ACL_LINK}};
-	int fd = open_adapter(&pending->local.l2_bdaddr);
-	int code = 0;
+	struct hci_conn_info link;
+	int code = get_link(channel, &link);
 
-	if (fd < 0)
-		return fd;
-	if (ioctl(fd, HCIGETCONNINFO, &link.request) < 0)
-		code = -errno;
-	else if (!(link.request.conn_info[0].link_mode & HCI_LM_FIPS))
-		code = -EAGAIN;
-	close(fd);
-	return code;
+	if (code)
+		return code;
+	return link.link_mode & HCI_LM_FIPS ? 0 : -EAGAIN;
 }
 
 int acl_check_security(int fd, enum security_level level)
 {
-	struct pending pending;
-	int code = pending_init(&pending, fd);
+	struct channel channel;
+	int code = channel_init(&channel, fd);
 
 	/*
 	 * Twice, because a connectionless socket is also connected when the
@@ -194,9 +230,9 @@ int acl_check_security(int fd, enum security_level level)
 	 * (l2cap_conn_start).
 	 */
 	for (int i = 0; code == 0 && i < 2; i++)
-		code = try_level(&pending, level);
+		code = try_level(&channel, level);
 	if (code == 0 && level == SECURITY_LEVEL_FIPS)
-		code = check_fips(&pending);
+		code = check_fips(&channel);
 	return code;
 }
 

@@ -25,6 +25,16 @@ struct loop;
  */
 int acl_check_security(int fd, enum security_level level);
 
+/*
+ * Close a socket whose connect(2) is under way. In the middle of an L2CAP
+ * connect the kernel would forget the channel without a word to the device,
+ * which keeps its half for 40 s, and refuses all others that get the same
+ * number until then (l2cap_chan_close; L2CAP_CR_SCID_IN_USE in l2cap_connect;
+ * Linux 6.12): once the link is up it is let finish. Before that nothing was
+ * said yet, and to close is what ends the paging.
+ */
+void acl_close_connecting(struct loop *loop, int fd);
+
 /* Whether this process may set a flush timeout: CAP_NET_RAW, in force. */
 bool acl_may_flush(void);
 

@@ -2,6 +2,7 @@
 #include "loop.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -20,6 +21,7 @@
  */
 #define LOOP_BUFFER_BYTES (256 * 1024)
 #define CLOSE_AGAIN_MS 1000
+#define CONNECTING_MAX_MS (60 * 1000)
 
 /*
  * A descriptor that is closed in a thread, or waits for one. From then on it is
@@ -29,6 +31,7 @@ struct loop_closing {
 	TAILQ_ENTRY(loop_closing) link;
 	int fd;
 	dev_t device; /* 0: none */
+	bool is_connecting; /* that ends first */
 	bool is_started;
 	atomic_bool is_left; /* by one of the two */
 };
@@ -57,7 +60,10 @@ static void closing_leave(struct loop_closing *closing)
 static void *close_in_thread(void *arg)
 {
 	struct loop_closing *closing = arg;
+	struct pollfd connected = {.fd = closing->fd, .events = POLLOUT};
 
+	if (closing->is_connecting)
+		poll(&connected, 1, CONNECTING_MAX_MS);
 	close(closing->fd);
 	closing_leave(closing);
 	return NULL;
@@ -217,7 +223,7 @@ int loop_start_timer(struct event *timer, unsigned int delay_ms)
 	return event_add(timer, &delay) ? -ENOMEM : 0;
 }
 
-void loop_close_apart(struct loop *loop, int fd)
+static void close_apart(struct loop *loop, int fd, bool is_connecting)
 {
 	struct loop_closing *closing = calloc(1, sizeof(*closing));
 	struct stat st;
@@ -228,12 +234,23 @@ void loop_close_apart(struct loop *loop, int fd)
 		return;
 	}
 	closing->fd = fd;
+	closing->is_connecting = is_connecting;
 	if (fstat(fd, &st) == 0)
 		closing->device = st.st_rdev;
 	TAILQ_INSERT_TAIL(&loop->closings, closing, link);
 	if (!closing_start(closing) &&
 	    !evtimer_pending(loop->closing_event, NULL))
 		loop_start_timer(loop->closing_event, CLOSE_AGAIN_MS);
+}
+
+void loop_close_apart(struct loop *loop, int fd)
+{
+	close_apart(loop, fd, false);
+}
+
+void loop_close_connecting(struct loop *loop, int fd)
+{
+	close_apart(loop, fd, true);
 }
 
 bool loop_is_closing(struct loop *loop, dev_t device)

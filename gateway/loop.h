@@ -72,6 +72,11 @@ int loop_start_timer(struct event *timer, unsigned int delay_ms);
  */
 void loop_close_apart(struct loop *loop, int fd);
 /*
+ * The same for @fd whose connect(2) is under way, and may not be broken off: once
+ * it is connected or has failed, or has done neither for a minute.
+ */
+void loop_close_connecting(struct loop *loop, int fd);
+/*
  * Whether that device is still being closed so (st_rdev): the kernel lets nobody
  * open it meanwhile without waiting for the close.
  */

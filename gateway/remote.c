@@ -9,6 +9,7 @@
 
 #include <event2/event.h>
 
+#include "acl.h"
 #include "address_endpoint.h"
 #include "bluez.h"
 #include "bt_socket.h"
@@ -80,7 +81,9 @@ static void remote_dial_free(struct remote_dial *dial)
 	loop_cancel(dial->remote->loop, &dial->start);
 	bluez_lookup_cancel(dial->lookup);
 	sdp_query_cancel(dial->query);
-	connector_free(dial->connector);
+	if (dial->connector)
+		acl_close_connecting(dial->remote->loop,
+				     connector_release(dial->connector));
 	if (dial->pause)
 		event_free(dial->pause);
 	free(dial);

@@ -14,6 +14,7 @@
 #include <bluetooth/sdp.h>
 #include <event2/event.h>
 
+#include "acl.h"
 #include "bdaddr.h"
 #include "bt_port.h"
 #include "bt_socket.h"
@@ -42,7 +43,9 @@ struct sdp_query {
 static void query_free(struct sdp_query *query)
 {
 	loop_cancel(query->loop, &query->end_task);
-	connector_free(query->connector);
+	if (query->connector)
+		acl_close_connecting(query->loop,
+				     connector_release(query->connector));
 	if (query->readable)
 		event_free(query->readable);
 	if (query->fd >= 0)

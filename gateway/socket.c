@@ -408,11 +408,22 @@ close_fd:
 	return NULL;
 }
 
+int connector_release(struct connector *connector)
+{
+	int fd;
+
+	if (!connector)
+		return -1;
+	fd = connector->fd;
+	event_del(connector->writable);
+	connector_destroy(connector);
+	return fd;
+}
+
 void connector_free(struct connector *connector)
 {
-	if (!connector)
-		return;
-	event_del(connector->writable);
-	close(connector->fd);
-	connector_destroy(connector);
+	int fd = connector_release(connector);
+
+	if (fd >= 0)
+		close(fd);
 }

@@ -118,5 +118,10 @@ struct connector *connector_new(struct loop *loop, int fd,
 				void *arg);
 /* Gives up the attempt. NULL is legal. */
 void connector_free(struct connector *connector);
+/*
+ * Frees it, and leaves the descriptor to the caller, in the middle of its
+ * attempt; -1 for NULL.
+ */
+int connector_release(struct connector *connector);
 
 #endif

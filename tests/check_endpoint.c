@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <netdb.h>
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <netinet/in.h>
@@ -1026,6 +1027,35 @@ START_TEST(a_close_waits_for_a_thread)
 		turn();
 	expect_end(first[0]);
 	expect_end(second[0]);
+}
+END_TEST
+
+/* A listener takes the second when it has room, with its SYN's repetition. */
+START_TEST(what_connects_is_closed_once_it_has)
+{
+	struct sockaddr_in address;
+	int listener = loopback_listener(&address, 0);
+	struct pollfd queue = {.fd = listener, .events = POLLIN};
+	int fds[2], taken;
+
+	for (int i = 0; i < 2; i++) {
+		fds[i] = socket(AF_INET,
+				SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		ck_assert_int_eq(connect(fds[i], (struct sockaddr *)&address,
+					 sizeof(address)),
+				 -1);
+		ck_assert_int_eq(errno, EINPROGRESS);
+	}
+	loop_close_connecting(loop, fds[1]);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(poll(&queue, 1, DEADLINE_MS), 1);
+		taken = accept(listener, NULL, NULL);
+		ck_assert_int_ge(taken, 0);
+		if (i == 0)
+			close(fds[0]);
+		expect_end(taken);
+	}
+	close(listener);
 }
 END_TEST
 
@@ -2326,6 +2356,7 @@ static void add_loop(Suite *suite)
 		tcase_add_test(tests,
 			       a_close_that_waits_does_not_hold_up_the_loop);
 		tcase_add_test(tests, a_close_waits_for_a_thread);
+		tcase_add_test(tests, what_connects_is_closed_once_it_has);
 	}
 	tcase_add_test(tests, the_end_of_the_loop_closes_what_is_left);
 }

@@ -14,7 +14,7 @@ usage: l2cap_peer.py unix-records PATH | unix-silent PATH | unix-client PATH
        l2cap_peer.py silent-server OWN PSM | pulse PORT
        l2cap_peer.py burst OWN PEER PSM PID COUNT BYTES | held OWN
        l2cap_peer.py burst-server OWN PSM PID COUNT BYTES | poke PORT
-       l2cap_peer.py flood-server OWN PSM
+       l2cap_peer.py flood-server OWN PSM | late-server OWN PSM
 """
 
 import contextlib
@@ -28,6 +28,8 @@ import threading
 import time
 
 SOL_L2CAP = 6
+SOL_BLUETOOTH = 274
+BT_DEFER_SETUP = 7
 L2CAP_OPTIONS = 1
 OPTIONS = "HHHBBBxH"
 MODES = {"basic": 0, "ertm": 3, "streaming": 4}
@@ -48,7 +50,8 @@ def l2cap(own, mode="ertm", mtu=8192, psm=0):
         OPTIONS, sock.getsockopt(SOL_L2CAP, L2CAP_OPTIONS, size))
     sock.setsockopt(SOL_L2CAP, L2CAP_OPTIONS, struct.pack(
         OPTIONS, omtu, mtu, flush, MODES[mode], fcs, tries, window))
-    sock.settimeout(60)
+    if not psm: # a server waits for as long as it takes
+        sock.settimeout(60)
     return sock
 
 
@@ -98,7 +101,6 @@ def unix_server(path, kind):
 
 def server(own, psm, mode="ertm"):
     sock = l2cap(own, mode, 672, int(psm, 0))
-    sock.settimeout(None)
     sock.listen(5)
     print("Waiting for connection", flush=True)
     return sock
@@ -224,6 +226,19 @@ def main(what, *args):
         sock = l2cap(own, psm=int(psm, 0))
         sock.listen(5)
         echo_each(sock)
+    elif what == "late-server":
+        # Lets its first client in once it is told so, and then it is too late.
+        sock = l2cap(args[0], "basic", psm=int(args[1], 0))
+        sock.setsockopt(SOL_BLUETOOTH, BT_DEFER_SETUP, 1)
+        sock.listen(5)
+        first = sock.accept()[0]
+        print("asked", flush=True)
+        sys.stdin.readline()
+        first.recv(1) # which lets it in
+        while True:
+            client = sock.accept()[0]
+            client.recv(1)
+            threading.Thread(target=echo, args=(client,), daemon=True).start()
     elif what == "silent-server":
         sock = server(*args)
         clients = []
