@@ -114,6 +114,23 @@ int controller_choose(const struct address_adapter *adapter,
 	return -EINVAL;
 }
 
+int controller_check(const struct address_adapter *adapter,
+		     const struct address_bluetooth *chosen,
+		     struct error *error)
+{
+	char name[ADDRESS_ADAPTER_TEXT_BYTES];
+	char text[ADDRESS_BLUETOOTH_TEXT_BYTES];
+	struct address_bluetooth now;
+	int code = controller_choose(adapter, &now, error);
+
+	if (code || memcmp(&now, chosen, sizeof(now)) == 0)
+		return code;
+	address_adapter_format(adapter, name);
+	address_bluetooth_format(&now, text);
+	return error_set(error, -ENODEV, "adapter %s is another one now, %s",
+			 name, text);
+}
+
 int controller_unreachable(const struct address_bluetooth *chosen,
 			   struct error *error)
 {

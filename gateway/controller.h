@@ -37,6 +37,14 @@ int controller_choose(const struct address_adapter *adapter,
 		      struct address_bluetooth *out, struct error *error);
 
 /*
+ * Whether @adapter still means the one at @chosen: 0, or -ENODEV when a chosen
+ * hciN is not there, or another one is there now.
+ */
+int controller_check(const struct address_adapter *adapter,
+		     const struct address_bluetooth *chosen,
+		     struct error *error);
+
+/*
  * The kernel found no adapter for a link that was to be made from @chosen
  * (EHOSTUNREACH): none, not that one, or none that is on. -ENETDOWN where one is
  * off, else -EADDRNOTAVAIL.

@@ -91,6 +91,11 @@ int listener_change(struct loop *loop, const struct address_endpoint *from,
 	return 0;
 }
 
+int listener_check(const struct listener *listener, struct error *error)
+{
+	return listener->ops->check ? listener->ops->check(listener, error) : 0;
+}
+
 int target_open(struct loop *loop, const struct address_endpoint *address,
 		const struct endpoint_settings *settings, struct target **out,
 		struct error *error)

@@ -206,6 +206,11 @@ enum service_protocol {
 };
 
 struct listener_ops {
+	/*
+	 * Whether it still listens where its settings say: 0, or -ENODEV when
+	 * the chosen adapter has gone, or is another one now. NULL: always.
+	 */
+	int (*check)(const struct listener *listener, struct error *error);
 	void (*close)(struct listener *listener);
 };
 
@@ -225,6 +230,11 @@ int listener_open(struct loop *loop, const struct address_endpoint *address,
 		  const struct endpoint_settings *settings,
 		  listener_client_cb client_cb, void *arg,
 		  struct listener **out, struct error *error);
+/*
+ * Something came or went: 0, or -ENODEV with a sentence when it has to be
+ * closed, and opened again as soon as that can be done.
+ */
+int listener_check(const struct listener *listener, struct error *error);
 /* Stop listening; leaves nothing behind. NULL is legal. */
 void listener_close(struct listener *listener);
 /*

@@ -493,6 +493,8 @@ static int check_flush(const struct endpoint_l2cap *l2cap, struct error *error)
 
 struct l2cap_listener {
 	struct socket_listener base;
+	struct address_adapter choice;
+	struct address_bluetooth adapter; /* what was meant by it */
 	struct l2cap_link link;
 	struct link_setups setups;
 	enum security_level security;
@@ -538,6 +540,15 @@ static void l2cap_accepted(int fd, void *arg)
 	struct l2cap_listener *listener = arg;
 
 	link_setups_add(&listener->setups, fd);
+}
+
+static int l2cap_listener_check(const struct listener *base,
+				struct error *error)
+{
+	const struct l2cap_listener *listener =
+		(const struct l2cap_listener *)base;
+
+	return controller_check(&listener->choice, &listener->adapter, error);
 }
 
 static void l2cap_listener_close(struct listener *base)
@@ -602,7 +613,10 @@ static int l2cap_listen(struct loop *loop,
 			listener_client_cb client_cb, void *arg,
 			struct listener **out, struct error *error)
 {
-	static const struct listener_ops ops = {.close = l2cap_listener_close};
+	static const struct listener_ops ops = {
+		.check = l2cap_listener_check,
+		.close = l2cap_listener_close,
+	};
 	static const struct bt_port_kind kind = {
 		.open = l2cap_socket,
 		.bind = bind_psm,
@@ -640,6 +654,8 @@ static int l2cap_listen(struct loop *loop,
 	if (code)
 		goto close_fd;
 	listener = (struct l2cap_listener *)base;
+	listener->choice = settings->adapter;
+	listener->adapter = adapter;
 	listener->link = link;
 	listener->security = settings->security;
 	base->listener.protocol = SERVICE_PROTOCOL_L2CAP;

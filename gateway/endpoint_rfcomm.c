@@ -73,6 +73,8 @@ static const struct stream_ops rfcomm_stream_ops = {
 
 struct rfcomm_listener {
 	struct socket_listener base;
+	struct address_adapter choice;
+	struct address_bluetooth adapter; /* what was meant by it */
 	struct link_setups setups;
 };
 
@@ -119,6 +121,15 @@ static void rfcomm_accepted(int fd, void *arg)
 	struct rfcomm_listener *listener = arg;
 
 	link_setups_add(&listener->setups, fd);
+}
+
+static int rfcomm_listener_check(const struct listener *base,
+				 struct error *error)
+{
+	const struct rfcomm_listener *listener =
+		(const struct rfcomm_listener *)base;
+
+	return controller_check(&listener->choice, &listener->adapter, error);
 }
 
 static void rfcomm_listener_close(struct listener *base)
@@ -197,7 +208,10 @@ static int rfcomm_listen(struct loop *loop,
 			 listener_client_cb client_cb, void *arg,
 			 struct listener **out, struct error *error)
 {
-	static const struct listener_ops ops = {.close = rfcomm_listener_close};
+	static const struct listener_ops ops = {
+		.check = rfcomm_listener_check,
+		.close = rfcomm_listener_close,
+	};
 	static const struct bt_port_kind kind = {
 		.open = rfcomm_socket,
 		.bind = bind_channel,
@@ -231,6 +245,8 @@ static int rfcomm_listen(struct loop *loop,
 	if (code)
 		goto close_fd;
 	listener = (struct rfcomm_listener *)base;
+	listener->choice = settings->adapter;
+	listener->adapter = adapter;
 	base->listener.protocol = SERVICE_PROTOCOL_RFCOMM;
 	base->listener.port = (uint16_t)channel;
 	link_setups_init(&listener->setups, loop, base->listener.name,

@@ -379,6 +379,12 @@ void door_close(struct door *door)
 	entrance_leave(door->entrance);
 }
 
+int door_check(const struct door *door, struct error *error)
+{
+	assert(door->is_open);
+	return listener_check(door->entrance->listener, error);
+}
+
 void entrance_hold(struct entrance *entrance)
 {
 	if (entrance->is_held || !entrance->listener)

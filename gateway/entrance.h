@@ -71,6 +71,11 @@ void door_move_last(struct door *door);
 /* Errors as for listener_open; an open door stays so. */
 int door_open(struct door *door, struct error *error);
 void door_close(struct door *door);
+/*
+ * Of an open one: 0, or as for listener_check; then all doors of the entrance
+ * have to be closed before one is opened again.
+ */
+int door_check(const struct door *door, struct error *error);
 /* What is listened on, for people; only while it is open. */
 const char *door_name(const struct door *door);
 

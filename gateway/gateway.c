@@ -23,6 +23,7 @@
 #include "log.h"
 #include "loop.h"
 #include "metrics.h"
+#include "mgmt.h"
 #include "operation.h"
 #include "pairing_always.h"
 #include "publish.h"
@@ -39,6 +40,7 @@ struct gateway {
 	struct loop *loop;
 	struct bluez *bluez; /* NULL: no end is Bluetooth, nor ever was */
 	struct bluez_watcher bluez_watcher;
+	struct mgmt_watch *adapters; /* NULL: as bluez, or none to be had */
 	struct publisher *publisher; /* NULL: nobody listens on Bluetooth */
 	struct pairing_always *pairing; /* NULL: not always */
 	struct address_adapter pairing_adapter; /* with which devices pair */
@@ -92,13 +94,32 @@ static void gateway_stop(struct gateway *gateway, int number)
 
 /* ---- bluetoothd ------------------------------------------------------------ */
 
-/* An adapter may have come that somebody waits for. */
-static void bluez_changed(struct bluez *bluez, void *arg)
+/* An adapter may have come that somebody waits for, or gone. */
+static void adapters_changed(void *arg)
 {
 	struct gateway *gateway = arg;
 
 	if (!gateway->is_stopping)
 		route_set_retry(gateway->routes);
+}
+
+static void bluez_changed(struct bluez *bluez, void *arg)
+{
+	adapters_changed(arg);
+}
+
+/* bluetoothd tells of adapters, too, but it need not be there. */
+static void gateway_watch_adapters(struct gateway *gateway)
+{
+	int fd = mgmt_open();
+
+	if (fd >= 0)
+		gateway->adapters = mgmt_watch_new(gateway->loop, fd,
+						   adapters_changed, gateway);
+	if (!gateway->adapters)
+		log_debug("adapters that come and go show by bluetoothd only: "
+			  "%s",
+			  strerror(fd < 0 ? -fd : errno));
 }
 
 static bool needs_bluez(const struct config *config)
@@ -134,6 +155,7 @@ static int gateway_provide_bluez(struct gateway *gateway,
 		gateway->bluez = bluez_new(gateway->loop, &settings);
 		if (!gateway->bluez)
 			return -errno;
+		gateway_watch_adapters(gateway);
 	}
 	if (config_listens_on_bluetooth(config) && !gateway->publisher) {
 		gateway->publisher = publisher_new(gateway->loop,
@@ -491,6 +513,7 @@ static void gateway_clear(struct gateway *gateway)
 	route_set_free(gateway->routes);
 	publisher_free(gateway->publisher);
 	bluez_unwatch(&gateway->bluez_watcher);
+	mgmt_watch_free(gateway->adapters);
 	bluez_free(gateway->bluez);
 	for (size_t i = 0; i < SIGNALS; i++)
 		if (gateway->signals[i])

@@ -21,6 +21,9 @@
 #define OP_SET_CONNECTABLE 0x0007
 #define EV_COMMAND_COMPLETE 0x0001
 #define EV_COMMAND_STATUS 0x0002
+#define EV_INDEX_ADDED 0x0004
+#define EV_INDEX_REMOVED 0x0005
+#define EV_NEW_SETTINGS 0x0006
 #define STATUS_SUCCESS 0x00
 #define STATUS_PERMISSION_DENIED 0x14
 #define SETTING_CONNECTABLE (1u << 1)
@@ -208,4 +211,69 @@ void mgmt_call_free(struct mgmt_call *call)
 		event_free(call->event);
 	close(call->fd);
 	free(call);
+}
+
+/* ---- adapters that come and go ------------------------------------------ */
+
+struct mgmt_watch {
+	int fd;
+	struct event *event;
+	mgmt_changed_cb changed;
+	void *arg;
+};
+
+/*
+ * "Added" comes once the address is known (hci_power_on, Linux 6.12). It is
+ * read again whenever the adapter is powered on, hence the settings.
+ */
+static bool is_change(uint16_t event)
+{
+	return event == EV_INDEX_ADDED || event == EV_INDEX_REMOVED ||
+	       event == EV_NEW_SETTINGS;
+}
+
+static void on_news(evutil_socket_t fd, short what, void *arg)
+{
+	struct mgmt_watch *watch = arg;
+	struct header header;
+	ssize_t bytes = read(fd, &header, sizeof(header));
+
+	if (bytes < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (bytes <= 0)
+		event_del(watch->event);
+	else if ((size_t)bytes == sizeof(header) &&
+		 is_change(le16toh(header.code)))
+		watch->changed(watch->arg);
+}
+
+struct mgmt_watch *mgmt_watch_new(struct loop *loop, int fd,
+				  mgmt_changed_cb changed, void *arg)
+{
+	struct mgmt_watch *watch = calloc(1, sizeof(*watch));
+
+	if (!watch) {
+		close(fd);
+		return NULL;
+	}
+	watch->fd = fd;
+	watch->changed = changed;
+	watch->arg = arg;
+	watch->event = event_new(loop->base, fd, EV_READ | EV_PERSIST, on_news,
+				 watch);
+	if (watch->event && event_add(watch->event, NULL) == 0)
+		return watch;
+	mgmt_watch_free(watch);
+	errno = ENOMEM;
+	return NULL;
+}
+
+void mgmt_watch_free(struct mgmt_watch *watch)
+{
+	if (!watch)
+		return;
+	if (watch->event)
+		event_free(watch->event);
+	close(watch->fd);
+	free(watch);
 }

@@ -164,6 +164,14 @@ static int route_open_ends(struct route *route, struct error *error)
 	return code;
 }
 
+static void route_wait(struct route *route, const char *event, int code,
+		       const struct error *error)
+{
+	route->last_code = code;
+	route->last_error = *error;
+	route_set_state(route, ROUTE_STATE_WAITING, event, error->text);
+}
+
 static void route_try(struct route *route, const char *event)
 {
 	char reason[2 * STREAM_PEER_BYTES + 8];
@@ -173,18 +181,16 @@ static void route_try(struct route *route, const char *event)
 	if (route->state == ROUTE_STATE_WAITING)
 		route->retries++;
 	code = route_open_ends(route, &error);
-
-	route->last_code = code;
 	if (code) {
 		bool is_news = strcmp(error.text, route->last_error.text) != 0;
 
 		if (is_news && route->state == ROUTE_STATE_WAITING)
 			log_warning("route %s: still waiting: %s",
 				    route->config->name, error.text);
-		route->last_error = error;
-		route_set_state(route, ROUTE_STATE_WAITING, event, error.text);
+		route_wait(route, event, code, &error);
 		return;
 	}
+	route->last_code = 0;
 	route->last_error.text[0] = '\0';
 	backoff_reset(&route->retry);
 	snprintf(reason, sizeof(reason), "%s => %s", door_name(route->door),
@@ -335,6 +341,20 @@ uint64_t route_retries(const struct route *route)
 const struct client_refusal *route_last_refusal(const struct route *route)
 {
 	return clients_last_refusal(route->clients);
+}
+
+void route_check(struct route *route)
+{
+	struct error error = {""};
+	int code;
+
+	if (route->state != ROUTE_STATE_LISTENING)
+		return;
+	code = door_check(route->door, &error);
+	if (code == 0)
+		return;
+	door_close(route->door);
+	route_wait(route, "lost", code, &error);
 }
 
 void route_retry(struct route *route)

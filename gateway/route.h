@@ -48,6 +48,11 @@ void route_free(struct route *route);
 
 /* Listen, or wait for what is missing. */
 void route_start(struct route *route);
+/*
+ * Something came or went: what listens where it should not any more waits, its
+ * sessions untouched. For all routes of an entrance before route_retry for any.
+ */
+void route_check(struct route *route);
 /* Try at once what is waited for: an adapter came. */
 void route_retry(struct route *route);
 /* No new clients, drain the sessions, then call back (from the loop). */

@@ -628,6 +628,9 @@ void route_set_retry(struct route_set *set)
 
 	for (member = TAILQ_FIRST(&set->members); member;
 	     member = TAILQ_NEXT(member, link))
+		route_check(member->route);
+	for (member = TAILQ_FIRST(&set->members); member;
+	     member = TAILQ_NEXT(member, link))
 		route_retry(member->route);
 }
 

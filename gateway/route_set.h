@@ -96,7 +96,10 @@ void route_set_each(struct route_set *set, route_set_cb cb, void *arg);
 struct route *route_set_find(const struct route_set *set, const char *name);
 /* Its trace, which stays when the route is changed; NULL: there is none such. */
 struct trace *route_set_trace(const struct route_set *set, const char *name);
-/* Try at once what is waited for. */
+/*
+ * Something came or went: who listens at an adapter that is not meant any more
+ * leaves it, and all who wait try at once.
+ */
 void route_set_retry(struct route_set *set);
 /* From route_set_stop on: nothing may be started any more. */
 bool route_set_is_stopping(const struct route_set *set);

@@ -914,6 +914,49 @@ END_TEST
 
 #define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
 
+static void on_news(void *arg)
+{
+	unsigned int *count = arg;
+
+	++*count;
+}
+
+START_TEST(test_mgmt_news)
+{
+	/* Added, removed, switched; and what is of no interest, and half of it. */
+	static const struct exchange news[] = {
+		SAY(NOISE),
+		SAY("\x05\x00\x05\x00\x00\x00"),
+		SAY("\x06\x00\x03\x00\x04\x00\x01\x00\x00\x00"),
+		SAY(OTHERS),
+		SAY("\x04\x00\x05"),
+	};
+	struct mgmt_watch *watch;
+	unsigned int count = 0;
+	int ends[2], events;
+
+	events = event_base_get_num_events(loop->base, EVENT_BASE_COUNT_ADDED);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0,
+				    ends),
+			 0);
+	watch = mgmt_watch_new(loop, ends[0], on_news, &count);
+	ck_assert_ptr_nonnull(watch);
+	for (int i = 0; i < COUNT(news); i++) {
+		send(ends[1], news[i].text, news[i].bytes, 0);
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	}
+	ck_assert_uint_eq(count, 3);
+	/* The end is no news, and is not told for ever. */
+	close(ends[1]);
+	event_base_loop(loop->base, EVLOOP_ONCE);
+	ck_assert_int_eq(event_base_get_num_events(loop->base,
+						   EVENT_BASE_COUNT_ADDED),
+			 events);
+	ck_assert_uint_eq(count, 3);
+	mgmt_watch_free(watch);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("bluez");
@@ -953,6 +996,7 @@ int main(void)
 	tcase_add_test(tcase, test_watchers);
 	tcase_add_loop_test(tcase, test_mgmt, 0, COUNT(exchanges));
 	tcase_add_test(tcase, test_mgmt_closed);
+	tcase_add_test(tcase, test_mgmt_news);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

@@ -24,6 +24,7 @@
 #include "log_lines.h"
 #include "loop.h"
 #include "publish.h"
+#include "route.h"
 #include "sdp.h"
 #include "socket.h"
 
@@ -37,11 +38,29 @@ struct fake_listener {
 	struct listener listener;
 	bool is_open;
 	unsigned int open_count; /* all that there were */
+	unsigned int place; /* where it was opened */
 	listener_client_cb client_cb;
 	void *arg;
 };
 
 static struct fake_listener fakes[CHANNELS]; /* by channel */
+
+/* What is meant by the adapter of all now; 0: none is there. */
+static unsigned int place;
+
+static int check_place(struct error *error)
+{
+	return place ? 0 : error_set(error, -ENODEV, "no adapter");
+}
+
+static int fake_check(const struct listener *listener, struct error *error)
+{
+	const struct fake_listener *fake = &fakes[listener->port];
+
+	if (place && fake->place != place)
+		return error_set(error, -ENODEV, "another adapter");
+	return check_place(error);
+}
 
 static void fake_close(struct listener *listener)
 {
@@ -70,10 +89,15 @@ static int fake_listen(struct loop *loop,
 		       listener_client_cb client_cb, void *arg,
 		       struct listener **out, struct error *error)
 {
-	static const struct listener_ops ops = {.close = fake_close};
+	static const struct listener_ops ops = {
+		.check = fake_check,
+		.close = fake_close,
+	};
 	unsigned int channel = find_channel(address, &settings->reserved_ports);
 	struct fake_listener *fake = &fakes[channel];
 
+	if (check_place(error))
+		return -ENODEV;
 	if (fake->is_open)
 		return error_set(error, -EADDRINUSE, "channel %u is taken",
 				 channel);
@@ -85,6 +109,7 @@ static int fake_listen(struct loop *loop,
 	fake->client_cb = client_cb;
 	fake->arg = arg;
 	fake->is_open = true;
+	fake->place = place;
 	fake->open_count++;
 	*out = &fake->listener;
 	return 0;
@@ -262,6 +287,7 @@ static void setup(void)
 	memset(fakes, 0, sizeof(fakes));
 	memset(published, 0, sizeof(published));
 	publish_count = 0;
+	place = 1;
 	log_line_count = 0;
 	has_stopped = false;
 	for (unsigned int i = 0; i < PHONES; i++)
@@ -564,6 +590,61 @@ START_TEST(what_waits_is_tried_again_when_one_has_drained)
 }
 END_TEST
 
+/* ---- adapters that go and come ----------------------------------------------------------- */
+
+START_TEST(who_listens_follows_the_adapter)
+{
+	change_to(ROUTE("a", "rfcomm:3", PEER("1"))
+			  ROUTE("b", "rfcomm:3", PEER("2"))
+				  ROUTE("c", "rfcomm", ""),
+		  "a added, b added, c added");
+	call_in(0, 3, 1);
+	call_in(1, 1, 1);
+	route_set_retry(set);
+	ck_assert_uint_eq(fakes[3].open_count, 1);
+	place = 2;
+	route_set_retry(set);
+	ck_assert_uint_eq(fakes[3].open_count, 2);
+	ck_assert_uint_eq(fakes[3].place, 2);
+	ck_assert_uint_eq(fakes[1].place, 2);
+	ck_assert_str_eq(published[3], "a");
+	ck_assert_uint_eq(log_count("listening -> waiting"), 3);
+	ck_assert(log_has("route b: listening -> waiting (lost: another "
+			  "adapter)"));
+	ck_assert(log_has("route b: waiting -> listening (tried again: "
+			  "fake:3 => echo)"));
+	/* What the old one had goes on as long as its links do. */
+	expect_echo(0);
+	expect_echo(1);
+	call_in(2, 3, 2);
+}
+END_TEST
+
+START_TEST(who_listens_waits_for_the_adapter)
+{
+	change_to(ROUTE("a", "rfcomm:3", "") ROUTE("b", "rfcomm:4", ""),
+		  "a added, b added");
+	call_in(0, 3, 1);
+	place = 0;
+	route_set_retry(set);
+	ck_assert(!fakes[3].is_open);
+	ck_assert_str_eq(published[3], "");
+	ck_assert(log_has("route a: listening -> waiting (lost: no adapter)"));
+	/* It is said once, and is nothing that will not mend itself. */
+	route_set_retry(set);
+	ck_assert(!log_has("still waiting"));
+	ck_assert_uint_eq(log_count("-> waiting"), 2);
+	ck_assert_uint_eq(route_set_hopeless(set), 0);
+	ck_assert_str_eq(route_error(route_set_find(set, "a")), "no adapter");
+	expect_echo(0);
+	place = 1;
+	route_set_retry(set);
+	ck_assert_uint_eq(log_count("waiting -> listening"), 2);
+	call_in(1, 3, 1);
+	call_in(2, 4, 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("route_set");
@@ -590,6 +671,8 @@ int main(void)
 	tcase_add_test(tests, a_stop_waits_for_those_that_left);
 	tcase_add_test(tests, a_change_that_is_not_made);
 	tcase_add_test(tests, what_waits_is_tried_again_when_one_has_drained);
+	tcase_add_test(tests, who_listens_follows_the_adapter);
+	tcase_add_test(tests, who_listens_waits_for_the_adapter);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
