@@ -457,6 +457,30 @@ const char *bluez_paired_name(const struct bluez *bluez,
 	return paired.name;
 }
 
+struct bond {
+	const struct address_bluetooth *address;
+	bool is_there;
+};
+
+static void take_bond(const struct device *device, void *arg)
+{
+	struct bond *bond = arg;
+
+	if (device->is_bonded &&
+	    !memcmp(&device->address, bond->address, sizeof(device->address)))
+		bond->is_there = true;
+}
+
+bool bluez_is_bonded(const struct bluez *bluez,
+		     const struct address_adapter *choice,
+		     const struct address_bluetooth *address)
+{
+	struct bond bond = {.address = address};
+
+	bluez_devices(bluez, choice, take_bond, &bond);
+	return bond.is_there;
+}
+
 uint64_t bluez_pairings(const struct bluez *bluez)
 {
 	return device_list_pairings(bluez->devices);
@@ -540,16 +564,25 @@ static void want_searches(struct bluez *bluez)
 					       strrchr(paths[i], '/') + 1));
 }
 
-/* True if what is wrong is not likely to pass; else it is looked at again. */
-static bool is_settled(struct bluez *bluez)
+/* How long what is wrong may still pass by itself. */
+static unsigned int grace_ms(const struct bluez *bluez)
 {
 	uint64_t until_ms = bluez->changed_ms + GRACE_MS,
 		 now_ms = loop_now_ms();
 
-	if (!bluez->changed_ms || until_ms <= now_ms)
-		return true;
-	loop_start_timer(bluez->grace_timer, (unsigned int)(until_ms - now_ms));
-	return false;
+	return bluez->changed_ms && until_ms > now_ms
+		       ? (unsigned int)(until_ms - now_ms)
+		       : 0;
+}
+
+/* True if what is wrong is not likely to pass; else it is looked at again. */
+static bool is_settled(struct bluez *bluez)
+{
+	unsigned int left_ms = grace_ms(bluez);
+
+	if (left_ms)
+		loop_start_timer(bluez->grace_timer, left_ms);
+	return !left_ms;
 }
 
 /* 0 while there is hope, or why nothing can be searched for. */
@@ -1121,6 +1154,11 @@ const char *bluez_reason(const struct bluez *bluez)
 	return bluez->reason;
 }
 
+bool bluez_is_settled(const struct bluez *bluez)
+{
+	return *bluez->reason && !grace_ms(bluez);
+}
+
 const char *bluez_advice(const struct bluez *bluez)
 {
 	switch (bluez->state) {
@@ -1148,6 +1186,11 @@ int bluez_check_adapter(const struct bluez *bluez,
 			struct error *error)
 {
 	return adapter_list_check(bluez->adapters, choice, error);
+}
+
+bool bluez_lets_pair(const struct bluez *bluez)
+{
+	return bluez->settings.is_pairable;
 }
 
 bool bluez_is_pairable(const struct bluez *bluez,

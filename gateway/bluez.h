@@ -75,6 +75,11 @@ struct loop *bluez_loop(const struct bluez *bluez);
 enum bluez_state bluez_state(const struct bluez *bluez);
 /* Why it is in this state, for a person; "" until the first answer. */
 const char *bluez_reason(const struct bluez *bluez);
+/*
+ * Whether that is likely to stay: bluetoothd is not just being restarted, nor
+ * has it still to give its first answer.
+ */
+bool bluez_is_settled(const struct bluez *bluez);
 /* "; do this" against the state; "" where there is nothing to be done. */
 const char *bluez_advice(const struct bluez *bluez);
 /* Adapters that match the settings and are powered. */
@@ -83,6 +88,8 @@ unsigned int bluez_adapters_powered(const struct bluez *bluez);
 int bluez_check_adapter(const struct bluez *bluez,
 			const struct address_adapter *choice,
 			struct error *error);
+/* Whether the settings say that devices may pair. */
+bool bluez_lets_pair(const struct bluez *bluez);
 /* Whether one that @choice means, and is powered, lets devices pair. */
 bool bluez_is_pairable(const struct bluez *bluez,
 		       const struct address_adapter *choice);
@@ -133,6 +140,11 @@ void bluez_devices(const struct bluez *bluez,
 const char *bluez_paired_name(const struct bluez *bluez,
 			      const struct address_adapter *choice,
 			      const struct address_bluetooth *address);
+
+/* Whether the device at @address is_bonded; false: or not known. */
+bool bluez_is_bonded(const struct bluez *bluez,
+		     const struct address_adapter *choice,
+		     const struct address_bluetooth *address);
 
 /* Of the last device that paired; struct device. */
 uint64_t bluez_pairings(const struct bluez *bluez);

@@ -30,6 +30,7 @@ struct entry {
 	 */
 	bool is_paired;
 	bool is_bonded;
+	bool has_bonded; /* was told either way */
 	uint8_t flags; /* of its advertisements; 0: not told */
 	uint64_t serial; /* of the last time that it told something */
 	struct device device;
@@ -198,8 +199,10 @@ static int read_property(sd_bus_message *message, const char *name, void *arg)
 		return sd_bus_message_read(message, "v", "n", &device->rssi);
 	if (strcmp(name, "Paired") == 0)
 		return read_flag(message, &entry->is_paired);
-	if (strcmp(name, "Bonded") == 0)
+	if (strcmp(name, "Bonded") == 0) {
+		entry->has_bonded = true;
 		return read_flag(message, &entry->is_bonded);
+	}
 	if (strcmp(name, "Trusted") == 0)
 		return read_flag(message, &device->is_trusted);
 	if (strcmp(name, "Connected") == 0)
@@ -248,6 +251,8 @@ static void entry_finish(struct device_list *list, struct entry *entry)
 	device->alias = entry->alias && !is_only_address(entry) ? entry->alias
 								: NULL;
 	device->is_paired = entry->is_paired || entry->is_bonded;
+	device->is_bonded = entry->has_bonded ? entry->is_bonded
+					      : entry->is_paired;
 	device->is_le_only = !device->class &&
 			     (entry->is_random || entry->flags & FLAG_NO_BREDR);
 	if (device->is_paired && !was_paired)

@@ -33,6 +33,11 @@ struct device {
 	uint32_t class; /* class of device (Baseband assigned numbers); 0: ? */
 	int16_t rssi; /* dBm of the last inquiry; 0: not seen in one */
 	bool is_paired;
+	/*
+	 * Paired for more than this one link: both ends keep the key. Where
+	 * bluetoothd does not tell that (before 5.66), whether it is paired.
+	 */
+	bool is_bonded;
 	uint64_t pairing; /* counts, for each that was seen to pair; 0: not */
 	bool is_trusted;
 	bool is_connected;

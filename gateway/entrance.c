@@ -24,13 +24,15 @@
 
 /*
  * A phone that pairs on its way in is here before bluetoothd has said so (0.1 s
- * later in an emulated machine, BlueZ 5.66): how long to wait for its name.
+ * later in an emulated machine, BlueZ 5.66): how long to wait for its name, and,
+ * because without that it is not let in at all, for its bond.
  */
 #define NAME_WAIT_MS 3000
-#define NAME_POLL_MS 50
+#define BOND_WAIT_MS 10000
+#define POLL_MS 50
 
 TAILQ_HEAD(door_list, door);
-TAILQ_HEAD(nameless_list, nameless);
+TAILQ_HEAD(stranger_list, stranger);
 
 struct door {
 	TAILQ_ENTRY(door) link;
@@ -41,9 +43,9 @@ struct door {
 	void *arg;
 };
 
-/* A client for whom it matters what its name is. */
-struct nameless {
-	TAILQ_ENTRY(nameless) link;
+/* A client of whom bluetoothd has not said yet what matters. */
+struct stranger {
+	TAILQ_ENTRY(stranger) link;
 	struct entrance *entrance;
 	struct stream *client;
 	struct event *timer;
@@ -60,7 +62,7 @@ struct entrance {
 	bool is_held;
 	struct listener *listener; /* NULL: no door is open */
 	struct publication *publication;
-	struct nameless_list nameless;
+	struct stranger_list strangers;
 	struct refusals refusals;
 };
 
@@ -75,7 +77,7 @@ static const char *entrance_peer_name(const struct entrance *entrance,
 				 &client->peer_address);
 }
 
-static bool entrance_can_tell_names(const struct entrance *entrance)
+static bool entrance_can_ask(const struct entrance *entrance)
 {
 	return entrance->bluez &&
 	       bluez_state(entrance->bluez) == BLUEZ_STATE_READY;
@@ -111,7 +113,7 @@ static struct door *entrance_find_door(const struct entrance *entrance,
 		     address_peers_has(peers, &client->peer_address, name)))
 			return door;
 		if (address_peers_has_names(peers) &&
-		    !entrance_can_tell_names(entrance))
+		    !entrance_can_ask(entrance))
 			return NULL;
 	}
 	return NULL;
@@ -139,7 +141,7 @@ static void entrance_format_name(const struct entrance *entrance,
 		return;
 	if (name)
 		snprintf(text, bytes, "; its name is \"%s\"", name);
-	else if (entrance_can_tell_names(entrance))
+	else if (entrance_can_ask(entrance))
 		snprintf(text, bytes,
 			 "; it is not paired, and goes by its "
 			 "address alone");
@@ -149,28 +151,72 @@ static void entrance_format_name(const struct entrance *entrance,
 					 : "no bluetoothd");
 }
 
+/*
+ * Medium is also met by whoever asks to pair for this one link: that the kernel
+ * lets anybody, with nobody asked and whatever Pairable says
+ * (hci_io_capa_request_evt, 6.12). Above medium somebody has compared a number.
+ */
+static bool entrance_asks_bond(const struct entrance *entrance,
+			       const struct stream *client)
+{
+	return entrance->bluez && client->has_peer_address &&
+	       entrance->first->security == SECURITY_LEVEL_MEDIUM &&
+	       !bluez_lets_pair(entrance->bluez);
+}
+
+static bool entrance_knows_bond(const struct entrance *entrance,
+				const struct stream *client)
+{
+	return bluez_is_bonded(entrance->bluez, &entrance->first->adapter,
+			       &client->peer_address);
+}
+
+/* Without bluetoothd nobody can be told apart, and phones are served. */
+static bool entrance_lacks_bond(const struct entrance *entrance,
+				const struct stream *client)
+{
+	return entrance_asks_bond(entrance, client) &&
+	       entrance_can_ask(entrance) &&
+	       !entrance_knows_bond(entrance, client);
+}
+
+/* What a refusal is remembered by: another one is told again. */
+static const char *refusal_key_of(const struct door *door)
+{
+	if (!door)
+		return "";
+	return door->is_open ? "bond" : door->route->name;
+}
+
+/* @door: for whose route it is, if for any. */
 static void entrance_turn_away(struct entrance *entrance, struct stream *client,
 			       const struct door *door, const char *name)
 {
 	bool is_news = refusals_remember(&entrance->refusals,
 					 refusals_key(client),
-					 door ? door->route->name : "");
+					 refusal_key_of(door));
 	char about[400];
 
 	entrance_format_name(entrance, name, about, sizeof(about));
 	if (!is_news)
 		log_debug("%s: refused %s, as before", entrance->listener->name,
 			  client->peer);
-	else if (door)
-		log_warning("route %s: refused %s: the route is not up",
-			    door->route->name, client->peer);
-	else
+	else if (!door)
 		log_warning("%s: refused %s: it is not among the %s of any "
 			    "route%s; it is not mentioned again",
 			    entrance->listener->name, client->peer,
 			    entrance->first->clients.count ? "clients"
 							   : "peers",
 			    about);
+	else if (!door->is_open)
+		log_warning("route %s: refused %s: the route is not up",
+			    door->route->name, client->peer);
+	else
+		log_warning("route %s: refused %s: it is not paired with this "
+			    "machine, or not for longer than this one link; "
+			    "'btgate pair --for 2m' lets it (pairing = "
+			    "window); it is not mentioned again",
+			    door->route->name, client->peer);
 	/* It has not been told that it is connected, and will not be. */
 	stream_close(client, STREAM_CLOSE_ABORT);
 }
@@ -182,7 +228,7 @@ static const struct door *entrance_choose(struct entrance *entrance,
 	const char *name = entrance_peer_name(entrance, client);
 	const struct door *door = entrance_find_door(entrance, client, name);
 
-	if (door && door->is_open)
+	if (door && door->is_open && !entrance_lacks_bond(entrance, client))
 		return door;
 	entrance_turn_away(entrance, client, door, name);
 	return NULL;
@@ -208,53 +254,74 @@ static void entrance_take(struct entrance *entrance, struct stream *client)
 static bool entrance_wants_name(const struct entrance *entrance,
 				const struct stream *client)
 {
-	return client->has_peer_address && entrance_can_tell_names(entrance) &&
+	return client->has_peer_address && entrance_can_ask(entrance) &&
 	       !entrance_peer_name(entrance, client) &&
 	       entrance_asks_name(entrance,
 				  entrance_find_door(entrance, client, NULL));
 }
 
-/* Gives its client back. */
-static struct stream *nameless_free(struct nameless *nameless)
+/* A restart of bluetoothd passes, too. */
+static bool entrance_wants_bond(const struct entrance *entrance,
+				const struct stream *client)
 {
-	struct stream *client = nameless->client;
+	const struct door *door = entrance_find_door(
+		entrance, client, entrance_peer_name(entrance, client));
 
-	TAILQ_REMOVE(&nameless->entrance->nameless, nameless, link);
-	if (nameless->timer)
-		event_free(nameless->timer);
-	free(nameless);
+	if (!door || !door->is_open || !entrance_asks_bond(entrance, client))
+		return false;
+	return entrance_can_ask(entrance)
+		       ? !entrance_knows_bond(entrance, client)
+		       : !bluez_is_settled(entrance->bluez);
+}
+
+static bool entrance_waits(const struct entrance *entrance,
+			   const struct stream *client, unsigned int waited_ms)
+{
+	return (waited_ms < NAME_WAIT_MS &&
+		entrance_wants_name(entrance, client)) ||
+	       (waited_ms < BOND_WAIT_MS &&
+		entrance_wants_bond(entrance, client));
+}
+
+/* Gives its client back. */
+static struct stream *stranger_free(struct stranger *stranger)
+{
+	struct stream *client = stranger->client;
+
+	TAILQ_REMOVE(&stranger->entrance->strangers, stranger, link);
+	if (stranger->timer)
+		event_free(stranger->timer);
+	free(stranger);
 	return client;
 }
 
-static void nameless_timeout(evutil_socket_t fd, short what, void *arg)
+static void stranger_timeout(evutil_socket_t fd, short what, void *arg)
 {
-	struct nameless *nameless = arg;
-	struct entrance *entrance = nameless->entrance;
+	struct stranger *stranger = arg;
+	struct entrance *entrance = stranger->entrance;
 
-	nameless->waited_ms += NAME_POLL_MS;
-	if (nameless->waited_ms < NAME_WAIT_MS &&
-	    entrance_wants_name(entrance, nameless->client) &&
-	    loop_start_timer(nameless->timer, NAME_POLL_MS) == 0)
+	stranger->waited_ms += POLL_MS;
+	if (entrance_waits(entrance, stranger->client, stranger->waited_ms) &&
+	    loop_start_timer(stranger->timer, POLL_MS) == 0)
 		return;
-	entrance_take(entrance, nameless_free(nameless));
+	entrance_take(entrance, stranger_free(stranger));
 }
 
 /* 0, or -ENOMEM with the client left to the caller. */
-static int entrance_await_name(struct entrance *entrance, struct stream *client)
+static int entrance_await(struct entrance *entrance, struct stream *client)
 {
-	struct nameless *nameless = calloc(1, sizeof(*nameless));
+	struct stranger *stranger = calloc(1, sizeof(*stranger));
 
-	if (!nameless)
+	if (!stranger)
 		return -ENOMEM;
-	nameless->entrance = entrance;
-	nameless->client = client;
-	TAILQ_INSERT_TAIL(&entrance->nameless, nameless, link);
-	nameless->timer = evtimer_new(entrance->loop->base, nameless_timeout,
-				      nameless);
-	if (nameless->timer &&
-	    loop_start_timer(nameless->timer, NAME_POLL_MS) == 0)
+	stranger->entrance = entrance;
+	stranger->client = client;
+	TAILQ_INSERT_TAIL(&entrance->strangers, stranger, link);
+	stranger->timer = evtimer_new(entrance->loop->base, stranger_timeout,
+				      stranger);
+	if (stranger->timer && loop_start_timer(stranger->timer, POLL_MS) == 0)
 		return 0;
-	nameless_free(nameless);
+	stranger_free(stranger);
 	return -ENOMEM;
 }
 
@@ -262,8 +329,8 @@ static void entrance_client(struct stream *client, void *arg)
 {
 	struct entrance *entrance = arg;
 
-	if (entrance_wants_name(entrance, client) &&
-	    entrance_await_name(entrance, client) == 0)
+	if (entrance_waits(entrance, client, 0) &&
+	    entrance_await(entrance, client) == 0)
 		return;
 	entrance_take(entrance, client);
 }
@@ -338,10 +405,10 @@ static int entrance_open(struct entrance *entrance, struct error *error)
 
 static void entrance_close(struct entrance *entrance)
 {
-	struct nameless *nameless;
+	struct stranger *stranger;
 
-	while ((nameless = TAILQ_FIRST(&entrance->nameless)))
-		stream_close(nameless_free(nameless), STREAM_CLOSE_ABORT);
+	while ((stranger = TAILQ_FIRST(&entrance->strangers)))
+		stream_close(stranger_free(stranger), STREAM_CLOSE_ABORT);
 	publication_free(entrance->publication);
 	listener_close(entrance->listener);
 	entrance->publication = NULL;
@@ -481,7 +548,7 @@ struct entrance *entrance_new(struct loop *loop,
 	entrance->bluez = bluez;
 	entrance->publisher = publisher;
 	TAILQ_INIT(&entrance->doors);
-	TAILQ_INIT(&entrance->nameless);
+	TAILQ_INIT(&entrance->strangers);
 	return entrance;
 }
 

@@ -5,8 +5,9 @@
  * It is open as long as one of them is, and published once: the routes of one
  * entrance have one service (config_check.c), and phones see one of it.
  *
- * Where names are among the peers, one who is not paired waits for a second:
- * bluetoothd may be about to say that it is.
+ * Where names are among the peers, and where whoever comes has to be paired for
+ * good (security = medium, unless pairing = always), one who is not waits for a
+ * while: bluetoothd may be about to say that it is.
  *
  * Knows listeners, peers and the service record; does not know limits,
  * targets, or what becomes of a client. Logs whom it turns away, once for each

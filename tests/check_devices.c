@@ -1084,6 +1084,46 @@ START_TEST(test_paired_name)
 }
 END_TEST
 
+static bool is_bonded(const char *device)
+{
+	struct address_bluetooth address;
+
+	address_bluetooth_parse(device, &address, NULL);
+	return bluez_is_bonded(bluez, &choice, &address);
+}
+
+/* Being paired for one link only is not enough, if bluetoothd tells the two apart. */
+START_TEST(test_bonded)
+{
+	start_daemon();
+	mock_tell(&mock, "device 0 1 paired stranger");
+	mock_tell(&mock, "device 0 2 bonded phone");
+	mock_tell(&mock, "device 0 3 old phone");
+	mock_tell(&mock, "device 0 4 known phone");
+	start(NULL);
+	ck_assert(!bluez_is_settled(bluez));
+	ck_assert(!is_bonded("10:00:00:00:00:02"));
+	run_until_ready();
+	ck_assert(bluez_is_settled(bluez));
+	ck_assert(!is_bonded("10:00:00:00:00:01"));
+	ck_assert(is_bonded("10:00:00:00:00:02"));
+	ck_assert(is_bonded("10:00:00:00:00:03"));
+	ck_assert(!is_bonded("10:00:00:00:00:04"));
+	ck_assert(!is_bonded("10:00:00:00:00:05"));
+	mock_tell(&mock, "bond 0 1");
+	mock_tell(&mock, "rest");
+	while (!is_bonded("10:00:00:00:00:01"))
+		turn();
+	choose("hci1");
+	ck_assert(!is_bonded("10:00:00:00:00:01"));
+	/* It may be back in a moment. */
+	mock_daemon_stop(&mock);
+	while (bluez_state(bluez) == BLUEZ_STATE_READY)
+		turn();
+	ck_assert(!bluez_is_settled(bluez));
+}
+END_TEST
+
 static bool has_adapter(const char *device, const char *expected)
 {
 	struct address_bluetooth address, adapter;
@@ -1158,6 +1198,7 @@ int main(void)
 	tcase_add_loop_test(tcase, test_free_in_seen, 0, 2);
 	tcase_add_test(tcase, test_crowd);
 	tcase_add_test(tcase, test_paired_name);
+	tcase_add_test(tcase, test_bonded);
 	tcase_add_test(tcase, test_adapter_of);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);

@@ -95,6 +95,25 @@ const char *bluez_paired_name(const struct bluez *unused,
 	return paired_name;
 }
 
+static bool is_bonded, lets_pair, is_settled;
+
+bool bluez_is_bonded(const struct bluez *unused,
+		     const struct address_adapter *choice,
+		     const struct address_bluetooth *address)
+{
+	return is_bonded;
+}
+
+bool bluez_lets_pair(const struct bluez *unused)
+{
+	return lets_pair;
+}
+
+bool bluez_is_settled(const struct bluez *unused)
+{
+	return is_settled;
+}
+
 enum bluez_state bluez_state(const struct bluez *unused)
 {
 	return bluez;
@@ -282,6 +301,9 @@ static void setup(void)
 	log_line_count = 0;
 	bluez = BLUEZ_STATE_READY;
 	paired_name = NULL;
+	is_bonded = false;
+	lets_pair = false;
+	is_settled = true;
 	is_aborted = false;
 }
 
@@ -563,6 +585,117 @@ START_TEST(after_it_was_taken_a_refusal_is_news)
 }
 END_TEST
 
+/* ---- pairings that are kept --------------------------------------------------------- */
+
+static void open_at(enum security_level security)
+{
+	add_route(0, "00:AA:*");
+	routes[0].security = security;
+	open_door(0);
+}
+
+/* What @phone is told would make a difference, and it waits for that. */
+static void come_and_wait(const char *phone)
+{
+	come(phone);
+	for (int turn = 0; turn < 3; turn++)
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	ck_assert(!is_decided());
+}
+
+START_TEST(medium_is_for_who_is_bonded)
+{
+	open_at(SECURITY_LEVEL_MEDIUM);
+	is_bonded = true;
+	come("00:AA:01:01:00:01");
+	expect_taken(0);
+	/* It pairs on its way in: bluetoothd tells in a moment. */
+	is_bonded = false;
+	come_and_wait("00:AA:01:01:00:02");
+	is_bonded = true;
+	await_decision();
+	expect_taken(0);
+}
+END_TEST
+
+START_TEST(who_is_not_bonded_is_refused)
+{
+	open_at(SECURITY_LEVEL_MEDIUM);
+	paired_name = "Stranger"; /* for this one link */
+	paired_address = address_of("00:AA:01:01:00:01");
+	come("00:AA:01:01:00:01");
+	await_decision();
+	expect_refused();
+	ck_assert(log_has("route first: refused 00:AA:01:01:00:01: it is not "
+			  "paired with this machine, or not for longer than "
+			  "this one link; 'btgate pair --for 2m' lets it"));
+	/* Who would not be taken anyway has nothing to wait for. */
+	come("00:BB:01:01:00:01");
+	expect_refused();
+	ck_assert(log_has("not among the peers"));
+}
+END_TEST
+
+/* Anybody is let pair, or encryption is enough, or a number was compared. */
+START_TEST(others_need_no_bond)
+{
+	static const struct {
+		enum security_level security;
+		bool lets_pair;
+	} cases[] = {
+		{SECURITY_LEVEL_MEDIUM, true},
+		{SECURITY_LEVEL_LOW, false},
+		{SECURITY_LEVEL_HIGH, false},
+		{SECURITY_LEVEL_FIPS, false},
+	};
+
+	open_at(cases[_i].security);
+	lets_pair = cases[_i].lets_pair;
+	come("00:AA:01:01:00:01");
+	expect_taken(0);
+}
+END_TEST
+
+START_TEST(without_bluetoothd_nobody_is_told_apart)
+{
+	open_at(SECURITY_LEVEL_MEDIUM);
+	bluez = BLUEZ_STATE_NO_DAEMON;
+	come("00:AA:01:01:00:01");
+	expect_taken(0);
+}
+END_TEST
+
+START_TEST(a_restart_of_bluetoothd_is_waited_for)
+{
+	open_at(SECURITY_LEVEL_MEDIUM);
+	is_settled = false;
+	for (int state = BLUEZ_STATE_NO_BUS; state <= BLUEZ_STATE_NO_DAEMON;
+	     state++) {
+		bluez = (enum bluez_state)state;
+		come_and_wait("00:AA:01:01:00:01");
+		bluez = BLUEZ_STATE_READY;
+		is_bonded = true;
+		await_decision();
+		expect_taken(0);
+		is_bonded = false;
+	}
+	bluez = BLUEZ_STATE_NO_DAEMON;
+	come_and_wait("00:AA:01:01:00:01");
+	is_settled = true;
+	await_decision();
+	expect_taken(0);
+}
+END_TEST
+
+START_TEST(who_waits_for_its_bond_leaves_with_the_door)
+{
+	open_at(SECURITY_LEVEL_MEDIUM);
+	come_and_wait("00:AA:01:01:00:01");
+	door_close(doors[0]);
+	expect_refused();
+}
+END_TEST
+
 /* ---- the service record -------------------------------------------------------------- */
 
 START_TEST(one_record_for_all)
@@ -690,6 +823,12 @@ int main(void)
 	tcase_add_test(tests, held_while_doors_are_exchanged);
 	tcase_add_test(tests, another_first_route_s_record);
 	tcase_add_test(tests, doors_in_another_order);
+	tcase_add_test(tests, medium_is_for_who_is_bonded);
+	tcase_add_test(tests, who_is_not_bonded_is_refused);
+	tcase_add_loop_test(tests, others_need_no_bond, 0, 4);
+	tcase_add_test(tests, without_bluetoothd_nobody_is_told_apart);
+	tcase_add_test(tests, a_restart_of_bluetoothd_is_waited_for);
+	tcase_add_test(tests, who_waits_for_its_bond_leaves_with_the_door);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);

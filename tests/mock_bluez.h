@@ -62,6 +62,7 @@ struct mock_device {
 	int connected;
 	int bonded;
 	sd_bus_slot *slot;
+	sd_bus_slot *bonded_slot;
 };
 
 struct mock_daemon {
@@ -398,9 +399,15 @@ static const sd_bus_vtable mock_device_vtable[] = {
 	MOCK_DEVICE_PROPERTY("Class", "u"),
 	MOCK_DEVICE_PROPERTY("RSSI", "n"),
 	MOCK_DEVICE_PROPERTY("Paired", "b"),
-	MOCK_DEVICE_PROPERTY("Bonded", "b"),
 	MOCK_DEVICE_PROPERTY("Trusted", "b"),
 	MOCK_DEVICE_PROPERTY("Connected", "b"),
+	SD_BUS_VTABLE_END,
+};
+
+/* What bluetoothd did not tell before 5.66. */
+static const sd_bus_vtable mock_bonded_vtable[] = {
+	SD_BUS_VTABLE_START(0),
+	MOCK_DEVICE_PROPERTY("Bonded", "b"),
 	SD_BUS_VTABLE_END,
 };
 
@@ -472,6 +479,7 @@ static inline void mock_forget(struct mock_daemon *daemon,
 	sd_bus_emit_interfaces_removed(daemon->bus, device->path,
 				       "org.bluez.Device1", NULL);
 	device->slot = sd_bus_slot_unref(device->slot);
+	device->bonded_slot = sd_bus_slot_unref(device->bonded_slot);
 }
 
 /* "crowd N FIRST COUNT": strangers called "stranger", which are only told of. */
@@ -497,7 +505,8 @@ static inline void mock_crowd(struct mock_daemon *daemon, int n, int first,
 
 /*
  * "device ADAPTER NUMBER MANNER [NAME]": known, 10:00:00:00:ADAPTER:NUMBER;
- * "le" is one with a random address; "bonded" one that came and was paired
+ * "le" is one with a random address; "old" one that is paired with a bluetoothd
+ * before 5.66, which says no more; "bonded" one that came and was paired
  * before bluetoothd told of it.
  */
 static inline void mock_add_device(struct mock_daemon *daemon, int n,
@@ -523,7 +532,8 @@ static inline void mock_add_device(struct mock_daemon *daemon, int n,
 			if (*c == ':')
 				*c = '-';
 	}
-	device->paired = strcmp(manner, "paired") == 0;
+	device->paired = strcmp(manner, "paired") == 0 ||
+			 strcmp(manner, "old") == 0;
 	device->bonded = device->connected = strcmp(manner, "bonded") == 0;
 	device->type = strcmp(manner, "le") ? "public" : "random";
 	device->class = strcmp(manner, "le") ? 0x1f00 : 0;
@@ -531,6 +541,10 @@ static inline void mock_add_device(struct mock_daemon *daemon, int n,
 	sd_bus_add_object_vtable(daemon->bus, &device->slot, device->path,
 				 "org.bluez.Device1", mock_device_vtable,
 				 device);
+	if (strcmp(manner, "old") != 0)
+		sd_bus_add_object_vtable(daemon->bus, &device->bonded_slot,
+					 device->path, "org.bluez.Device1",
+					 mock_bonded_vtable, device);
 	sd_bus_emit_interfaces_added(daemon->bus, device->path,
 				     "org.bluez.Device1", NULL);
 }
