@@ -42,10 +42,14 @@ static void take(struct listen *self, struct stream *client)
 {
 	int code = stream_admit(client);
 
-	if (code)
-		refuse(self, client, strerror(-code));
-	else if (netcat_join(&self->netcat, client))
+	if (code) {
+		/* Nobody is refused here: this is the one that is waited for. */
+		log_warning("%s left before it was connected: %s", client->peer,
+			    strerror(-code));
+		stream_close(client, STREAM_CLOSE_ABORT);
+	} else if (netcat_join(&self->netcat, client)) {
 		netcat_end(&self->netcat, COMMAND_STATUS_FAILED);
+	}
 }
 
 static void stop_holding(struct listen *self)

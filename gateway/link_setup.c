@@ -46,6 +46,19 @@ static void setup_wait(struct link_setup *setup)
 		setup->wait_ms = POLL_MAX_MS;
 }
 
+/*
+ * Somebody who waits for a phone must hear of it without asking for more (-v),
+ * but not each time that the phone tries again.
+ */
+static void setups_log_loss(struct link_setups *setups)
+{
+	(setups->has_warned ? log_info : log_warning)(
+		"%s: a phone left, or did not finish pairing, before its link "
+		"was up%s",
+		setups->name, setups->hint);
+	setups->has_warned = true;
+}
+
 static void setup_poll(evutil_socket_t unused, short what, void *arg)
 {
 	struct link_setup *setup = arg;
@@ -61,12 +74,11 @@ static void setup_poll(evutil_socket_t unused, short what, void *arg)
 	}
 	setup_free(setup);
 	if (code == 0) {
+		setups->has_warned = false;
 		setups->ready(fd, setups->arg);
 		return;
 	}
-	log_info("%s: a phone left, or did not finish pairing, before its "
-		 "link was up%s",
-		 setups->name, setups->hint);
+	setups_log_loss(setups);
 	close(fd);
 }
 
@@ -81,6 +93,7 @@ void link_setups_init(struct link_setups *setups, struct loop *loop,
 	setups->check = check;
 	setups->ready = ready;
 	setups->arg = arg;
+	setups->has_warned = false;
 	TAILQ_INIT(&setups->list);
 }
 

@@ -9,6 +9,7 @@
 #ifndef BTGATE_LINK_SETUP_H
 #define BTGATE_LINK_SETUP_H
 
+#include <stdbool.h>
 #include <sys/queue.h>
 
 struct loop;
@@ -29,6 +30,7 @@ struct link_setups {
 	link_setup_check_cb check;
 	link_setup_ready_cb ready;
 	void *arg;
+	bool has_warned; /* of one that did not get there, and none has since */
 };
 
 /*
@@ -41,7 +43,8 @@ void link_setups_init(struct link_setups *setups, struct loop *loop,
 		      void *arg);
 /*
  * Takes over @fd, and closes it if the link goes down or is not ready within
- * the time that people take to pair; says so in the log. May call back at once.
+ * the time that people take to pair; says so in the log: as a warning, and as
+ * mere information from then on, until one is ready. May call back at once.
  */
 void link_setups_add(struct link_setups *setups, int fd);
 /* Closes all that are not ready. */
