@@ -8,6 +8,9 @@
 #include "error.h"
 #include "text.h"
 
+/* Who sends without end is not listened to without end. */
+#define REST_BYTES_MAX (1024 * 1024)
+
 static const struct endpoint_ops *endpoint_ops(enum endpoint_kind kind)
 {
 	switch (kind) {
@@ -149,6 +152,25 @@ ssize_t stream_read(struct stream *stream, void *buffer, size_t bytes)
 		n = stream->ops->read(stream, buffer, bytes);
 	} while (n == -EINTR);
 	return n;
+}
+
+size_t stream_discard_rest(struct stream *stream, void *buffer, size_t bytes)
+{
+	bool has_told = false;
+	size_t total = 0;
+	ssize_t got;
+
+	while (total < REST_BYTES_MAX) {
+		got = stream_read(stream, buffer, bytes);
+		if (got == -ENOBUFS && !has_told) {
+			has_told = true; /* of a gap of its own */
+			continue;
+		}
+		if (got <= 0)
+			break;
+		total += (size_t)got;
+	}
+	return total;
 }
 
 bool stream_can_peek(const struct stream *stream)

@@ -152,6 +152,11 @@ struct stream {
 	 * what is left is there without being seen at the descriptor. 0: any.
 	 */
 	uint32_t read_bytes_min;
+	/*
+	 * What it has thrown away itself, of what came behind a gap: a stream
+	 * around another one, whose session does not see that. Bytes.
+	 */
+	uint64_t lost_bytes;
 	int read_fd; /* to watch for reading; never -1 */
 	int write_fd; /* to watch for writing; often the same */
 	char peer[STREAM_PEER_BYTES]; /* who is there, for people */
@@ -170,6 +175,11 @@ bool stream_can_peek(const struct stream *stream);
 ssize_t stream_peek(struct stream *stream, void *buffer, size_t bytes);
 void stream_skip(struct stream *stream, size_t bytes);
 ssize_t stream_write(struct stream *stream, const void *buffer, size_t bytes);
+/*
+ * A read has said that something is missing: throw away what has arrived behind
+ * the gap, up to 1 MiB; how many bytes it was. @buffer is overwritten.
+ */
+size_t stream_discard_rest(struct stream *stream, void *buffer, size_t bytes);
 bool stream_keeps_records(const struct stream *stream);
 int stream_write_record(struct stream *stream, const void *buffer,
 			size_t bytes);

@@ -409,11 +409,16 @@ static void line_dialled(struct stream *stream, int code,
 static void line_lose(struct line *line, int code)
 {
 	const struct hold_settings *settings = &line->hold->settings;
+	struct loop *loop = line->hold->loop;
 	const char *reason = stream_end_reason(line->real);
 
 	if (!reason)
 		reason = code ? strerror(-code) : "it closed";
 	error_set(&line->why, code, "%s", reason);
+	/* What came behind a gap may not be passed on: the gap is the end. */
+	if (code == -ENOBUFS)
+		line->stream.lost_bytes += stream_discard_rest(
+			line->real, loop->buffer, loop->buffer_bytes);
 	line_detach(line, STREAM_CLOSE_ORDERLY);
 	line->lost_ms = loop_now_ms();
 	line->is_redial = true;
@@ -494,7 +499,8 @@ static ssize_t line_read(struct stream *base, void *buffer, size_t bytes)
 	} else if (line->state == LINE_STATE_LOST) {
 		got = stream_read(line->real, buffer, bytes);
 		if (got <= 0)
-			line_lose(line, line->lost_code);
+			line_lose(line,
+				  got == -ENOBUFS ? -ENOBUFS : line->lost_code);
 	}
 	return got > 0 ? got : -EAGAIN;
 }
@@ -649,6 +655,7 @@ static void line_answer(void *arg)
 			 line->hold->settings.route, line->stream.peer,
 			 (unsigned long long)line->unheard_bytes);
 	line->unheard_bytes = 0;
+	line->stream.lost_bytes = 0;
 	done(&line->stream, 0, NULL, line->done_arg);
 }
 

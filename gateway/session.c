@@ -226,6 +226,7 @@ static void session_finish(void *arg)
 	struct stream *target = session->target.stream;
 	enum stream_close how = session->close_how;
 
+	session->counters.lost_bytes += client->lost_bytes + target->lost_bytes;
 	/* The streams still know who they are, for the line in the log. */
 	session->ended(session, session->arg);
 	session_free(session);
@@ -326,37 +327,18 @@ static void side_start_ending(struct side *side)
 		side->ending_bytes = (uint32_t)queued;
 }
 
-/* What is there behind a gap, as far as it may be read for that. */
-static void side_lose_rest(struct side *side)
-{
-	struct loop *loop = side->session->loop;
-	bool has_told = false;
-	size_t lost = 0;
-	ssize_t got;
-
-	while (lost < ENDING_BYTES_MIN) {
-		got = stream_read(side->stream, loop->buffer,
-				  loop->buffer_bytes);
-		if (got == -ENOBUFS && !has_told) {
-			has_told = true; /* of a gap of its own */
-			continue;
-		}
-		if (got <= 0)
-			return;
-		side_lose(side, (size_t)got);
-		lost += (size_t)got;
-	}
-}
-
 /*
  * There is a gap in what @side sent: nothing of it may follow, and the rest
  * ends as in an orderly stop. The loop's buffer is overwritten.
  */
 static void side_break_off(struct side *side)
 {
+	struct loop *loop = side->session->loop;
+
 	side_forget_held(side);
 	if (side->state != SIDE_STATE_ENDED)
-		side_lose_rest(side);
+		side_lose(side, stream_discard_rest(side->stream, loop->buffer,
+						    loop->buffer_bytes));
 	side->state = SIDE_STATE_ENDED;
 	session_enter(side->session, SESSION_PHASE_ENDING);
 	side_start_ending(side->other);

@@ -214,6 +214,17 @@ static enum share_watch share_wanted_watch(const struct share *share)
 	return share_wants_more(share) ? SHARE_WATCH_READ : SHARE_WATCH_HANG_UP;
 }
 
+/* There is a gap in what it said: nothing of it may follow, to anybody. */
+static void share_lose_rest(struct share *share)
+{
+	const size_t bytes = stream_discard_rest(
+		share->stream, share->loop->buffer, share->loop->buffer_bytes);
+	struct share_stream *stream;
+
+	for (stream = first_stream(share); stream; stream = next_stream(stream))
+		stream->stream.lost_bytes = bytes;
+}
+
 /* It is gone: @code is how, 0 in good order. What it left is read on demand. */
 static void share_end(struct share *share, enum share_state state, int code)
 {
@@ -227,6 +238,8 @@ static void share_end(struct share *share, enum share_state state, int code)
 	if (reason)
 		snprintf(share->end_reason, sizeof(share->end_reason), "%s",
 			 reason);
+	if (code == -ENOBUFS)
+		share_lose_rest(share);
 	for (stream = first_stream(share); stream; stream = next_stream(stream))
 		stream_hang_up(stream);
 }
@@ -324,6 +337,8 @@ static void share_read_rest(struct share *share)
 		return;
 	}
 	share->state = SHARE_STATE_ENDED;
+	if (got == -ENOBUFS)
+		share_lose_rest(share);
 	if (got != -EAGAIN && !share->end_code)
 		share->end_code = (int)got;
 }

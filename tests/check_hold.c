@@ -112,6 +112,44 @@ START_TEST(its_last_words_come_first)
 }
 END_TEST
 
+START_TEST(what_came_behind_a_gap_is_lost)
+{
+	hold(HOLD_YES, 1000);
+	come(0);
+	expect_in(0);
+	put(target.far_fd, "before");
+	expect(far_fd[0], "before");
+	target.has_gap = true;
+	put(target.far_fd, "after");
+	AWAIT(target.far_count == 2);
+	put(target.far_fd, ", again");
+	expect(far_fd[0], ", again");
+	leave(0);
+	await_log("session 1 with client-0 ended: client closed");
+	ck_assert(log_has(", 5 bytes could not be delivered"));
+}
+END_TEST
+
+START_TEST(what_a_link_lost_before_is_not_its_next_client_s)
+{
+	hold(HOLD_LINK, 1000);
+	AWAIT(target.far_count == 1);
+	come(0);
+	expect_in(0);
+	target.has_gap = true;
+	put(target.far_fd, "after");
+	AWAIT(target.far_count == 2);
+	leave(0);
+	await_log("session 1 with client-0 ended: client closed");
+	ck_assert(log_has(", 5 bytes could not be delivered"));
+	come(1);
+	expect_in(1);
+	leave(1);
+	await_log("session 2 with client-1 ended: client closed");
+	ck_assert_uint_eq(log_count("could not be delivered"), 1);
+}
+END_TEST
+
 START_TEST(what_is_sent_meanwhile_is_kept)
 {
 	hold(HOLD_YES, 1000);
@@ -651,6 +689,8 @@ int main(void)
 	suite_add_tcase(suite, tests);
 	tcase_add_test(tests, a_client_stays_while_its_target_is_away);
 	tcase_add_test(tests, its_last_words_come_first);
+	tcase_add_test(tests, what_came_behind_a_gap_is_lost);
+	tcase_add_test(tests, what_a_link_lost_before_is_not_its_next_client_s);
 	tcase_add_test(tests, what_is_sent_meanwhile_is_kept);
 	tcase_add_test(tests, what_is_kept_is_bounded);
 	tcase_add_test(tests, what_is_sent_meanwhile_is_discarded);

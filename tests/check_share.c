@@ -520,6 +520,45 @@ START_TEST(one_that_comes_while_it_ends_gets_a_new_one)
 }
 END_TEST
 
+START_TEST(what_came_behind_a_gap_is_lost_to_all)
+{
+	target.has_no_flow_control = true;
+	come(0);
+	expect_in(0);
+	come(1);
+	expect_in(1);
+	put(target.far_fd, "before");
+	expect(far_fd[0], "before");
+	expect(far_fd[1], "before");
+	target.has_gap = true;
+	put(target.far_fd, "after");
+	expect_closed(far_fd[0]);
+	expect_closed(far_fd[1]);
+	ck_assert_uint_eq(log_count(", 5 bytes could not be delivered"), 2);
+	settle();
+	ck_assert_uint_eq(target.open_count, 0);
+}
+END_TEST
+
+START_TEST(a_gap_in_its_last_words)
+{
+	char lost[64];
+	size_t said;
+
+	come(0);
+	expect_in(0);
+	said = fill(target.far_fd);
+	hang_up();
+	settle();
+	target.has_gap = true;
+	said -= read_all(far_fd[0]);
+	ck_assert_uint_gt(said, 0);
+	snprintf(lost, sizeof(lost), ", %zu bytes could not be delivered",
+		 said);
+	await_log(lost);
+}
+END_TEST
+
 static ssize_t broken_read(struct stream *stream, void *buffer, size_t bytes)
 {
 	if (is_broken) {
@@ -770,6 +809,8 @@ int main(void)
 	tcase_add_test(tests, it_ends_while_all_are_stalled);
 	tcase_add_test(tests, it_ends_while_all_are_stuck_for_good);
 	tcase_add_test(tests, one_that_comes_while_it_ends_gets_a_new_one);
+	tcase_add_test(tests, what_came_behind_a_gap_is_lost_to_all);
+	tcase_add_test(tests, a_gap_in_its_last_words);
 	tcase_add_test(tests, a_write_that_fails_ends_all);
 	tcase_add_test(tests, its_own_reason_is_everybody_s);
 	tcase_add_test(tests, only_the_last_waits_for_it_to_finish);

@@ -30,6 +30,7 @@ struct fake_target {
 	struct loop *loop;
 	const struct stream_ops *stream_ops; /* their close is not called */
 	bool has_no_flow_control;
+	bool has_gap; /* something is missing where a stream is read next */
 	bool is_silent; /* dials wait for fake_answer */
 	int refusal; /* -errno that dials get; 0: a stream */
 	struct fake_dial_list dials;
@@ -57,6 +58,16 @@ struct fake_stream {
 	struct fake_target *target;
 };
 
+static ssize_t fake_stream_read(struct stream *base, void *buffer, size_t bytes)
+{
+	struct fake_target *target = ((struct fake_stream *)base)->target;
+
+	if (!target->has_gap)
+		return target->stream_ops->read(base, buffer, bytes);
+	target->has_gap = false;
+	return -ENOBUFS;
+}
+
 static void fake_stream_close(struct stream *base, enum stream_close how)
 {
 	struct fake_stream *stream = (struct fake_stream *)base;
@@ -77,6 +88,7 @@ static struct stream *fake_stream_new(struct fake_target *target)
 				    0, ends),
 			 0);
 	stream->ops = *target->stream_ops;
+	stream->ops.read = fake_stream_read;
 	stream->ops.close = fake_stream_close;
 	stream->stream.ops = &stream->ops;
 	stream->stream.read_fd = stream->stream.write_fd = ends[0];
