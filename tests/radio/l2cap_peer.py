@@ -87,6 +87,7 @@ def echo(client):
 
 
 def echo_each(sock):
+    sock.settimeout(None)  # the next client may take its time
     while True:
         threading.Thread(target=echo, args=(sock.accept()[0],),
                          daemon=True).start()
