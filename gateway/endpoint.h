@@ -228,6 +228,8 @@ struct listener {
 	const struct listener_ops *ops;
 	enum service_protocol protocol;
 	uint16_t port; /* channel or PSM, once auto has chosen */
+	/* Who came and left, or failed, before it was a client to be given away. */
+	uint64_t unfinished;
 	char name[STREAM_PEER_BYTES]; /* what is listened on, for people */
 };
 

@@ -660,7 +660,7 @@ static int l2cap_listen(struct loop *loop,
 	listener->security = settings->security;
 	base->listener.protocol = SERVICE_PROTOCOL_L2CAP;
 	base->listener.port = (uint16_t)psm;
-	link_setups_init(&listener->setups, loop, base->listener.name,
+	link_setups_init(&listener->setups, loop, &base->listener,
 			 bt_socket_security_hint(settings->security),
 			 l2cap_check_setup, l2cap_ready, listener);
 	*out = &base->listener;

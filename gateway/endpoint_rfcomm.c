@@ -249,7 +249,7 @@ static int rfcomm_listen(struct loop *loop,
 	listener->adapter = adapter;
 	base->listener.protocol = SERVICE_PROTOCOL_RFCOMM;
 	base->listener.port = (uint16_t)channel;
-	link_setups_init(&listener->setups, loop, base->listener.name,
+	link_setups_init(&listener->setups, loop, &base->listener,
 			 bt_socket_security_hint(settings->security),
 			 rfcomm_check_setup, rfcomm_ready, listener);
 	*out = &base->listener;

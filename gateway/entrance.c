@@ -39,6 +39,7 @@ struct door {
 	struct entrance *entrance;
 	const struct config_route *route;
 	bool is_open;
+	uint64_t refusals[DOOR_REFUSALS];
 	listener_client_cb client_cb;
 	void *arg;
 };
@@ -180,6 +181,13 @@ static bool entrance_lacks_bond(const struct entrance *entrance,
 	       !entrance_knows_bond(entrance, client);
 }
 
+static enum door_refusal refusal_of(const struct door *door)
+{
+	if (!door)
+		return DOOR_REFUSAL_STRANGER;
+	return door->is_open ? DOOR_REFUSAL_UNBONDED : DOOR_REFUSAL_DOWN;
+}
+
 /* What a refusal is remembered by: another one is told again. */
 static const char *refusal_key_of(const struct door *door)
 {
@@ -190,13 +198,16 @@ static const char *refusal_key_of(const struct door *door)
 
 /* @door: for whose route it is, if for any. */
 static void entrance_turn_away(struct entrance *entrance, struct stream *client,
-			       const struct door *door, const char *name)
+			       struct door *door, const char *name)
 {
 	bool is_news = refusals_remember(&entrance->refusals,
 					 refusals_key(client),
 					 refusal_key_of(door));
+	struct door *counts = door ? door : TAILQ_FIRST(&entrance->doors);
 	char about[400];
 
+	if (counts)
+		counts->refusals[refusal_of(door)]++;
 	entrance_format_name(entrance, name, about, sizeof(about));
 	if (!is_news)
 		log_debug("%s: refused %s, as before", entrance->listener->name,
@@ -226,7 +237,7 @@ static const struct door *entrance_choose(struct entrance *entrance,
 					  struct stream *client)
 {
 	const char *name = entrance_peer_name(entrance, client);
-	const struct door *door = entrance_find_door(entrance, client, name);
+	struct door *door = entrance_find_door(entrance, client, name);
 
 	if (door && door->is_open && !entrance_lacks_bond(entrance, client))
 		return door;
@@ -472,6 +483,17 @@ const char *door_name(const struct door *door)
 {
 	assert(door->is_open);
 	return door->entrance->listener->name;
+}
+
+uint64_t door_refusals(const struct door *door, enum door_refusal why)
+{
+	const struct entrance *entrance = door->entrance;
+
+	if (why != DOOR_REFUSAL_UNFINISHED)
+		return door->refusals[why];
+	return entrance->listener && door == TAILQ_FIRST(&entrance->doors)
+		       ? entrance->listener->unfinished
+		       : 0;
 }
 
 /* ---- from outside ------------------------------------------------------------------ */

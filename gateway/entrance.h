@@ -69,6 +69,22 @@ void door_free(struct door *door);
 /* Put it behind all others: for each of them in turn, a new order. */
 void door_move_last(struct door *door);
 
+/* Whom a door did not let in: nobody's client yet, or that of a route that is off. */
+enum door_refusal {
+	DOOR_REFUSAL_STRANGER, /* not among the peers or clients of any route */
+	DOOR_REFUSAL_DOWN, /* the route that is for it was not up */
+	DOOR_REFUSAL_UNBONDED, /* it had to be paired for good */
+	DOOR_REFUSAL_UNFINISHED, /* its link, pairing or TLS was not */
+};
+
+#define DOOR_REFUSALS (DOOR_REFUSAL_UNFINISHED + 1)
+
+/*
+ * How many; those who were no route's are counted at the first door, and whose
+ * link was not finished since its listener was opened.
+ */
+uint64_t door_refusals(const struct door *door, enum door_refusal why);
+
 /* Errors as for listener_open; an open door stays so. */
 int door_open(struct door *door, struct error *error);
 void door_close(struct door *door);

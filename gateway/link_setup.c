@@ -8,6 +8,7 @@
 
 #include <event2/event.h>
 
+#include "endpoint.h"
 #include "log.h"
 #include "loop.h"
 
@@ -55,7 +56,7 @@ static void setups_log_loss(struct link_setups *setups)
 	(setups->has_warned ? log_info : log_warning)(
 		"%s: a phone left, or did not finish pairing, before its link "
 		"was up%s",
-		setups->name, setups->hint);
+		setups->listener->name, setups->hint);
 	setups->has_warned = true;
 }
 
@@ -79,16 +80,17 @@ static void setup_poll(evutil_socket_t unused, short what, void *arg)
 		return;
 	}
 	setups_log_loss(setups);
+	setups->listener->unfinished++;
 	close(fd);
 }
 
 void link_setups_init(struct link_setups *setups, struct loop *loop,
-		      const char *name, const char *hint,
+		      struct listener *listener, const char *hint,
 		      link_setup_check_cb check, link_setup_ready_cb ready,
 		      void *arg)
 {
 	setups->loop = loop;
-	setups->name = name;
+	setups->listener = listener;
 	setups->hint = hint;
 	setups->check = check;
 	setups->ready = ready;

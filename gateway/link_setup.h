@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <sys/queue.h>
 
+struct listener;
 struct loop;
 
 /* 0: it is ready; -EAGAIN: ask again; anything else: it will not be. */
@@ -24,7 +25,7 @@ TAILQ_HEAD(link_setup_list, link_setup);
 /* Embedded in a listener. */
 struct link_setups {
 	struct loop *loop;
-	const char *name; /* of the listener, for the log */
+	struct listener *listener; /* its name, and who was not finished */
 	const char *hint; /* behind the line that one did not get there */
 	struct link_setup_list list;
 	link_setup_check_cb check;
@@ -34,11 +35,11 @@ struct link_setups {
 };
 
 /*
- * @name and @hint, which may be "", must stay. Nothing to undo before the first
- * link_setups_add.
+ * @listener, which they are in, counts those who do not get there; @hint, which may
+ * be "", must stay. Nothing to undo before the first link_setups_add.
  */
 void link_setups_init(struct link_setups *setups, struct loop *loop,
-		      const char *name, const char *hint,
+		      struct listener *listener, const char *hint,
 		      link_setup_check_cb check, link_setup_ready_cb ready,
 		      void *arg);
 /*

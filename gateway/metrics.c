@@ -13,9 +13,11 @@
 
 #include <event2/event.h>
 
+#include "backoff.h"
 #include "clients.h"
 #include "config.h"
 #include "endpoint.h"
+#include "entrance.h"
 #include "error.h"
 #include "hold.h"
 #include "log.h"
@@ -39,6 +41,11 @@ struct metrics {
 	struct listener *listener; /* NULL: none */
 	struct address_endpoint address; /* where it is, */
 	char text[ADDRESS_ENDPOINT_TEXT_BYTES]; /* the same */
+	struct address_endpoint wanted; /* where it is to be, */
+	char wanted_text[ADDRESS_ENDPOINT_TEXT_BYTES]; /* "": there */
+	struct event *retry_timer;
+	struct backoff retry;
+	struct error last_error; /* a retry that fails alike is silent */
 	struct address_networks clients; /* who may ask */
 	struct refusals refusals; /* of the others */
 	struct scraper_list scrapers; /* the one longest there first */
@@ -78,6 +85,13 @@ static const char *const refusal_words[CLIENT_REFUSALS] = {
 	[CLIENT_REFUSAL_TARGET] = "target",
 	[CLIENT_REFUSAL_REPLACED] = "replaced",
 	[CLIENT_REFUSAL_RESOURCES] = "resources",
+};
+
+static const char *const door_words[DOOR_REFUSALS] = {
+	[DOOR_REFUSAL_STRANGER] = "stranger",
+	[DOOR_REFUSAL_DOWN] = "down",
+	[DOOR_REFUSAL_UNBONDED] = "unpaired",
+	[DOOR_REFUSAL_UNFINISHED] = "unfinished",
 };
 
 /* One metric of all routes: Prometheus wants the lines of one together. */
@@ -153,6 +167,10 @@ static void print_refusals(FILE *file, const char *name, const char *route_name,
 	for (size_t i = 0; i < CLIENT_REFUSALS; i++)
 		fprintf(file, "%s{route=\"%s\",reason=\"%s\"} %" PRIu64 "\n",
 			name, route_name, refusal_words[i], totals.refusals[i]);
+	for (size_t i = 0; i < DOOR_REFUSALS; i++)
+		fprintf(file, "%s{route=\"%s\",reason=\"%s\"} %" PRIu64 "\n",
+			name, route_name, door_words[i],
+			route_refusals_at_door(route, (enum door_refusal)i));
 }
 
 static void print_delivered(FILE *file, const char *name,
@@ -236,6 +254,14 @@ static void print_all(const struct metrics *metrics, FILE *file)
 
 /* ---- HTTP -------------------------------------------------------------------- */
 
+/* 0, or -ENOMEM: some of @text is missing, or all; fclose is content without. */
+static int close_text(FILE *file, char *const *text)
+{
+	bool is_whole = !ferror(file);
+
+	return fclose(file) == 0 && is_whole && *text ? 0 : -ENOMEM;
+}
+
 /* 0, or -ENOMEM. */
 static int set_answer(struct scraper *scraper, const char *status,
 		      const char *type, const char *body, size_t body_bytes,
@@ -251,7 +277,7 @@ static int set_answer(struct scraper *scraper, const char *status,
 		status, type, body_bytes);
 	if (!is_head)
 		fwrite(body, 1, body_bytes, file);
-	return fclose(file) ? -ENOMEM : 0;
+	return close_text(file, &scraper->answer);
 }
 
 static int refuse(struct scraper *scraper, const char *status)
@@ -269,12 +295,13 @@ static int tell(struct scraper *scraper, bool is_head)
 	char *body = NULL;
 	size_t bytes = 0;
 	FILE *file = open_memstream(&body, &bytes);
-	int code = -ENOMEM;
+	int code;
 
 	if (!file)
-		return code;
+		return -ENOMEM;
 	print_all(scraper->metrics, file);
-	if (fclose(file) == 0)
+	code = close_text(file, &body);
+	if (code == 0)
 		code = set_answer(scraper, "200 OK",
 				  "text/plain; version=0.0.4; charset=utf-8",
 				  body, bytes, is_head);
@@ -438,6 +465,75 @@ static double wall_clock_s(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+static void end_scrapers(struct metrics *metrics)
+{
+	while (!TAILQ_EMPTY(&metrics->scrapers))
+		scraper_free(TAILQ_FIRST(&metrics->scrapers),
+			     STREAM_CLOSE_ABORT);
+}
+
+/* It is not to be anywhere else than it is. */
+static void metrics_want_no_more(struct metrics *metrics)
+{
+	event_del(metrics->retry_timer);
+	backoff_reset(&metrics->retry);
+	address_endpoint_clear(&metrics->wanted);
+	metrics->wanted_text[0] = '\0';
+	metrics->last_error.text[0] = '\0';
+}
+
+static void metrics_close(struct metrics *metrics)
+{
+	metrics_want_no_more(metrics);
+	listener_close(metrics->listener);
+	metrics->listener = NULL;
+	end_scrapers(metrics);
+	address_endpoint_clear(&metrics->address);
+}
+
+static void metrics_failed(struct metrics *metrics, const struct error *error)
+{
+	if (strcmp(error->text, metrics->last_error.text) == 0)
+		log_debug("metrics: still not at %s", metrics->wanted_text);
+	else if (metrics->listener)
+		log_warning(
+			"metrics stay at http://%s/metrics: %s; it is tried "
+			"again",
+			metrics->text + strlen("tcp:"), error->text);
+	else
+		log_warning("no metrics: %s; it is tried again", error->text);
+	metrics->last_error = *error;
+	/* Without memory for the timer the next reload tries. */
+	loop_start_timer(metrics->retry_timer,
+			 backoff_next_ms(&metrics->retry));
+}
+
+static void metrics_move(struct metrics *metrics)
+{
+	static const struct endpoint_settings settings;
+	struct error error;
+
+	if (listener_change(metrics->loop, &metrics->address, &metrics->wanted,
+			    &settings, metrics_client, metrics,
+			    &metrics->listener, &error)) {
+		metrics_failed(metrics, &error);
+		return;
+	}
+	end_scrapers(metrics);
+	address_endpoint_clear(&metrics->address);
+	metrics->address = metrics->wanted;
+	memset(&metrics->wanted, 0, sizeof(metrics->wanted));
+	memcpy(metrics->text, metrics->wanted_text, sizeof(metrics->text));
+	metrics_want_no_more(metrics);
+	log_info("metrics at http://%s/metrics",
+		 metrics->text + strlen("tcp:"));
+}
+
+static void metrics_retry(evutil_socket_t fd, short what, void *arg)
+{
+	metrics_move(arg);
+}
+
 struct metrics *metrics_new(struct loop *loop, struct route_set *routes)
 {
 	struct metrics *metrics = calloc(1, sizeof(*metrics));
@@ -448,22 +544,12 @@ struct metrics *metrics_new(struct loop *loop, struct route_set *routes)
 	metrics->routes = routes;
 	metrics->started_s = wall_clock_s();
 	TAILQ_INIT(&metrics->scrapers);
-	return metrics;
-}
-
-static void end_scrapers(struct metrics *metrics)
-{
-	while (!TAILQ_EMPTY(&metrics->scrapers))
-		scraper_free(TAILQ_FIRST(&metrics->scrapers),
-			     STREAM_CLOSE_ABORT);
-}
-
-static void metrics_close(struct metrics *metrics)
-{
-	listener_close(metrics->listener);
-	metrics->listener = NULL;
-	end_scrapers(metrics);
-	address_endpoint_clear(&metrics->address);
+	metrics->retry_timer = evtimer_new(loop->base, metrics_retry, metrics);
+	if (metrics->retry_timer)
+		return metrics;
+	free(metrics);
+	errno = ENOMEM;
+	return NULL;
 }
 
 void metrics_free(struct metrics *metrics)
@@ -471,38 +557,25 @@ void metrics_free(struct metrics *metrics)
 	if (!metrics)
 		return;
 	metrics_close(metrics);
+	event_free(metrics->retry_timer);
 	free(metrics);
 }
 
 void metrics_configure(struct metrics *metrics, struct config_gateway *config)
 {
-	static const struct endpoint_settings settings;
 	char text[ADDRESS_ENDPOINT_TEXT_BYTES];
-	const char *place = text + strlen("tcp:");
-	struct error error;
 
 	if (!config->has_metrics) {
 		metrics_close(metrics);
 		return;
 	}
 	metrics->clients = config->metrics_clients;
+	metrics_want_no_more(metrics);
 	address_endpoint_format(&config->metrics, ENDPOINT_ROLE_LISTEN, text);
 	if (metrics->listener && strcmp(text, metrics->text) == 0)
 		return;
-	if (listener_change(metrics->loop, &metrics->address, &config->metrics,
-			    &settings, metrics_client, metrics,
-			    &metrics->listener, &error)) {
-		if (metrics->listener)
-			log_warning("metrics stay at http://%s/metrics: %s",
-				    metrics->text + strlen("tcp:"), error.text);
-		else
-			log_warning("no metrics: %s", error.text);
-		return;
-	}
-	end_scrapers(metrics);
-	address_endpoint_clear(&metrics->address);
-	metrics->address = config->metrics;
+	metrics->wanted = config->metrics;
 	memset(&config->metrics, 0, sizeof(config->metrics));
-	memcpy(metrics->text, text, sizeof(text));
-	log_info("metrics at http://%s/metrics", place);
+	memcpy(metrics->wanted_text, text, sizeof(text));
+	metrics_move(metrics);
 }

@@ -21,8 +21,9 @@ struct metrics *metrics_new(struct loop *loop, struct route_set *routes);
 void metrics_free(struct metrics *metrics);
 /*
  * Listen where @config says, whose address is taken over, or nowhere. What stays as
- * it is goes on, and so does what was there before if the new port cannot be had,
- * which is logged: everything else works without.
+ * it is goes on, and so does what was there before if the new port cannot be had:
+ * that is logged once, and it is tried again with back-off. Everything else works
+ * without.
  */
 void metrics_configure(struct metrics *metrics, struct config_gateway *config);
 

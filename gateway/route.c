@@ -333,6 +333,12 @@ struct client_totals route_totals(const struct route *route)
 	return clients_totals(route->clients);
 }
 
+uint64_t route_refusals_at_door(const struct route *route,
+				enum door_refusal why)
+{
+	return route->door ? door_refusals(route->door, why) : 0;
+}
+
 uint64_t route_retries(const struct route *route)
 {
 	return route->retries;

@@ -13,10 +13,10 @@
 #include <stdbool.h>
 
 #include "clients.h"
+#include "entrance.h"
 
 struct bluez;
 struct config_route;
-struct entrance;
 struct hold_status;
 struct loop;
 struct route;
@@ -86,6 +86,9 @@ void route_kick(struct route *route,
 		bool (*is_meant)(const struct client_status *client, void *arg),
 		void *arg);
 struct client_totals route_totals(const struct route *route);
+/* Whom its door did not let in (entrance.h). */
+uint64_t route_refusals_at_door(const struct route *route,
+				enum door_refusal why);
 /* How often it tried again to have both its ends. */
 uint64_t route_retries(const struct route *route);
 const struct client_refusal *route_last_refusal(const struct route *route);

@@ -444,6 +444,8 @@ START_TEST(nobody_s_peer_is_refused)
 	come(NULL);
 	expect_refused();
 	ck_assert(log_has("fake:7: refused somebody: it is not among"));
+	ck_assert_uint_eq(door_refusals(doors[0], DOOR_REFUSAL_STRANGER), 2);
+	ck_assert_uint_eq(door_refusals(doors[1], DOOR_REFUSAL_STRANGER), 0);
 }
 END_TEST
 
@@ -537,6 +539,8 @@ START_TEST(a_closed_door_is_no_reason_to_take_the_next)
 	open_door(0);
 	come("00:AA:01:01:00:01");
 	expect_taken(0);
+	ck_assert_uint_eq(door_refusals(doors[0], DOOR_REFUSAL_DOWN), 1);
+	ck_assert_uint_eq(door_refusals(doors[1], DOOR_REFUSAL_DOWN), 0);
 }
 END_TEST
 

@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import check_gateway as base
 from check_gateway import PATIENCE_S, SocketEnd
+from check_gateway_tls import Certificates
 
 
 class MetricsTest(base.GatewayTest):
@@ -111,6 +112,30 @@ class NumberTests(MetricsTest):
         self.await_number(1, "btgate_session_ends_total", route="broken",
                           reason="broken")
 
+    def test_who_is_not_let_in_is_counted(self):
+        certificates = Certificates()
+        self.addCleanup(certificates.remove)
+        port, tls = self.port(), self.port()
+        gateway = self.begin(
+            self.route(f"tcp:{port}", "echo", "tcp", clients="192.0.2.0/24")
+            + self.route(f"tls:{tls}," + certificates.pair("server"), "echo",
+                         "tls"))
+        for _ in range(3):
+            self.assert_turned_away(port)
+        self.assertEqual(len(gateway.matches("refused 127.0.0.1.* not among the "
+                                             "clients of any route")), 1)
+        end = self.dial(tls)
+        end.send(b"this is not TLS\r\n")
+        with contextlib.suppress(ConnectionResetError):
+            end.recv_all()
+        gateway.await_line("turned 127.0.0.1.* away")
+        for route, reason, count in (("tcp", "stranger", 3),
+                                     ("tcp", "unfinished", 0),
+                                     ("tls", "stranger", 0),
+                                     ("tls", "unfinished", 1)):
+            self.assertEqual(self.number("btgate_refusals_total", route=route,
+                                         reason=reason), count)
+
     def test_links_that_are_held(self):
         listener, target_port = self.server()
         gateway = self.begin(
@@ -166,7 +191,7 @@ class NumberTests(MetricsTest):
         self.assertEqual(self.get()[0].status, 200)
 
     def test_a_port_that_cannot_be_had(self):
-        """What there is stays, and the next reload tries again."""
+        """What there is stays, and it is tried again, by a reload at once."""
         route = self.route(f"tcp:{self.port()}", "echo")
         gateway = self.begin(route)
         old = self.metrics_port
@@ -217,15 +242,42 @@ class NumberTests(MetricsTest):
         self.assertFalse(gateway.matches("metrics"))
 
     def test_a_port_that_is_taken(self):
-        holder = self.keep(socket.socket())
-        holder.bind(("127.0.0.1", 0))
-        holder.listen()
+        """It is tried again by itself, and said once."""
+        holder, self.metrics_port = self.server()
         port = self.port()
         gateway = self.start(
-            f"[gateway]\ncontrol = no\nmetrics = {holder.getsockname()[1]}\n"
-            + self.route(f"tcp:{port}", "echo"))
-        gateway.await_line("warning: no metrics: TCP port .* is held by")
+            self.gateway_section() + self.route(f"tcp:{port}", "echo"),
+            arguments=["-v"])
+        gateway.await_line("warning: no metrics: TCP port .* is held by .*; "
+                           "it is tried again")
         self.assert_echoes(self.dial(port))
+        gateway.await_line("metrics: still not at tcp:", 2)
+        holder.close()
+        gateway.await_line("metrics at http://127.0.0.1:")
+        self.assertEqual(self.get()[0].status, 200)
+        self.assertEqual(len(gateway.matches("no metrics: ")), 1)
+
+    def test_a_port_that_is_no_longer_wanted(self):
+        """Another one, or none: the old one is not tried any more."""
+        holder, taken = self.server()
+        route = self.route(f"tcp:{self.port()}", "echo")
+        gateway = self.start(
+            f"[gateway]\ncontrol = no\nmetrics = {taken}\n" + route)
+        gateway.await_line("no metrics: ")
+        self.config(self.gateway_section() + route)
+        gateway.signal(signal.SIGHUP)
+        gateway.await_line("metrics at ")
+        fds = gateway.fd_count()
+        self.config("[gateway]\ncontrol = no\n"
+                    f"metrics = {taken}\n" + route)
+        gateway.signal(signal.SIGHUP)
+        gateway.await_line("metrics stay at ")
+        self.config("[gateway]\ncontrol = no\n" + route)
+        gateway.signal(signal.SIGHUP)
+        gateway.await_line("in force", 3)
+        holder.close()
+        self.assertEqual(gateway.fd_count(), fds - 1)
+        self.assertEqual(len(gateway.matches("metrics at ")), 1)
 
 
 class HttpTests(MetricsTest):
