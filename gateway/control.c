@@ -101,20 +101,23 @@ static json_t *make_answer(struct control_client *client, const char *line,
 	return answer;
 }
 
-/* 0, or -ENOMEM. Takes the reference over. */
+/*
+ * 0, or -ENOMEM. Takes the reference over. Not json_dumps, which leaves keys out
+ * when its memory cannot grow, and says nothing (jansson 2.14).
+ */
 static int add_line(struct control_client *client, json_t *line)
 {
-	char *text = line ? json_dumps(line, JSON_COMPACT | JSON_ENSURE_ASCII)
-			  : NULL;
-	size_t bytes = text ? strlen(text) : 0;
+	const size_t flags = JSON_COMPACT | JSON_ENSURE_ASCII;
+	size_t bytes = line ? json_dumpb(line, NULL, 0, flags) : 0;
+	char *text = bytes ? malloc(bytes + 1) : NULL;
 	int code = -ENOMEM;
 
+	if (text && json_dumpb(line, text, bytes, flags) == bytes) {
+		text[bytes] = '\n';
+		code = backlog_add(&client->waiting, (const uint8_t *)text,
+				   bytes + 1);
+	}
 	json_decref(line);
-	if (!text)
-		return code;
-	/* The end of the line in place of the string's. */
-	text[bytes] = '\n';
-	code = backlog_add(&client->waiting, (const uint8_t *)text, bytes + 1);
 	free(text);
 	return code;
 }

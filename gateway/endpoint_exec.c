@@ -203,8 +203,8 @@ static ssize_t exec_read(struct stream *base, void *buffer, size_t bytes)
 		base->ops = &whole_ops;
 		return 0;
 	}
-	if (got < 0 && errno == EAGAIN)
-		return -EAGAIN;
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return -errno;
 	/* Its exit tells; its output would be ready for ever. */
 	stream->is_silent = true;
 	epoll_ctl(base->read_fd, EPOLL_CTL_DEL, stream->output_fd, NULL);

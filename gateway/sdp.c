@@ -314,7 +314,8 @@ char *sdp_record_to_xml(const struct sdp_service *service, struct error *error)
 	sdp_list_foreach(record->attrlist, print_attribute, out);
 	fputs("</record>\n", out);
 	is_whole = !ferror(out);
-	if (fclose(out) || !is_whole)
+	/* glibc's fclose is content without memory for the text (2.36). */
+	if (fclose(out) || !is_whole || !text)
 		goto no_memory;
 	sdp_record_free(record);
 	return text;

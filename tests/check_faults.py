@@ -6,14 +6,17 @@ usage: tests/check_faults.py [-v] [NAME...]
 
 Beside the route that something happens to there is another with a session that
 sends all the time: it must not lose or double a byte. After it memory and
-descriptors are what they were before, the log has told of it, and the gateway
-sleeps. The outcome is printed as a table. SOAK_S is for how many seconds there
-are faults at random (20).
+descriptors are what they were before, the log has told of it in one line, and the
+gateway sleeps; where what has happened lasts, it sleeps meanwhile, too. The
+outcome is printed as a table. SOAK_S is for how many seconds there are faults at
+random (60; 30 with sanitizers).
 """
 
 import contextlib
+import json
 import os
 import random
+import resource
 import select
 import shutil
 import signal
@@ -25,16 +28,24 @@ import sys
 import threading
 import time
 import unittest
+import urllib.request
 
 import check_gateway as base
 import check_gateway_tls as tls
 from check_gateway import (BTGATE, MEGABYTE, PATIENCE_S, PortEnd, SocketEnd,
                            digest, free_port, is_sanitized)
 
-SOAK_S = float(os.environ.get("SOAK_S", "20"))
+SOAK_S = float(os.environ.get("SOAK_S", "30" if is_sanitized() else "60"))
 # A page here and there, and what the allocator keeps: not a leak per event.
 GROWN_KB_MOST = 1024
+HEADS = ("fault", "passed beside it", "memory", "descriptors", "log lines",
+         "asleep")
 rows = []
+
+
+def add_row(*cells):
+    """What does not make sense of a fault is left out."""
+    rows.append(cells + ("",) * (len(HEADS) - len(cells)))
 
 
 def once(test):
@@ -50,6 +61,8 @@ class Calm(threading.Thread):
         super().__init__()
         self.end = end
         self.is_over = False
+        self.may_go = threading.Event()
+        self.may_go.set()
         self.total = 0
         self.failure = None
         self.start()
@@ -57,6 +70,7 @@ class Calm(threading.Thread):
     def run(self):
         try:
             while not self.is_over:
+                self.may_go.wait()
                 data = random.randbytes(random.randrange(1, 20000))
                 self.end.send(data)
                 if self.end.recv_exactly(len(data)) != data:
@@ -91,35 +105,75 @@ class Ground(base.GatewayTest):
         client = self.dial(self.fire)
         return client, self.accept(listener)
 
+    def run_marks(self):
+        """They change as it runs: time on a processor, and how often it left
+        it, by itself or not. What spins changes the first, and never sleeps."""
+        state = self.gateway.proc("stat").rsplit(")", 1)[1].split()[0]
+        return state, self.gateway.proc("schedstat"), [
+            self.gateway.status_field(kind + "voluntary_ctxt_switches")
+            for kind in ("", "non")]
+
     def is_asleep(self):
-        before = self.gateway.status_field("voluntary_ctxt_switches")
+        before = self.run_marks()
         time.sleep(0.1)
-        return self.gateway.status_field("voluntary_ctxt_switches") == before
+        return before[0] == "S" and self.run_marks() == before
+
+    def assert_sleeps(self):
+        """In the middle of a fault: while nothing passes beside it."""
+        self.beside.may_go.clear()
+        self.await_that(self.is_asleep)
+        self.beside.may_go.set()
+        self.has_slept = True
 
     @contextlib.contextmanager
-    def fault(self, name, told=None):
-        """What happens inside is survived; told is what the log says of it."""
+    def fault(self, name, told=None, lines=1):
+        """What happens inside is survived; told is what the log says of it, in
+        so many lines (None: some, it is more than one event)."""
         gateway = self.gateway
         end = self.dial(self.calm)
         self.assert_echoes(end)
         self.assert_echoes(self.warm_up())
         self.await_that(self.is_asleep)
         fds, rss = gateway.fd_count(), gateway.status_field("VmRSS")
-        calm = Calm(end)
+        before = len(gateway.matches(told)) if told else 0
+        self.has_slept = False
+        self.beside = Calm(end)
         try:
             yield
         finally:
-            calm.finish()
+            self.beside.may_go.set()
+            self.beside.finish()
         if told:
-            gateway.await_line(told)
+            gateway.await_line(told, before + (lines or 1))
         self.await_that(lambda: gateway.fd_count() == fds)
         self.await_that(self.is_asleep)
+        said = len(gateway.matches(told)) - before if told else 0
+        if told and lines:
+            self.assertEqual(said, lines, gateway.log())
         grown = gateway.status_field("VmRSS") - rss
         if not is_sanitized():
             self.assertLess(grown, GROWN_KB_MOST)
-        rows.append((name, f"{calm.total // 1024} KiB", f"{grown:+d} KiB",
-                     f"{gateway.fd_count() - fds:+d}",
-                     str(len(gateway.matches(told))) if told else ""))
+        add_row(name, f"{self.beside.total // 1024} KiB", f"{grown:+d} KiB",
+                f"{gateway.fd_count() - fds:+d}", str(said) if told else "",
+                "in it and after" if self.has_slept else "after")
+
+    @staticmethod
+    def numbers(port):
+        """What metrics say, as they write it: {name{labels}: value}."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics",
+                                    timeout=PATIENCE_S) as answer:
+            lines = answer.read().decode().splitlines()
+        return {name: float(value) for name, value in (
+            line.rsplit(" ", 1) for line in lines if line[0] != "#")}
+
+    @staticmethod
+    def has_no_children():
+        """Once the gateway has ended: orphans of its programs become ours."""
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+            return False
+        return True
 
     def warm_up(self):
         """What is allocated once is not what an event leaves behind."""
@@ -165,6 +219,7 @@ class Faults(Ground):
             client.end_writing()
             self.assertEqual(target.recv_all(), b"question")
             time.sleep(2)
+            self.assert_sleeps()
             target.send(b"answer")
             target.close()
             self.assertEqual(client.recv_all(), b"answer")
@@ -179,6 +234,7 @@ class Faults(Ground):
             target.end_writing()
             self.assertEqual(client.recv_all(), b"banner")
             time.sleep(2)
+            self.assert_sleeps()
             client.send(b"more")
             client.close()
             self.assertEqual(target.recv_all(), b"more")
@@ -190,6 +246,7 @@ class Faults(Ground):
                         "bytes could not be delivered"):
             client, target = self.pair(listener)
             self.assertGreater(client.offer(), 100000)
+            self.assert_sleeps()
             # What it has not read says that it did not want it.
             target.close()
             with contextlib.suppress(ConnectionError):
@@ -219,6 +276,7 @@ class Faults(Ground):
                         "Connection reset by peer; .*could not be delivered"):
             client, target = self.pair(listener)
             client.offer()
+            self.assert_sleeps()
             client.reset()
             # Nobody reads, and still it is noticed.
             self.gateway.await_line("client broke off")
@@ -238,22 +296,79 @@ class Faults(Ground):
                     client.close()
 
     @once
-    def test_clients_that_come_together(self):
+    def test_a_thousand_clients_a_second(self):
+        """As fast as they come, up to two hundred at once: each is served, or
+        refused and counted with its reason."""
+        metrics = self.port()
+        self.fire, self.calm = self.port(), self.port()
+        self.gateway = self.start(
+            f"[gateway]\ncontrol = no\nmetrics = {metrics}\n" +
+            self.route(f"tcp:{self.calm}", "echo", "calm") +
+            self.route(f"tcp:{self.fire}", "echo", "fire", max_sessions="100"))
+        served, refused = [], []
+
+        def come(count):
+            for _ in range(count):
+                clients = []
+                for _ in range(20):
+                    # It may be reset before its connect returns.
+                    try:
+                        clients.append(self.dial(self.fire))
+                    except ConnectionError:
+                        refused.append(None)
+                for client in clients:
+                    try:
+                        self.assert_echoes(client)
+                        served.append(client)
+                    except ConnectionError:
+                        refused.append(client)
+                for client in clients:
+                    client.close()
+
+        # They have one address: while one is refused what the other was, that is
+        # no news.
+        with self.fault("a thousand clients as fast as they come",
+                        "route fire: refused .*max-sessions", None):
+            crowd = [threading.Thread(target=come, args=(5,))
+                     for _ in range(10)]
+            begin = time.monotonic()
+            for thread in crowd:
+                thread.start()
+            for thread in crowd:
+                thread.join()
+            rate = 1000 / (time.monotonic() - begin)
+        self.assertEqual(len(served) + len(refused), 1000)
+        numbers = self.numbers(metrics)
+        self.assertEqual(numbers['btgate_sessions_total{route="fire"}'],
+                         len(served))
+        self.assertEqual(
+            numbers['btgate_refusals_total{route="fire",reason="busy"}'],
+            len(refused))
+        print(f"{rate:.0f} a second came, {len(served)} were served, "
+              f"{len(refused)} refused with the reason")
+
+    def test_descriptors_run_out(self):
         self.prepare("echo")
-        begin = time.monotonic()
-        with self.fault("a thousand connections as fast as they come"):
-            clients = [self.dial(self.fire) for _ in range(500)]
+        with self.fault("descriptors run out, and nobody is turned away",
+                        "no more clients for now: Too many open files"):
+            limits = resource.prlimit(self.gateway.pid, resource.RLIMIT_NOFILE)
+            few = self.gateway.fd_count() + 20
+            resource.prlimit(self.gateway.pid, resource.RLIMIT_NOFILE,
+                             (few, limits[1]))
+            clients = [self.dial(self.fire) for _ in range(20)]
             for client in clients:
-                client.send(b"hello")
+                client.send(b"x")
+            self.gateway.await_line("no more clients for now")
+            self.assert_sleeps()
+            served = [client for client in clients
+                      if select.select([client.socket], [], [], 0)[0]]
+            self.assertGreater(len(served), 1)
+            self.assertLess(len(served), 20)
+            resource.prlimit(self.gateway.pid, resource.RLIMIT_NOFILE, limits)
             for client in clients:
-                self.assertEqual(client.recv_exactly(5), b"hello")
+                self.assertEqual(client.recv_exactly(1), b"x")
                 client.close()
-            for _ in range(500):
-                client = self.dial(self.fire)
-                self.assert_echoes(client)
-                client.close()
-        print(f"{1000 / (time.monotonic() - begin):.0f} connections a second, "
-              "with all around it")
+        self.assertEqual(self.gateway.matches("refused"), [])
 
     @once
     def test_a_log_flood(self):
@@ -261,7 +376,7 @@ class Faults(Ground):
         self.keep(holder)
         self.prepare(f"tcp:127.0.0.1:{port}")
         with self.fault("three thousand refusals in a row",
-                        "route fire: refused .*"):
+                        "route fire: refused .*", None):
             for _ in range(3000):
                 with contextlib.suppress(ConnectionError), \
                         contextlib.closing(self.dial(self.fire)) as client:
@@ -318,7 +433,26 @@ class Faults(Ground):
         logged = sorted(int(line.split(" bytes to target")[0].split()[-1])
                         for line in lines)
         self.assertEqual(logged, sorted(count[0] for count in counts))
-        rows.append(("SIGTERM under load, 20 sessions", "", "", "", "20"))
+        add_row("SIGTERM under load, 20 sessions", f"{sum(logged) // 1024} KiB",
+                "", "", "20")
+
+    def test_a_reload_under_load(self):
+        """Twenty in a row, each with another route; a line in the log each."""
+        self.prepare("echo")
+        kept = (self.route(f"tcp:{self.calm}", "echo", "calm") +
+                self.route(f"tcp:{self.fire}", "echo", "fire"))
+        other = self.port()
+        with self.fault("SIGHUP under load, twenty times, 5 sessions",
+                        "the new configuration is in force", 20):
+            crowd = [Calm(self.dial(self.fire)) for _ in range(5)]
+            for turn in range(20):
+                self.config(kept + (turn < 19) * self.route(
+                    f"tcp:{other}", "echo", f"other{turn}"))
+                self.gateway.signal(signal.SIGHUP)
+                self.gateway.await_line("in force", turn + 1)
+            for calm in crowd:
+                calm.finish()
+                calm.end.close()
 
     def test_killed_and_started_again(self):
         path = self.path("port")
@@ -349,7 +483,7 @@ class Faults(Ground):
         self.assert_echoes(calm, random.randbytes(100000))
         process.terminate()
         self.assertEqual(process.wait(PATIENCE_S), 0)
-        rows.append(("a full disk under the log", "100 KiB", "", "", ""))
+        add_row("a full disk under the log", "100 KiB")
 
 
 class Privileged(Ground):
@@ -413,14 +547,29 @@ class Privileged(Ground):
         self.await_that(lambda: self.assert_echoes(self.dial(self.fire), b"x")
                         or self.gateway.matches("the trace in .* goes on; "))
 
-    @once
-    def test_slow_dns(self):
-        mute = self.keep(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        mute.bind(("127.0.0.77", 53))
+    def prepare_with_dns(self, host, code=None):
+        """A route to a name, for which a server of ours is asked: it says what
+        is the matter (RFC 1035, 4.1.1), or nothing. When it was asked."""
+        server = self.keep(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        server.bind((host, 53))
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    question, peer = server.recvfrom(512)
+                    asked.set()
+                    if code:
+                        # A response, and recursion is available.
+                        server.sendto(question[:2] + bytes([0x81, 0x80 + code])
+                                      + question[4:], peer)
+
+        asked = threading.Event()
+        threading.Thread(target=serve, daemon=True).start()
         resolv = os.path.join(self.base, "resolv.conf")
         hosts = os.path.join(self.base, "nsswitch.conf")
         with open(resolv, "w", encoding="ascii") as file:
-            file.write("nameserver 127.0.0.77\noptions timeout:30\n")
+            file.write(f"nameserver {host}\n"
+                       "options timeout:2 attempts:1\nsearch .\n")
         with open(hosts, "w", encoding="ascii") as file:
             file.write("hosts: files dns\n")
         os.chmod(self.base, 0o755)
@@ -429,40 +578,70 @@ class Privileged(Ground):
             f"mount --bind {resolv} \"$(readlink -f /etc/resolv.conf)\" && "
             f"mount --bind {hosts} /etc/nsswitch.conf",
             self.route(f"tcp:{self.calm}", "echo", "calm") +
-            self.route(f"tcp:{self.fire}", "tcp:slow.example:9", "fire",
-                       connect_timeout="2s"))
-        # The look-up itself cannot be ended, and has a socket until it gives up.
-        end = self.dial(self.calm)
-        calm = Calm(end)
-        client = self.dial(self.fire)
-        self.assertTrue(select.select([mute], [], [], PATIENCE_S)[0])
-        before = calm.total
-        self.assert_reset(client)
-        calm.finish()
-        self.assertGreater(calm.total - before, 100000)
-        self.gateway.await_line("route fire: refused .* did not answer")
-        self.gateway.signal(signal.SIGTERM)
-        self.assertEqual(self.gateway.wait(), 0)
-        rows.append(("a name server that does not answer",
-                     f"{calm.total // 1024} KiB", "", "", "1"))
+            self.route(f"tcp:{self.fire}", "tcp:somewhere.example:9", "fire",
+                       connect_timeout="1s"))
+        return asked
+
+    @once
+    def test_slow_dns(self):
+        asked = self.prepare_with_dns("127.0.0.77")
+        with self.fault("a name server that does not answer",
+                        "route fire: refused .* did not answer within 1s"):
+            client = self.dial(self.fire)
+            self.assertTrue(asked.wait(PATIENCE_S))
+            before = self.beside.total
+            self.assert_reset(client)
+            self.assertGreater(self.beside.total, before)
+
+    def test_failing_dns(self):
+        self.prepare_with_dns("127.0.0.78", 2)
+        with self.fault("a name server that has failed",
+                        "route fire: refused .*Temporary failure"):
+            self.assert_turned_away(self.fire)
+
+    def test_unknown_name(self):
+        self.prepare_with_dns("127.0.0.79", 3)
+        with self.fault("a name that is not there",
+                        "route fire: refused .*not known"):
+            self.assert_turned_away(self.fire)
 
 
-# As strace(1) injects them: each Nth call of these fails so.
-INTERRUPTIONS = [
-    ("recvfrom,recvmsg", "EINTR", "2+3"),
-    ("recvfrom,recvmsg", "EAGAIN", "2+3"),
-    # Not write(2): by it libevent's handler says that a signal came.
-    ("sendto,sendmsg", "EINTR", "2+3"),
-    ("sendto,sendmsg", "EAGAIN", "3+3"),
-    ("sendto,sendmsg", "ENOBUFS", "5"),
-    ("accept4,accept", "EINTR", "1+2"),
-    ("accept4,accept", "ECONNABORTED", "1+2"),
-    ("accept4,accept", "EMFILE", "1"),
-    ("connect", "EINTR", "1"),
-    ("epoll_wait,epoll_pwait", "EINTR", "2+3"),
-    ("socket", "ENOBUFS", "8"),
-    ("recvfrom,recvmsg", "EIO", "9"),
-    ("epoll_ctl", "ENOMEM", "14"),
+# As strace(1) injects them: each Nth call of these fails so, and so many of four
+# sessions are well all the same; who is interrupted or told to wait has lost
+# nothing, but for a connection that is not made at all.
+SOCKET_CALLS = [
+    ("recvfrom,recvmsg", "EINTR", "2+3", 4),
+    ("recvfrom,recvmsg", "EAGAIN", "2+3", 4),
+    ("sendto,sendmsg", "EINTR", "2+3", 4),
+    ("sendto,sendmsg", "EAGAIN", "3+3", 4),
+    ("sendto,sendmsg", "ENOBUFS", "5", 3),
+    ("accept4,accept", "EINTR", "1+2", 4),
+    ("accept4,accept", "ECONNABORTED", "1+2", 4),
+    ("accept4,accept", "EMFILE", "1", 4),
+    ("connect", "EINTR", "1", 3),
+    ("epoll_wait,epoll_pwait", "EINTR", "2+3", 4),
+    ("socket", "ENOBUFS", "8", 3),
+    ("recvfrom,recvmsg", "EIO", "9", 3),
+    ("epoll_ctl", "ENOMEM", "14", 3),
+]
+# A connect(2) to a full backlog is EAGAIN, and says nothing later.
+UNIX_CALLS = SOCKET_CALLS + [("connect", "EAGAIN", "2", 3)]
+# Of a pty's master. Not of every write(2): by one libevent's handler says that a
+# signal came.
+MASTER_CALLS = [
+    ("read,readv", "EINTR", "2+3", 4),
+    ("read,readv", "EAGAIN", "2+3", 4),
+    ("write,writev", "EINTR", "2+3", 4),
+    ("write,writev", "EAGAIN", "2+3", 4),
+    ("write,writev", "EIO", "9", 3),
+]
+PTY_CALLS = MASTER_CALLS + [("read,readv", "EIO", "9", 3)]
+MASTER = ["/dev/ptmx", "/dev/pts/ptmx"]
+EXEC_PTY_CALLS = MASTER_CALLS + [("openat", "EMFILE", "1", 3)]
+EXEC_CALLS = [
+    ("clone,clone3,vfork", "EAGAIN", "2", 3),
+    ("pipe2", "EMFILE", "3", 3),
+    ("eventfd2", "EMFILE", "2", 3),
 ]
 
 
@@ -477,54 +656,108 @@ class SystemCalls(Ground):
                 ["strace", "-o", "/dev/null", "true"], check=False).returncode:
             self.skipTest("nothing can be traced here")
 
-    def run_with(self, calls, error, when):
-        listener, target_port = self.server()
-        listener.settimeout(2)  # for who never comes
+    def run_with(self, injected, connect, talk, paths):
+        """Four clients, each of whom does talk(client); how many could."""
+        calls, error, when, least = injected
         port = self.port()
         program, base.BTGATE = base.BTGATE, shutil.which("strace")
         try:
             gateway = self.spawn([
                 "-D", "-q", "-o", "/dev/null", "-e", f"trace={calls}",
                 "-e", f"inject={calls}:error={error}:when={when}",
+                *[word for path in paths for word in ("-P", path)],
                 program, "run", "-c", self.config(
-                    self.route(f"tcp:{port}",
-                               f"tcp:127.0.0.1:{target_port}"))])
+                    self.route(f"tcp:{port}", connect,
+                               linger="50ms", drain_timeout="100ms"))])
         finally:
             base.BTGATE = program
         gateway.await_line("-> listening")
-        survivors = 0
-        for _ in range(4):
-            data = random.randbytes(50000)
-            try:
-                client = self.dial(port)
-                target = self.accept(listener)
-                base.pass_bytes(client, target, data)
-                base.pass_bytes(target, client, data)
-                survivors += 1
-            except (OSError, EOFError):
-                # It was hit; the log says so.
-                gateway.await_line(r"refused |broke off|no more clients")
-            client.close()
-            with contextlib.suppress(UnboundLocalError):
-                target.close()
+        self.gateway = gateway
+        self.await_that(self.is_asleep)
+        fds, survivors = gateway.fd_count(), 0
+        for number in range(4):
+            with contextlib.closing(self.dial(port)) as client:
+                try:
+                    talk(client)
+                    survivors += 1
+                except (OSError, EOFError):
+                    pass
+            # Where it was hit, the log says so.
+            gateway.await_line(" refused |ended: ", number + 1)
+        self.await_that(lambda: gateway.fd_count() == fds)
         self.assertEqual(gateway.stop(), 0, gateway.log())
         os.waitpid(-1, 0)  # strace, which has become ours
-        self.assertGreaterEqual(survivors, 2, gateway.log())
+        self.assertGreaterEqual(survivors, least, gateway.log())
         return survivors
 
-    def test_each(self):
-        for calls, error, when in INTERRUPTIONS:
-            with self.subTest(calls=calls, error=error, when=when):
-                survivors = self.run_with(calls, error, when)
-                rows.append((f"{calls.split(',')[0]}: {error}, call {when}",
-                             f"{survivors} of 4 sessions", "", "", ""))
+    def each(self, kind, table, connect, talk, paths=()):
+        for injected in table:
+            with self.subTest(kind=kind, injected=injected):
+                survivors = self.run_with(injected, connect, talk, paths)
+                calls, error, when, _ = injected
+                add_row(f"{kind}, {calls.split(',')[0]}: {error}, call {when}",
+                        f"{survivors} of 4 sessions", "", "+0")
+
+    def talk_to(self, listener):
+        """What passes between a client and whom the gateway dials for it."""
+        listener.settimeout(2)  # for who never comes
+
+        def talk(client):
+            with contextlib.closing(SocketEnd(listener.accept()[0])) as target:
+                self.pass_both_ways(client, target)
+        return talk
+
+    @staticmethod
+    def pass_both_ways(client, target):
+        data = random.randbytes(20000)
+        base.pass_bytes(client, target, data)
+        base.pass_bytes(target, client, data)
+
+    def test_tcp(self):
+        listener, port = self.server()
+        self.each("tcp", SOCKET_CALLS, f"tcp:127.0.0.1:{port}",
+                  self.talk_to(listener))
+
+    def test_unix(self):
+        listener, path = self.unix_server("target")
+        self.each("unix", UNIX_CALLS, f"unix:{path}", self.talk_to(listener))
+
+    def test_pty(self):
+        path = self.path("port")
+
+        def talk(client):
+            with contextlib.closing(PortEnd(path)) as program:
+                program.patience_s = 5
+                try:
+                    self.pass_both_ways(client, program)
+                except (OSError, EOFError):
+                    # A cable keeps what was not read.
+                    while not program.is_silent(0.2):
+                        program.recv()
+                    raise
+        self.each("pty", PTY_CALLS, f"pty:{path}", talk, MASTER)
+
+    def test_exec(self):
+        def talk(client):
+            client.socket.settimeout(5)
+            base.pass_bytes(client, client, random.randbytes(20000))
+
+        def talk_on_pty(client):
+            client.socket.settimeout(5)
+            self.assertEqual(client.recv_exactly(6), b"ready\n")
+            talk(client)
+        self.each("exec", EXEC_CALLS, "exec:cat,pipe", talk)
+        self.each("exec on a pty", EXEC_PTY_CALLS,
+                  "exec:stty raw -echo; echo ready; exec cat", talk_on_pty,
+                  MASTER)
 
 
 class Lives:
     """A program that is loaded once, and lives as often as it is asked to, each
     time short of another allocation (tests/fail_malloc.c)."""
 
-    def __init__(self, preload, config):
+    def __init__(self, preload, config, routes):
+        self.routes = routes
         self.socket, theirs = socket.socketpair(socket.AF_UNIX,
                                                 socket.SOCK_SEQPACKET)
         self.socket.settimeout(PATIENCE_S)
@@ -536,33 +769,47 @@ class Lives:
                  "FAIL_MALLOC_SOCKET": str(theirs.fileno())})
         theirs.close()
         os.set_blocking(self.process.stderr.fileno(), False)
-        self.log, self.pid = b"", 0
+        self.log, self.seen, self.pid = b"", 0, 0
 
     def begin(self, at):
-        """Whether it listens; else it has ended."""
-        self.log = b""
+        """Whether its routes have begun; else it has ended."""
+        self.log, self.seen = b"", 0
         self.socket.send(struct.pack("i", at))
         self.pid, = struct.unpack("i", self.socket.recv(4))
-        while b"-> listening" not in self.log:
+        return all(self.await_log(b"-> listening", b"-> waiting")
+                   for _ in range(self.routes))
+
+    def await_log(self, *words):
+        """The next that it says of these; false: it has ended before."""
+        while not (found := [at + len(word) for word in words if
+                             (at := self.log.find(word, self.seen)) >= 0]):
             ready = select.select([self.process.stderr, self.socket], [], [],
                                   PATIENCE_S)[0]
             if self.process.stderr in ready:
-                self.log += self.process.stderr.read()
+                self.log += self.process.stderr.read() or b""
             elif ready:
                 return False
             else:
                 raise TimeoutError(f"it stands still: {self.log}")
+        self.seen = min(found)
         return True
 
     def end(self):
         """Its exit status, and whether there was such an allocation."""
-        if not select.select([self.socket], [], [], 0)[0]:
-            os.kill(self.pid, signal.SIGTERM)
+        self.kill(signal.SIGTERM)
         status, has_failed = struct.unpack("ii", self.socket.recv(8))
+        self.pid = 0
         self.log += self.process.stderr.read() or b""
         return os.waitstatus_to_exitcode(status), bool(has_failed)
 
+    def kill(self, number):
+        """It may have ended by itself."""
+        if self.pid and not select.select([self.socket], [], [], 0)[0]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
     def close(self):
+        self.kill(signal.SIGKILL)  # where a test has failed
         self.socket.close()
         self.process.wait(PATIENCE_S)
         self.process.stderr.close()
@@ -587,20 +834,20 @@ class Allocations(Ground):
         self.preload = os.path.join(self.base, "fail_malloc.so")
         subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", self.preload,
                         "tests/fail_malloc.c", "-ldl"], check=True)
+        self.fire = self.port()
 
-    def each(self, kind, target, talk, listen="tcp:{}", step=1):
-        """With a client that does talk(port) each time; or only each
-        step-th."""
-        port = self.port()
-        lives = self.keep(Lives(self.preload, self.config(
-            self.route(listen.format(port), target))))
+    def each(self, kind, text, talk, step=1):
+        """With a client that does talk(lives) each time; or only each step-th."""
+        lives = self.keep(Lives(self.preload, self.config(text),
+                                text.count("[route ")))
         at, tried, has_failed = random.randrange(step), -1, True
         while has_failed:
             at += 1 if tried < 0 else step
             tried += 1
+            self.config(text)
             if lives.begin(at):
                 with contextlib.suppress(OSError, EOFError):
-                    talk(port)
+                    talk(lives)
             status, has_failed = lives.end()
             # Ended by itself, with a reason, and never by a signal.
             self.assertIn(status, (0, 1, 2), f"{at}: {lives.log}")
@@ -612,49 +859,47 @@ class Allocations(Ground):
         # A program whose gateway died ends by itself.
         self.await_that(self.has_no_children)
         self.assertIn(b"ended: ", lives.log)
-        rows.append((f"{kind}: {tried} of {at - 1} allocations fail, in turn",
-                     "", "", "", ""))
+        add_row(f"{kind}: {tried} of {at - 1} allocations fail, in turn")
+        return lives.log.decode()
 
-    @staticmethod
-    def has_no_children():
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-            return False
-        return True
+    def each_target(self, kind, target, talk=None):
+        self.each(kind, self.route(f"tcp:{self.fire}", target),
+                  talk or self.talk)
 
-    def talk(self, port):
-        client = self.dial(port)
+    def talk(self, _lives):
+        client = self.dial(self.fire)
         with contextlib.closing(client):
             self.assert_echoes(client, bytes(20000))
 
     def test_echo(self):
-        self.each("echo", "echo", self.talk)
+        self.each_target("echo", "echo")
+
+    def serve(self, serve):
+        """A target, served by a thread; its path."""
+        listener, path = self.unix_server("target")
+        listener.settimeout(None)
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        return path
 
     def test_unix(self):
-        path = os.path.join(self.base, "target")
-        listener = self.keep(socket.socket(socket.AF_UNIX))
-        listener.bind(path)
-        listener.listen()
-        threading.Thread(target=serve_echo, args=(listener,), daemon=True).start()
-        self.each("unix", f"unix:{path}", self.talk)
+        self.each_target("unix", f"unix:{self.serve(serve_echo)}")
 
     def test_exec(self):
-        self.each("exec", "exec:cat,pipe", self.talk)
+        self.each_target("exec", "exec:cat,pipe")
 
     def test_file(self):
-        def talk(port):
-            with contextlib.closing(self.dial(port)) as client:
+        def talk(_lives):
+            with contextlib.closing(self.dial(self.fire)) as client:
                 client.send(bytes(20000))
                 client.end_writing()
                 client.recv_all()
-        self.each("file", f"file:{self.base}/file", talk)
+        self.each_target("file", f"file:{self.base}/file", talk)
 
     def test_pty(self):
         path = self.path("port")
 
-        def talk(port):
-            client = self.dial(port)
+        def talk(_lives):
+            client = self.dial(self.fire)
             with contextlib.closing(client), \
                  contextlib.closing(PortEnd(path)) as program:
                 client.send(b"hello")
@@ -662,7 +907,7 @@ class Allocations(Ground):
                 select.select([program.fd, client.socket], [], [], PATIENCE_S)
                 if not program.is_silent(0):
                     self.assertEqual(program.recv_exactly(5), b"hello")
-        self.each("pty", f"pty:{path}", talk)
+        self.each_target("pty", f"pty:{path}", talk)
 
     def test_tls(self):
         """OpenSSL asks for memory some twenty thousand times: a few of them."""
@@ -670,94 +915,325 @@ class Allocations(Ground):
         self.addCleanup(certificates.remove)
         context = ssl.create_default_context(cafile=certificates.path("ca.pem"))
 
-        def talk(port):
-            sock = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+        def talk(_lives):
+            sock = socket.create_connection(("127.0.0.1", self.fire),
+                                            PATIENCE_S)
             with sock, context.wrap_socket(
                     sock, server_hostname="localhost") as end:
                 end.sendall(b"hello")
                 self.assertEqual(end.recv(5), b"hello")
-        self.each("tls", "echo", talk,
-                  "tls:{}," + certificates.pair("server"), 1000)
+        self.each("tls", self.route(
+            f"tls:{self.fire}," + certificates.pair("server"), "echo"), talk,
+                  1000)
+
+    def test_share(self):
+        """Two clients; each hears what was said to both."""
+        def talk(_lives):
+            with contextlib.closing(self.dial(self.fire)) as first, \
+                    contextlib.closing(self.dial(self.fire)) as second:
+                self.assert_echoes(first, bytes(20000))
+                second.send(b"x")
+                second.recv()
+        self.each("share", self.route(
+            f"tcp:{self.fire}", f"unix:{self.serve(serve_echo)}",
+            when_busy="share"), talk)
+
+    def test_hold(self):
+        """The target goes in the middle, and comes back."""
+        def serve(listener):
+            with contextlib.suppress(OSError):
+                while True:
+                    with contextlib.suppress(ConnectionError), \
+                            listener.accept()[0] as end:
+                        end.sendall(end.recv(65536))
+
+        def talk(lives):
+            with contextlib.closing(self.dial(self.fire)) as client:
+                for _ in range(3):
+                    self.assert_echoes(client)
+                    lives.await_log(b" is lost: ", b" ended: ")
+        log = self.each("hold", self.route(
+            f"tcp:{self.fire}", f"unix:{self.serve(serve)}", hold="yes",
+            retry="100ms..100ms"), talk, 3)
+        self.assertIn("is reached again", log)
+
+    def test_trace(self):
+        for form in ("text", "pcapng"):
+            log = self.each(f"trace in {form}", self.route(
+                f"tcp:{self.fire}", "echo", trace=f"{self.base}/trace",
+                trace_format=form), self.talk)
+            self.assertNotIn("trace cannot", log)
+            self.assertGreater(os.path.getsize(f"{self.base}/trace"), 40000)
+
+    def test_metrics(self):
+        port = self.port()
+
+        def talk(lives):
+            # Once a client is through, all that there is listens.
+            self.talk(lives)
+            with contextlib.closing(self.dial(port)) as scraper:
+                scraper.send(b"GET /metrics HTTP/1.1\r\n\r\n")
+                answer = scraper.recv_all()
+            # Short of memory there is none; never half of one.
+            if answer:
+                self.assertTrue(answer.startswith(b"HTTP/1.1 200 OK\r\n"))
+                self.assertIn(b"\nbtgate_lost_bytes_total{", answer)
+                self.assertTrue(answer.endswith(b"\n"))
+        self.each("metrics", f"[gateway]\ncontrol = no\nmetrics = {port}\n" +
+                  self.route(f"tcp:{self.fire}", "echo"), talk)
+
+    def test_control(self):
+        """All that can be asked; each answer is one, or there is none."""
+        path = self.path("control")
+        requests = [{"command": "status"},
+                    {"command": "log-level", "argument": "debug"},
+                    {"command": "kick", "argument": "nobody"},
+                    {"command": "disable", "argument": "r"},
+                    {"command": "enable", "argument": "r"},
+                    {"command": "reload"},
+                    {"command": "trace", "argument": "r"}]
+
+        def hear(lines):
+            """A line; one that there was no memory for is none at all."""
+            line = lines.readline()
+            if not line:
+                raise EOFError
+            return json.loads(line)
+
+        def talk(lives):
+            is_traced = False
+            self.talk(lives)
+            asker = self.dial_unix(path)
+            with contextlib.closing(asker), \
+                    asker.socket.makefile("rb") as lines:
+                for request in requests:
+                    asker.send(json.dumps(request).encode() + b"\n")
+                    is_traced = hear(lines)["ok"]
+                self.talk(lives)
+                while is_traced and hear(lines)["event"] != "ended":
+                    pass
+            heard.add(lives.pid)
+        heard = set()
+        self.each("control", f"[gateway]\ncontrol = unix:{path}\n" +
+                  self.route(f"tcp:{self.fire}", "echo"), talk)
+        # At least the last one, who was short of nothing.
+        self.assertTrue(heard)
+
+    def test_reload(self):
+        """A session that is there goes on; so does one of a route that goes."""
+        kept = self.route(f"tcp:{self.fire}", "echo")
+        other, third = self.port(), self.port()
+
+        def talk(lives):
+            with contextlib.closing(self.dial(self.fire)) as client, \
+                    contextlib.closing(self.dial(other)) as leaver:
+                self.assert_echoes(client)
+                self.assert_echoes(leaver)
+                self.config(kept + self.route(f"tcp:{third}", "echo", "third"))
+                os.kill(lives.pid, signal.SIGHUP)
+                leaver.send(b"x")
+                leaver.recv()
+                try:
+                    self.assert_echoes(client)
+                except OSError as error:
+                    raise AssertionError("a reload has cut it off") from error
+                self.assertTrue(lives.await_log(b"in force", b"cannot be used"))
+        log = self.each("reload", kept + self.route(
+            f"tcp:{other}", "echo", "other"), talk)
+        self.assertIn("1 added, 0 changed, 1 removed, 1 unchanged", log)
 
 
 class Soak(Ground):
-    """Faults at random, for as long as SOAK_S says."""
+    """Faults at random, for as long as SOAK_S says: clients, targets and programs
+    that each do something else every time, over every kind of end, while the
+    gateway is stopped, continued, and told to read its configuration again."""
+
+    KEYS = {"drain_timeout": "200ms", "linger": "100ms",
+            "connect_timeout": "300ms"}
+    # What a shell runs for each client.
+    PROGRAM = """#!/bin/sh
+case $(($$ % 6)) in
+0) exit 3 ;;
+1) cat ;;
+2) head -c 100000 /dev/zero ;;
+3) exec <&- >&-; sleep 0.05 ;;
+4) kill -KILL $$ ;;
+5) echo hello; read -r line; echo "$line" ;;
+esac
+"""
+
+    def prepare_all(self):
+        """Targets, how to dial each route, and the file without and with a
+        route that is another one each time."""
+        targets = [self.server(), self.unix_server("target")]
+        for listener, _ in targets:
+            listener.settimeout(0.2)
+        program = os.path.join(self.base, "program")
+        with open(program, "w", encoding="ascii") as file:
+            file.write(self.PROGRAM)
+        os.chmod(program, 0o755)
+        self.calm, self.metrics = self.port(), self.port()
+        ports = [self.port() for _ in range(5)]
+        path = self.path("socket")
+        ends = [(f"tcp:{ports[0]}", f"tcp:127.0.0.1:{targets[0][1]}"),
+                (f"unix:{path}", f"unix:{targets[1][1]}"),
+                (f"tcp:{ports[1]}", f"pty:{self.path('port')}"),
+                (f"tcp:{ports[2]}", f"exec:{program},pipe"),
+                (f"tcp:{ports[3]}", f"exec:{program}")]
+        text = (f"[gateway]\ncontrol = no\nmetrics = {self.metrics}\n" +
+                self.route(f"tcp:{self.calm}", "echo", "calm"))
+        for number, (listen, connect) in enumerate(ends):
+            text += self.route(listen, connect, f"fire{number}",
+                               when_busy="replace", **self.KEYS)
+        self.gateway = self.start(text)
+
+        def text_of(turn):
+            return text + (turn > 0) * self.route(
+                f"tcp:{ports[4]}", f"tcp:127.0.0.1:{targets[0][1]}", "other",
+                **{**self.KEYS, "linger": f"{turn}ms"})
+        dials = [lambda port=port: self.dial_now(("127.0.0.1", port))
+                 for port in ports] + [lambda: self.dial_now(path)]
+        return [listener for listener, _ in targets], dials, text_of
+
+    @staticmethod
+    def dial_now(address):
+        sock = socket.socket(socket.AF_UNIX if isinstance(address, str)
+                             else socket.AF_INET)
+        end = SocketEnd(sock)
+        sock.settimeout(0.3)
+        try:
+            sock.connect(address)
+        except OSError:
+            sock.close()
+            raise
+        return end
+
+    @staticmethod
+    def be_served(end):
+        match random.randrange(5):
+            case 0:
+                end.reset()
+            case 1:
+                end.send(b"hello\n")
+                end.recv()
+            case 2:
+                end.offer(MEGABYTE, 0.01)
+            case 3:
+                end.socket.settimeout(0.3)
+                end.end_writing()
+                end.recv_all()
+            case 4:
+                time.sleep(0.01)
+
+    @staticmethod
+    def serve(end):
+        end.socket.settimeout(1)
+        match random.randrange(5):
+            case 0:
+                end.reset()
+            case 1:
+                end.send(end.recv())
+            case 2:
+                end.send(random.randbytes(100000))
+                end.end_writing()
+                end.recv()
+            case 3:
+                time.sleep(0.05)
+            case 4:
+                while piece := end.recv():
+                    end.send(piece)
+
+    def be_at_the_port(self):
+        with contextlib.closing(PortEnd(self.path("port"))) as program:
+            match random.randrange(4):
+                case 0:
+                    pass
+                case 1:
+                    program.send(random.randbytes(random.randrange(1, 4000)))
+                case 2:
+                    if not program.is_silent(0.1):
+                        program.recv()
+                case 3:
+                    while not program.is_silent(0.05) and not self.is_over():
+                        program.send(program.recv(4096))
+
+    def again_and_again(self, act):
+        """Until it is over; how often is counted."""
+        while not self.is_over():
+            self.events += 1
+            with contextlib.suppress(OSError, EOFError):
+                act()
+
+    def is_over(self):
+        return time.monotonic() >= self.until
+
+    def disturb(self, text_of):
+        """What happens to the gateway itself."""
+        reloads = 0
+        while not self.is_over():
+            time.sleep(random.random() / 5)
+            if random.randrange(3):
+                self.gateway.signal(signal.SIGSTOP)
+                time.sleep(random.random() / 50)
+                self.gateway.signal(signal.SIGCONT)
+            else:
+                reloads += 1
+                self.reload(text_of(random.randrange(3)), reloads)
+        self.reload(text_of(0), reloads + 1)
+        return reloads + 1
+
+    def reload(self, text, number):
+        self.config(text)
+        self.gateway.signal(signal.SIGHUP)
+        self.gateway.await_line("in force", number)
 
     def test_soak(self):
-        listener = self.prepare_tcp(drain_timeout="200ms", linger="100ms",
-                                    connect_timeout="300ms")
-        listener.settimeout(0.5)
-        until = time.monotonic() + SOAK_S
-        events = 0
+        listeners, dials, text_of = self.prepare_all()
+        self.until = time.monotonic() + SOAK_S
+        self.events = 0
 
-        def serve():
-            """A target that does something else each time."""
-            while time.monotonic() < until:
-                with contextlib.suppress(OSError):
-                    end = SocketEnd(listener.accept()[0])
-                    end.socket.settimeout(1)
-                    match random.randrange(5):
-                        case 0:
-                            end.reset()
-                        case 1:
-                            end.send(end.recv())
-                            end.close()
-                        case 2:
-                            end.send(random.randbytes(100000))
-                            end.end_writing()
-                            end.recv()
-                            end.close()
-                        case 3:
-                            time.sleep(0.05)
-                            end.close()
-                        case 4:
-                            while piece := end.recv():
-                                end.send(piece)
-                            end.close()
-
-        servers = [threading.Thread(target=serve) for _ in range(4)]
+        def act(end_of, role):
+            with contextlib.closing(end_of()) as end:
+                role(end)
+        acts = [lambda dial=dial: act(dial, self.be_served) for dial in dials]
+        acts += 2 * [lambda listener=listener: act(
+            lambda: SocketEnd(listener.accept()[0]), self.serve)
+            for listener in listeners]
+        acts.append(self.be_at_the_port)
+        crowd = [threading.Thread(target=self.again_and_again, args=(one,))
+                 for one in acts]
         with self.fault(f"faults at random for {SOAK_S:.0f} s",
-                        "route fire: session"):
-            for server in servers:
-                server.start()
-            while time.monotonic() < until:
-                events += 1
-                with contextlib.suppress(OSError):
-                    with socket.create_connection(
-                            ("127.0.0.1", self.fire), 0.5) as sock:
-                        client = SocketEnd(sock)
-                        sock.settimeout(0.2)
-                        match random.randrange(5):
-                            case 0:
-                                client.reset()
-                            case 1:
-                                client.send(b"hello")
-                                client.recv()
-                            case 2:
-                                client.offer(MEGABYTE, 0.01)
-                            case 3:
-                                client.end_writing()
-                                client.recv_all()
-                            case 4:
-                                self.gateway.signal(signal.SIGSTOP)
-                                try:
-                                    client.send(b"x")
-                                finally:
-                                    self.gateway.signal(signal.SIGCONT)
-                                client.recv()
-            for server in servers:
-                server.join()
-            # Who is in the queue of a listener that is gone leaves as well.
-            listener.close()
-        print(f"{events} clients in {SOAK_S:.0f} s")
+                        "route fire.: ", None):
+            for thread in crowd:
+                thread.start()
+            try:
+                reloads = self.disturb(text_of)
+            finally:
+                for thread in crowd:
+                    thread.join()
+                # Who is in the queue of a listener that is gone leaves as well.
+                for listener in listeners:
+                    listener.close()
+        self.assertFalse(self.gateway.matches("cannot be used"))
+        # Every session that began has ended in some way.
+        numbers = self.numbers(self.metrics)
+        for name in (f"fire{number}" for number in range(5)):
+            began = numbers[f'btgate_sessions_total{{route="{name}"}}']
+            ended = sum(value for key, value in numbers.items() if key.startswith(
+                f'btgate_session_ends_total{{route="{name}"'))
+            self.assertGreater(began, 0)
+            self.assertEqual(began, ended, name)
+        self.assertEqual(self.gateway.stop(), 0, self.gateway.log())
+        self.await_that(self.has_no_children)
+        print(f"{self.events} clients, targets and programs and {reloads} "
+              f"reloads in {SOAK_S:.0f} s")
 
 
 def print_table():
-    heads = ("fault", "passed beside it", "memory", "descriptors", "log lines")
-    widths = [max(len(row[i]) for row in [heads, *rows])
-              for i in range(len(heads))]
+    widths = [max(len(row[i]) for row in [HEADS, *rows])
+              for i in range(len(HEADS))]
     print()
-    for row in [heads, *rows]:
+    for row in [HEADS, *rows]:
         print("  ".join(cell.ljust(width)
                         for cell, width in zip(row, widths)).rstrip())
     print(flush=True)

@@ -120,18 +120,20 @@ class SocketEnd:
 class PortEnd(SocketEnd):
     """A program that has a serial port open."""
 
+    patience_s = PATIENCE_S
+
     def __init__(self, path):
         self.fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
 
     def send(self, data):
         while data:
-            if not select.select([], [self.fd], [], PATIENCE_S)[1]:
+            if not select.select([], [self.fd], [], self.patience_s)[1]:
                 raise TimeoutError("the port takes nothing")
             with contextlib.suppress(BlockingIOError):
                 data = data[os.write(self.fd, data):]
 
     def recv(self, size=65536):
-        while select.select([self.fd], [], [], PATIENCE_S)[0]:
+        while select.select([self.fd], [], [], self.patience_s)[0]:
             with contextlib.suppress(BlockingIOError):
                 return os.read(self.fd, size)
         raise TimeoutError("nothing arrives at the port")
