@@ -104,6 +104,10 @@ $(BUILD)/tests/check_hold_faults: \
 	ALL_LDFLAGS += -Wl,--wrap=epoll_ctl,--wrap=epoll_create1,--wrap=eventfd \
 		-Wl,--wrap=_mark_point
 
+# A machine without Bluetooth, or with adapters; a service's user.
+$(BUILD)/tests/check_doctor: ALL_LDFLAGS += -Wl,--wrap=socket,--wrap=getpwnam \
+	-Wl,--wrap=controllers_read
+
 $(BUILD)/tests build-fuzz:
 	$(Q)mkdir -p $@
 

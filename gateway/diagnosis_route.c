@@ -208,6 +208,17 @@ static void look_at_file(const struct visit *visit, const char *path)
 			      NULL, "%s can be written", path);
 }
 
+/* Its files take turns by being renamed, or made anew. */
+static void look_at_trace(const struct visit *visit, const char *path)
+{
+	char next[PATH_MAX + 4];
+
+	look_at_file(visit, path);
+	snprintf(next, sizeof(next), "%s.1", path);
+	if (access(path, F_OK) == 0)
+		look_at_room(visit, next);
+}
+
 /* The program, where the command begins with the path of one. */
 static void look_at_program(const struct visit *visit, const char *command)
 {
@@ -329,4 +340,6 @@ void diagnosis_route(struct diagnosis *diagnosis, struct loop *loop,
 	snprintf(visit.subject, sizeof(visit.subject), "route %s", route->name);
 	look_at_listen(&visit);
 	look_at_connect(&visit);
+	if (route->trace.path)
+		look_at_trace(&visit, route->trace.path);
 }

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <pwd.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,12 +18,16 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <event2/event.h>
 
+#include <bluetooth/bluetooth.h>
+
 #include "bluez.h"
 #include "config_load.h"
+#include "controller.h"
 #include "diagnosis.h"
 #include "diagnosis_bluez.h"
 #include "diagnosis_machine.h"
@@ -29,6 +35,42 @@
 #include "log.h"
 #include "loop.h"
 #include "mock_bluez.h"
+
+/* ---- a machine of ours ----------------------------------------------------------- */
+
+static int rfcomm_errno, l2cap_errno; /* 0: the kernel has it */
+static const struct controller *controllers;
+static size_t controller_count;
+static const struct passwd *service; /* NULL: there is no such user */
+
+int __real_socket(int family, int type, int protocol);
+int __wrap_socket(int family, int type, int protocol);
+struct passwd *__wrap_getpwnam(const char *name);
+size_t __wrap_controllers_read(struct controller out[CONTROLLERS_MAX]);
+
+int __wrap_socket(int family, int type, int protocol)
+{
+	if (family != AF_BLUETOOTH)
+		return __real_socket(family, type, protocol);
+	errno = protocol == BTPROTO_RFCOMM  ? rfcomm_errno
+		: protocol == BTPROTO_L2CAP ? l2cap_errno
+					    : EAFNOSUPPORT;
+	return errno ? -1
+		     : __real_socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+
+struct passwd *__wrap_getpwnam(const char *name)
+{
+	ck_assert_str_eq(name, "btgate");
+	return (struct passwd *)service;
+}
+
+size_t __wrap_controllers_read(struct controller out[CONTROLLERS_MAX])
+{
+	for (size_t i = 0; i < controller_count; i++)
+		out[i] = controllers[i];
+	return controller_count;
+}
 
 static char root[] = "/tmp/btgate-doctor-XXXXXX";
 static struct loop *loop;
@@ -197,6 +239,86 @@ START_TEST(test_container)
 }
 END_TEST
 
+START_TEST(test_kernel)
+{
+	static const struct {
+		int rfcomm, l2cap;
+		bool is_container;
+		const char *said;
+	} table[] = {
+		{0, 0, false,
+		 "ok       kernel: it has RFCOMM and L2CAP sockets\n"},
+		{EAFNOSUPPORT, EAFNOSUPPORT, false,
+		 "problem  kernel: there are no Bluetooth sockets (CONFIG_BT)\n"
+		 "         -> sudo modprobe bluetooth\n"},
+		{EAFNOSUPPORT, EAFNOSUPPORT, true,
+		 "problem  kernel: there are no Bluetooth sockets in this "
+		 "network namespace\n"
+		 "         -> docker run --network host ...\n"},
+		{EPROTONOSUPPORT, 0, false,
+		 "problem  kernel: there are no RFCOMM sockets: Protocol not "
+		 "supported\n"
+		 "         -> sudo modprobe rfcomm\n"},
+		{0, EPROTONOSUPPORT, false,
+		 "problem  kernel: there are no L2CAP sockets: Protocol not "
+		 "supported\n"
+		 "         -> sudo modprobe bluetooth\n"},
+	};
+	bool is_well = !table[_i].rfcomm && !table[_i].l2cap;
+
+	rfcomm_errno = table[_i].rfcomm;
+	l2cap_errno = table[_i].l2cap;
+	if (table[_i].is_container)
+		put("/.dockerenv", "");
+	ck_assert(diagnosis_machine(&diagnosis, root) == is_well);
+	assert_said(table[_i].said);
+	/* Adapters are not asked for where there is nothing to ask. */
+	if (is_well)
+		assert_said("problem  adapter: there is no Bluetooth adapter\n"
+			    "         -> plug one in; ");
+	else
+		assert_not_said("adapter");
+}
+END_TEST
+
+START_TEST(test_adapters)
+{
+	static const struct controller two[] = {
+		{.index = 0, .address = {{0, 1, 2, 3, 4, 5}}, .is_up = true},
+		{.index = 2, .address = {{0, 1, 2, 3, 4, 6}}},
+	};
+
+	controllers = two;
+	controller_count = 2;
+	diagnosis_machine(&diagnosis, root);
+	assert_said("ok       adapter hci0: 00:01:02:03:04:05, powered on\n"
+		    "problem  adapter hci2: 00:01:02:03:04:06 is powered off\n"
+		    "         -> bluetoothctl power on\n");
+}
+END_TEST
+
+START_TEST(test_user)
+{
+	struct passwd user = {.pw_uid = geteuid() + 1};
+	char said[192];
+
+	diagnosis_machine(&diagnosis, root);
+	assert_not_said("user: ");
+	service = &user;
+	diagnosis_machine(&diagnosis, root);
+	snprintf(said, sizeof(said),
+		 "note     user: the service runs as user btgate; what is said "
+		 "here of permissions is about user %u\n"
+		 "         -> sudo -u btgate btgate doctor\n",
+		 (unsigned int)geteuid());
+	assert_said(said);
+	forget();
+	user.pw_uid = geteuid();
+	diagnosis_machine(&diagnosis, root);
+	assert_not_said("user: ");
+}
+END_TEST
+
 START_TEST(test_rfkill)
 {
 	put("/sys/class/rfkill/rfkill0/type", "wlan\n");
@@ -294,6 +416,30 @@ START_TEST(test_no_bus)
 	assert_said("problem  bluetoothd: the system bus is not there");
 	assert_said("-> start both with 'systemctl start dbus bluetooth'");
 	stop_bluez();
+}
+END_TEST
+
+/* It takes whoever comes, and says nothing. */
+START_TEST(test_mute_bus)
+{
+	static const struct bluez_settings settings = {0};
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/bus",
+		 mock.directory);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)),
+			 0);
+	ck_assert_int_eq(listen(fd, 8), 0);
+	bluez = bluez_new(loop, &settings);
+	ck_assert_ptr_nonnull(bluez);
+	bluez_watch(bluez, &watcher, on_changed, NULL);
+	event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+	diagnosis_bluez(&diagnosis, bluez);
+	assert_said("problem  system bus: it does not answer\n"
+		    "         -> systemctl status dbus\n");
+	stop_bluez();
+	close(fd);
 }
 END_TEST
 
@@ -413,6 +559,28 @@ START_TEST(test_devices)
 }
 END_TEST
 
+START_TEST(test_device_of_two_adapters)
+{
+	mock_bus_start(&mock, "");
+	mock_daemon_start(&mock);
+	mock_tell(&mock, "adapter 0 1");
+	mock_tell(&mock, "adapter 1 1");
+	mock_tell(&mock, "device 0 1 common one");
+	mock_tell(&mock, "device 1 1 common one");
+	start_bluez();
+	diagnosis_bluez(&diagnosis, bluez);
+	assert_said(
+		"ok       bluetoothd: it runs and answers, with 2 adapters");
+	diagnosis_devices(&diagnosis, bluez,
+			  route("listen = tcp:7\n"
+				"connect = rfcomm:10:00:00:00:FF:01"));
+	assert_said("ok       route r: 10:00:00:00:FF:01 is paired with 2 "
+		    "adapters\n");
+	stop_bluez();
+	clear_route();
+}
+END_TEST
+
 START_TEST(test_agent)
 {
 	static const struct {
@@ -507,13 +675,47 @@ START_TEST(test_pty_room)
 {
 	look_at(route("listen = tcp:7\nconnect = pty:%s/new/gps", root));
 	assert_said("/new/gps can be made");
-	if (geteuid() != 0)
-		return;
+}
+END_TEST
+
+/* As somebody who may do nothing there, where root is at hand. */
+START_TEST(test_not_permitted)
+{
+	static const struct {
+		const char *before; /* where, */
+		const char *after;
+		const char *said[2];
+	} table[] = {
+		{"connect = pty:",
+		 "/new/gps",
+		 {"/new/gps cannot be made: Permission denied in ",
+		  "setfacl -m u:65534:rwx"}},
+		{"connect = serial:",
+		 "/there,9600n81",
+		 {"/there: Permission denied\n",
+		  "         -> sudo adduser $USER dialout"}},
+		{"connect = file:",
+		 "/there",
+		 {"problem  route r: ",
+		  "/there cannot be written: Permission denied\n"}},
+		{"connect = echo\ntrace = ",
+		 "/new",
+		 {"problem  route r: ",
+		  "/new cannot be made: Permission denied in "}},
+		{"connect = echo\ntrace = ",
+		 "/there",
+		 {"/there cannot be written: Permission denied\n"
+		  "         -> sudo chown it, or choose another path\n",
+		  "/there.1 cannot be made: Permission denied in "}},
+	};
+
+	put("/there", "");
 	ck_assert_int_eq(seteuid(65534), 0);
-	look_at(route("listen = tcp:7\nconnect = pty:%s/new/gps", root));
+	look_at(route("listen = tcp:7\n%s%s%s", table[_i].before, root,
+		      table[_i].after));
 	ck_assert_int_eq(seteuid(0), 0);
-	assert_said("/new/gps cannot be made: Permission denied in ");
-	assert_said("setfacl -m u:65534:rwx");
+	assert_said(table[_i].said[0]);
+	assert_said(table[_i].said[1]);
 }
 END_TEST
 
@@ -577,14 +779,6 @@ START_TEST(test_serial)
 	put("/proc/9/comm", "ModemManager\n");
 	look_at(route("listen = tcp:7\nconnect = serial:/dev/null,9600n81"));
 	assert_said("ModemManager will try whether /dev/null is a modem\n");
-	if (geteuid() != 0)
-		return;
-	put("/tty", "");
-	ck_assert_int_eq(seteuid(65534), 0);
-	look_at(route("listen = tcp:7\nconnect = serial:%s/tty,9600n81", root));
-	ck_assert_int_eq(seteuid(0), 0);
-	assert_said("/tty: Permission denied\n"
-		    "         -> sudo adduser $USER dialout");
 }
 END_TEST
 
@@ -595,12 +789,72 @@ START_TEST(test_file)
 	put("/log", "");
 	look_at(route("listen = tcp:7\nconnect = file:%s/log", root));
 	assert_said("/log can be written");
-	if (geteuid() != 0)
-		return;
-	ck_assert_int_eq(seteuid(65534), 0);
-	look_at(route("listen = tcp:7\nconnect = file:%s/log", root));
-	ck_assert_int_eq(seteuid(0), 0);
-	assert_said("/log cannot be written: Permission denied\n");
+}
+END_TEST
+
+START_TEST(test_trace)
+{
+	look_at(route("listen = tcp:7\nconnect = echo\ntrace = %s/trace",
+		      root));
+	assert_said("/trace can be made");
+	put("/trace", "");
+	look_at(route("listen = tcp:7\nconnect = echo\ntrace = %s/trace",
+		      root));
+	assert_said("/trace can be written");
+	assert_said("/trace.1 can be made");
+}
+END_TEST
+
+/* By another process: it does not ask about its own. */
+START_TEST(test_held_serial)
+{
+	int master = posix_openpt(O_RDWR | O_NOCTTY), slave;
+	const char *path;
+	pid_t child;
+
+	ck_assert_int_eq(grantpt(master) | unlockpt(master), 0);
+	path = ptsname(master);
+	slave = open(path, O_RDWR | O_NOCTTY);
+	ck_assert_int_ge(slave, 0);
+	child = fork();
+	if (child == 0)
+		pause();
+	close(slave);
+	look_at(route("listen = tcp:7\nconnect = serial:%s,9600n81", path));
+	assert_said("is held by check_doctor (pid ");
+	assert_said("         -> end that program\n");
+	/* It may be the gateway's own. */
+	around.has_gateway = true;
+	look_at(route("listen = tcp:7\nconnect = serial:%s,9600n81", path));
+	around.has_gateway = false;
+	assert_said("ok       route r: /dev/");
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	look_at(route("listen = tcp:7\nconnect = serial:%s,9600n81", path));
+	assert_said("ok       route r: /dev/");
+	close(master);
+}
+END_TEST
+
+START_TEST(test_certificates)
+{
+	static const char cure[] = "         -> put the file there, readable "
+				   "for the user that the "
+				   "gateway runs as, or correct the path\n";
+
+	look_at(route("listen = tcp:7\nconnect = tls:host:7,ca=%s/none.pem",
+		      root));
+	assert_said("problem  route r: cannot read ca=");
+	assert_said("/none.pem: No such file or directory\n");
+	assert_said(cure);
+	put("/ca.pem", "not a certificate");
+	look_at(route("listen = tcp:7\nconnect = tls:host:7,ca=%s/ca.pem",
+		      root));
+	assert_said("/ca.pem holds no certificate in PEM form\n");
+	look_at(route("listen = tls:7,cert=%s/none.pem,key=%s/none.key\n"
+		      "connect = echo",
+		      root, root));
+	assert_said("problem  route r: cannot read cert=");
 }
 END_TEST
 
@@ -635,6 +889,8 @@ END_TEST
 
 /* ---- the program --------------------------------------------------------------- */
 
+static const char *before = ""; /* what runs it */
+
 static int run(const char *arguments)
 {
 	char command[512], line[512];
@@ -642,7 +898,7 @@ static int run(const char *arguments)
 	int status;
 
 	ck_assert_ptr_nonnull(getenv("BTGATE"));
-	snprintf(command, sizeof(command), "exec 2>&1; %s doctor %s",
+	snprintf(command, sizeof(command), "exec 2>&1; %s%s doctor %s", before,
 		 getenv("BTGATE"), arguments);
 	pipe = popen(command, "r");
 	while (fgets(line, sizeof(line), pipe))
@@ -674,6 +930,31 @@ START_TEST(test_program_config)
 }
 END_TEST
 
+/* Root without it, or somebody who has none. */
+START_TEST(test_program_capability)
+{
+	static const char note[] =
+		"note     configuration: discoverable = no lets in paired "
+		"devices only, and strangers by its address only with "
+		"CAP_NET_ADMIN\n"
+		"         -> AmbientCapabilities=CAP_NET_ADMIN in a drop-in";
+	char arguments[80];
+
+	put("/hidden.conf", "[gateway]\ndiscoverable = no\n[route a]\n"
+			    "listen = rfcomm\nconnect = echo\n");
+	snprintf(arguments, sizeof(arguments), "-c %s/hidden.conf", root);
+	if (geteuid() == 0) {
+		run(arguments);
+		assert_not_said("CAP_NET_ADMIN");
+		forget();
+		before = "setpriv --bounding-set=-net_admin ";
+	}
+	run(arguments);
+	before = "";
+	assert_said(note);
+}
+END_TEST
+
 START_TEST(test_program_full)
 {
 	ck_assert_int_eq(run(">/dev/full"), 1);
@@ -695,14 +976,19 @@ int main(void)
 	tcase_add_test(tcase, test_print_json);
 	tcase_add_loop_test(tcase, test_print_nothing, 0, 2);
 	tcase_add_loop_test(tcase, test_container, 0, 3);
+	tcase_add_loop_test(tcase, test_kernel, 0, 5);
+	tcase_add_test(tcase, test_adapters);
+	tcase_add_test(tcase, test_user);
 	tcase_add_test(tcase, test_rfkill);
 	tcase_add_test(tcase, test_gateway);
 	tcase_add_test(tcase, test_modem_manager);
 	tcase_add_test(tcase, test_no_bus);
+	tcase_add_test(tcase, test_mute_bus);
 	tcase_add_test(tcase, test_no_daemon);
 	tcase_add_test(tcase, test_bus_policy);
 	tcase_add_test(tcase, test_daemon_adapters);
 	tcase_add_loop_test(tcase, test_devices, 0, 6);
+	tcase_add_test(tcase, test_device_of_two_adapters);
 	tcase_add_loop_test(tcase, test_agent, 0, 7);
 	tcase_add_test(tcase, test_tcp);
 	tcase_add_test(tcase, test_pty_room);
@@ -710,9 +996,17 @@ int main(void)
 	tcase_add_test(tcase, test_unix);
 	tcase_add_test(tcase, test_serial);
 	tcase_add_test(tcase, test_file);
+	if (geteuid() == 0)
+		tcase_add_loop_test(tcase, test_not_permitted, 0, 5);
+	else
+		puts("skipped, needs root: test_not_permitted");
+	tcase_add_test(tcase, test_trace);
+	tcase_add_test(tcase, test_held_serial);
+	tcase_add_test(tcase, test_certificates);
 	tcase_add_test(tcase, test_program);
 	tcase_add_test(tcase, test_capability);
 	tcase_add_test(tcase, test_program_config);
+	tcase_add_test(tcase, test_program_capability);
 	tcase_add_test(tcase, test_program_full);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);

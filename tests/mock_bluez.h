@@ -507,23 +507,25 @@ static inline void mock_crowd(struct mock_daemon *daemon, int n, int first,
  * "device ADAPTER NUMBER MANNER [NAME]": known, 10:00:00:00:ADAPTER:NUMBER;
  * "le" is one with a random address; "old" one that is paired with a bluetoothd
  * before 5.66, which says no more; "bonded" one that came and was paired
- * before bluetoothd told of it.
+ * before bluetoothd told of it; "common" one that is paired with several adapters,
+ * 10:00:00:00:FF:NUMBER at each.
  */
 static inline void mock_add_device(struct mock_daemon *daemon, int n,
 				   int number, const char *manner,
 				   const char *name)
 {
 	struct mock_device *device = &daemon->devices[n][number];
+	bool is_common = strcmp(manner, "common") == 0;
+	unsigned int octet = is_common ? 0xff : (unsigned int)n & 0xff;
 
 	memset(device, 0, sizeof(*device));
 	snprintf(device->adapter, sizeof(device->adapter), "/org/bluez/hci%d",
 		 n);
 	snprintf(device->path, sizeof(device->path),
-		 "/org/bluez/hci%d/dev_10_00_00_00_%02X_%02X", n,
-		 (unsigned int)n & 0xff, (unsigned int)number & 0xff);
-	snprintf(device->address, sizeof(device->address),
-		 "10:00:00:00:%02X:%02X", (unsigned int)n & 0xff,
+		 "/org/bluez/hci%d/dev_10_00_00_00_%02X_%02X", n, octet,
 		 (unsigned int)number & 0xff);
+	snprintf(device->address, sizeof(device->address),
+		 "10:00:00:00:%02X:%02X", octet, (unsigned int)number & 0xff);
 	snprintf(device->name, sizeof(device->name), "%s", name);
 	snprintf(device->alias, sizeof(device->alias), "%s", name);
 	if (!*name) {
@@ -532,7 +534,7 @@ static inline void mock_add_device(struct mock_daemon *daemon, int n,
 			if (*c == ':')
 				*c = '-';
 	}
-	device->paired = strcmp(manner, "paired") == 0 ||
+	device->paired = is_common || strcmp(manner, "paired") == 0 ||
 			 strcmp(manner, "old") == 0;
 	device->bonded = device->connected = strcmp(manner, "bonded") == 0;
 	device->type = strcmp(manner, "le") ? "public" : "random";
