@@ -49,6 +49,9 @@ struct clients {
 	struct trace *trace; /* or NULL */
 	struct client_list list;
 	unsigned int count;
+	/* Of them; counted, so that who comes or goes costs the same in a crowd. */
+	unsigned int replaced_count;
+	unsigned int waiting_count;
 	unsigned int next_number;
 	struct client_refusal last_refusal;
 	struct refusals refusals; /* for want of room */
@@ -114,6 +117,8 @@ static void client_free(struct client *client)
 	struct clients *clients = client->clients;
 
 	TAILQ_REMOVE(&clients->list, client, link);
+	clients->replaced_count -= client->is_replaced;
+	clients->waiting_count -= client->waiting != NULL;
 	free(client);
 	/* Later: a session's streams are closed after it has said its end. */
 	loop_defer(clients->loop, &clients->room_task);
@@ -210,6 +215,7 @@ static void client_replace(struct client *client, const char *by)
 
 	if (client->session) {
 		client->is_replaced = true;
+		client->clients->replaced_count++;
 		session_replace(client->session, by);
 		return;
 	}
@@ -273,22 +279,12 @@ static void client_admit(struct client *client)
 					  client_admitted, client);
 	if (client->admission) {
 		client->waiting = NULL;
+		clients->waiting_count--;
 		return;
 	}
 	clients_refuse(clients, CLIENT_REFUSAL_RESOURCES, client->waiting->peer,
 		       strerror(errno));
 	client_turn_away(client);
-}
-
-static bool clients_are_leaving(const struct clients *clients)
-{
-	const struct client *client;
-
-	for (client = clients_first(clients); client;
-	     client = client_next(client))
-		if (client->is_replaced)
-			return true;
-	return false;
 }
 
 /* In with those who wait, once all whom they replace have let go. */
@@ -297,7 +293,7 @@ static void clients_make_room(void *arg)
 	struct clients *clients = arg;
 	struct client *client, *next;
 
-	if (clients_are_leaving(clients))
+	if (clients->replaced_count || !clients->waiting_count)
 		return;
 	for (client = clients_first(clients); client; client = next) {
 		next = client_next(client);
@@ -308,10 +304,19 @@ static void clients_make_room(void *arg)
 
 /* ---- who may come ------------------------------------------------------------- */
 
-/* Whether it takes one of so many places at the target. */
-static bool client_holds_target(const struct client *client)
+/* How many have not been told to go: each takes a place at the target. */
+static unsigned int clients_count_staying(const struct clients *clients)
 {
-	return !client->is_replaced;
+	return clients->count - clients->replaced_count;
+}
+
+static struct client *clients_oldest_staying(const struct clients *clients)
+{
+	struct client *client = clients_first(clients);
+
+	while (client && client->is_replaced)
+		client = client_next(client);
+	return client;
 }
 
 /* Without those who are gone and whose target only takes its time. */
@@ -321,18 +326,21 @@ static bool client_is_present(const struct client *client)
 	       (!client->session || session_has_client(client->session));
 }
 
-static unsigned int clients_count_if(
-	const struct clients *clients,
-	bool (*counts)(const struct client *client), struct client **oldest)
+/* Whether @limit of them are; and the @oldest of those. */
+static bool clients_are_present(const struct clients *clients,
+				unsigned int limit, struct client **oldest)
 {
 	struct client *client;
 	unsigned int count = 0;
 
+	/* Nobody has to be looked at before it may matter. */
+	if (clients_count_staying(clients) < limit)
+		return false;
 	for (client = clients_first(clients); client;
 	     client = client_next(client))
-		if (counts(client) && count++ == 0)
+		if (client_is_present(client) && count++ == 0)
 			*oldest = client;
-	return count;
+	return count >= limit;
 }
 
 /*
@@ -346,10 +354,11 @@ static const char *clients_refusal(const struct clients *clients,
 	unsigned int own = clients->config->max_sessions;
 	unsigned int targets = target->sessions_max;
 
-	if (targets &&
-	    clients_count_if(clients, client_holds_target, oldest) >= targets)
+	if (targets && clients_count_staying(clients) >= targets) {
+		*oldest = clients_oldest_staying(clients);
 		return "the target is in use by another client";
-	if (own && clients_count_if(clients, client_is_present, oldest) >= own)
+	}
+	if (own && clients_are_present(clients, own, oldest))
 		return "the route has as many sessions as max-sessions allows";
 	return NULL;
 }
@@ -401,7 +410,8 @@ void clients_take(struct clients *clients, struct stream *stream,
 	client->number = ++clients->next_number;
 	TAILQ_INSERT_TAIL(&clients->list, client, link);
 	clients->count++;
-	if (!clients_are_leaving(clients))
+	clients->waiting_count++;
+	if (!clients->replaced_count)
 		client_admit(client);
 }
 
