@@ -9,6 +9,8 @@
  * place of it that depends on session and direction.
  */
 #include <bluetooth/bluetooth.h>
+#include <bluetooth/hci.h>
+#include <bluetooth/hci_lib.h>
 #include <bluetooth/rfcomm.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -34,24 +36,34 @@
 #define CHUNK_BYTES (64 * 1024)
 #define EVENTS_MAX 256
 #define HELLO_BYTES 4
+/* A link that has just ended may be in the way for so long, at most. */
+#define BUSY_MS 5000
+#define BUSY_STEP_MS 20
+/* More on their way through a relay might be more than it lets wait. */
+#define UNKNOWN_MAX 64
 /* Nothing moved for so long: the relay is broken, or this program is. */
 #define STANDSTILL_MS 60000
 
 static const char usage_text[] =
 	"usage: load bulk CLIENT TARGET -s SESSIONS -b BYTES -d up|down|both\n"
 	"       load ping CLIENT TARGET -s SESSIONS -b BYTES -t SECONDS [-r RATE]\n"
-	"       load churn CLIENT TARGET -s AT-ONCE -t SECONDS\n"
+	"            [-i IDLE]\n"
+	"       load churn CLIENT TARGET -s AT-ONCE -t SECONDS [-i IDLE]\n"
 	"       load idle CLIENT TARGET -s SESSIONS [-b BURST-BYTES]\n"
 	"       load stall CLIENT TARGET -s SESSIONS -b BYTES\n"
 	"\n"
 	"CLIENT is what the relay listens at, TARGET what it connects to, or \"echo\" if\n"
 	"what is behind it answers by itself:\n"
 	"  tcp:PORT unix:PATH pty:PATH rfcomm:ADDRESS/CHANNEL (as target: rfcomm:CHANNEL)\n"
+	"Clients over RFCOMM call from hci1, hci2 and so on, one session each.\n"
 	"\n"
 	"bulk   BYTES a session and direction\n"
 	"ping   requests of BYTES, one after the other's answer, or RATE a second of\n"
 	"       each session, whose time counts from when they were due\n"
 	"churn  connections one after the other, each with one byte there and back\n"
+	"-w     says nothing for so many ms first: to what loses what comes at once\n"
+	"-i     beside IDLE more sessions; says \"idle\" when all are there, and begins\n"
+	"       with a line from its input\n"
 	"idle   opens SESSIONS, says \"idle\", and holds them until its input ends\n"
 	"stall  offers BYTES a session to targets that do not read; says how much was\n"
 	"       taken, and holds the sessions until its input ends\n";
@@ -92,10 +104,13 @@ struct session {
 static struct {
 	enum mode mode;
 	const char *client, *target;
-	unsigned int sessions;
+	unsigned int sessions; /* that do something */
+	unsigned int idle_sessions; /* beside them, with higher numbers */
+	bool is_staged; /* waits for a word before it measures */
 	uint64_t bytes;
 	bool goes_up, goes_down;
 	double seconds;
+	unsigned int silent_ms;
 	double rate; /* requests a second and session; 0: closed loop */
 } job = { .sessions = 1, .bytes = 1, .goes_up = true, .seconds = 1 };
 
@@ -281,9 +296,32 @@ static void prepare_stream(int fd, int family)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 }
 
-static int open_client(void)
+static void sleep_ms(unsigned int ms)
+{
+	const struct timespec time = {
+		.tv_sec = ms / 1000,
+		.tv_nsec = (long)(ms % 1000) * 1000000,
+	};
+
+	nanosleep(&time, NULL);
+}
+
+/* A phone has one link to a channel at most: each session is another's. */
+static void bind_phone(int fd, unsigned int number)
+{
+	struct sockaddr_rc phone = { .rc_family = AF_BLUETOOTH };
+
+	if (hci_devba(1 + (int)number, &phone.rc_bdaddr) < 0)
+		fatal("there is no hci%u to call from", 1 + number);
+	if (bind(fd, (struct sockaddr *)&phone, sizeof(phone)) < 0)
+		fatal("cannot call from hci%u: %s", 1 + number,
+		      strerror(errno));
+}
+
+static int open_client(unsigned int number)
 {
 	struct sockaddr_storage address;
+	unsigned int waited_ms = 0;
 	const char *path;
 	socklen_t length;
 	int fd;
@@ -292,10 +330,17 @@ static int open_client(void)
 		return open_pty(path);
 	length = read_address(job.client, false, &address);
 	fd = open_socket(&address);
-	while (connect(fd, (struct sockaddr *)&address, length) < 0)
-		if (errno != EINTR)
+	if (address.ss_family == AF_BLUETOOTH)
+		bind_phone(fd, number);
+	while (connect(fd, (struct sockaddr *)&address, length) < 0) {
+		if (errno == EBUSY && waited_ms < BUSY_MS) {
+			sleep_ms(BUSY_STEP_MS);
+			waited_ms += BUSY_STEP_MS;
+		} else if (errno != EINTR) {
 			fatal("cannot connect to %s: %s", job.client,
 			      strerror(errno));
+		}
+	}
 	prepare_stream(fd, address.ss_family);
 	return fd;
 }
@@ -368,6 +413,11 @@ static void accept_all(void)
 /* ---- sessions --------------------------------------------------------------- */
 
 static bool has_target(void) { return strcmp(job.target, "echo") != 0; }
+
+static unsigned int sessions_all(void)
+{
+	return job.sessions + job.idle_sessions;
+}
 
 static void session_set_base(struct session *session)
 {
@@ -462,7 +512,8 @@ static void session_start(struct session *session, unsigned int number)
 {
 	session->number = number;
 	session_set_base(session);
-	add(&session->client, open_client(), true);
+	add(&session->client, open_client(number), true);
+	sleep_ms(job.silent_ms);
 	session->client.session = session;
 	session->client.hello_bytes = has_target() ? 0 : HELLO_BYTES;
 	memcpy(session->client.hello, &session->number, HELLO_BYTES);
@@ -537,7 +588,7 @@ static struct session *session_of_number(const uint8_t hello[HELLO_BYTES])
 	uint32_t number;
 
 	memcpy(&number, hello, sizeof(number));
-	if (number >= job.sessions)
+	if (number >= sessions_all())
 		fatal("a session with the number %u came out", number);
 	return &sessions[number];
 }
@@ -677,6 +728,14 @@ static void run_until_done(void)
 	}
 }
 
+static void await_known(unsigned int count)
+{
+	while (has_target() && sessions_known < count)
+		if (!turn(STANDSTILL_MS))
+			fatal("%u of %u sessions came out", sessions_known,
+			      count);
+}
+
 static void open_sessions(void)
 {
 	const char *path;
@@ -694,21 +753,14 @@ static void open_sessions(void)
 		listener = open_listener();
 		epoll_ctl(poller, EPOLL_CTL_ADD, listener, &event);
 	}
-	sessions = calloc(job.sessions, sizeof(*sessions));
+	sessions = calloc(sessions_all(), sizeof(*sessions));
 	if (!sessions)
 		fatal("out of memory");
-	for (unsigned int i = 0; i < job.sessions; i++) {
+	for (unsigned int i = 0; i < sessions_all(); i++) {
 		session_start(&sessions[i], i);
 		turn(0);
+		await_known(i + 1 > UNKNOWN_MAX ? i + 1 - UNKNOWN_MAX : 0);
 	}
-}
-
-static void await_known(void)
-{
-	while (has_target() && sessions_known < job.sessions)
-		if (!turn(STANDSTILL_MS))
-			fatal("%u of %u sessions came out", sessions_known,
-			      job.sessions);
 }
 
 /* ---- what it says ----------------------------------------------------------- */
@@ -736,13 +788,25 @@ static void hold(void)
 		;
 }
 
+static void await_word(void)
+{
+	char word[16];
+
+	if (!job.is_staged)
+		return;
+	printf("idle\n");
+	fflush(stdout);
+	if (!fgets(word, sizeof(word), stdin))
+		exit(1); /* whoever wanted it has gone */
+}
+
 static void run_bulk(void)
 {
 	uint64_t start;
 	double seconds;
 
 	open_sessions();
-	await_known();
+	await_known(sessions_all());
 	start = now_ns();
 	for (unsigned int i = 0; i < job.sessions; i++) {
 		struct session *session = &sessions[i];
@@ -768,7 +832,8 @@ static void run_ping(void)
 	uint64_t start;
 
 	open_sessions();
-	await_known();
+	await_known(sessions_all());
+	await_word();
 	start = now_ns();
 	end_ns = start + (uint64_t)(job.seconds * 1e9);
 	for (unsigned int i = 0; i < job.sessions; i++) {
@@ -794,11 +859,15 @@ static void run_ping(void)
 
 static void run_churn(void)
 {
-	uint64_t start = now_ns();
+	uint64_t start;
 
 	job.bytes = 1;
-	end_ns = start + (uint64_t)(job.seconds * 1e9);
+	end_ns = UINT64_MAX; /* not before it has begun */
 	open_sessions();
+	await_known(sessions_all());
+	await_word();
+	start = now_ns();
+	end_ns = start + (uint64_t)(job.seconds * 1e9);
 	for (unsigned int i = 0; i < job.sessions; i++)
 		if (sessions[i].up.total == 0)
 			session_request(&sessions[i], start);
@@ -811,7 +880,7 @@ static void run_churn(void)
 static void run_idle(void)
 {
 	open_sessions();
-	await_known();
+	await_known(sessions_all());
 	if (job.bytes)
 		run_until_done();
 	printf("idle\n");
@@ -823,7 +892,7 @@ static void run_stall(void)
 	uint64_t taken = 0, before;
 
 	open_sessions();
-	await_known();
+	await_known(sessions_all());
 	/* Until the last second has brought nothing more. */
 	do {
 		uint64_t until = now_ns() + 1000000000u;
@@ -858,7 +927,7 @@ static void read_options(int argc, char **argv)
 	if (job.mode == MODE_IDLE)
 		job.bytes = 0;
 	optind = 4;
-	while ((option = getopt(argc, argv, "s:b:d:t:r:")) != -1) {
+	while ((option = getopt(argc, argv, "s:b:d:t:r:i:w:")) != -1) {
 		switch (option) {
 		case 's':
 			job.sessions = (unsigned int)atoi(optarg);
@@ -875,6 +944,13 @@ static void read_options(int argc, char **argv)
 			break;
 		case 'r':
 			job.rate = atof(optarg);
+			break;
+		case 'w':
+			job.silent_ms = (unsigned int)atoi(optarg);
+			break;
+		case 'i':
+			job.idle_sessions = (unsigned int)atoi(optarg);
+			job.is_staged = true;
 			break;
 		default:
 			goto usage;

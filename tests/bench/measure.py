@@ -1,0 +1,559 @@
+# SPDX-License-Identifier: MIT
+"""What the benchmarks of this directory share: relays that are started one after
+the other, the generator (load.c) that is put on them, what a process has cost,
+the rounds, and the tables and plots of what was found.
+
+Knows how to measure and to show; does not know which relays and what of them.
+BTGATE, LOAD and RELAY name the programs; the Makefile sets them.
+"""
+
+import argparse
+import collections
+import contextlib
+import json
+import math
+import operator
+import os
+import platform
+import resource
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+BTGATE = os.path.abspath(os.environ.get("BTGATE", "btgate"))
+LOAD = os.path.abspath(os.environ.get("LOAD", "build/bench/load"))
+RELAY = os.path.abspath(os.environ.get("RELAY", "build/bench/relay"))
+PATIENCE_S = 20
+TICKS = os.sysconf("SC_CLK_TCK")
+MEGABYTE = 1000 * 1000
+
+
+class Failure(Exception):
+    """A relay did not do what it was asked."""
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def await_true(what, is_so):
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise Failure(f"{what}: not within {PATIENCE_S} s")
+        time.sleep(0.01)
+
+
+def place_of(endpoint):
+    """What is behind the kind: tcp:PORT, unix:PATH, pty:PATH, rfcomm:CHANNEL,
+    rfcomm:ADDRESS/CHANNEL, as load.c has them."""
+    return endpoint.partition(":")[2]
+
+
+def table_has(path, is_it):
+    """Whether a line of one of the kernel's tables, as words, is what is sought."""
+    with open(path, encoding="utf-8", errors="replace") as table:
+        return any(is_it(line.split()) for line in table)
+
+
+def is_listening(endpoint):
+    """Without connecting: a relay would dial its target for that."""
+    kind, _, place = endpoint.partition(":")
+    if kind == "tcp":
+        return table_has("/proc/net/tcp", lambda words: words[3] == "0A" and
+                         words[1].endswith(f":{int(place):04X}"))
+    if kind == "unix":  # __SO_ACCEPTCON; haproxy binds it by a longer name first
+        return os.path.exists(place) and table_has(
+            "/proc/net/unix", lambda words: words[-1].startswith(place) and
+            words[3] == "00010000")
+    if kind == "rfcomm":  # source, destination, state, channel
+        return table_has("/sys/kernel/debug/bluetooth/rfcomm",
+                         lambda words: words[2:] == ["4", place])
+    return os.path.exists(place)
+
+
+# ---- what a process has cost ---------------------------------------------------
+
+
+def processes_of(group):
+    """The processes of a process group."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                if os.getpgid(int(name)) == group:
+                    found.append(int(name))
+            except ProcessLookupError:
+                pass
+    return found
+
+
+def cpu_s(group):
+    """Processor time of a group so far, with the children that have ended."""
+    total = 0
+    for pid in processes_of(group):
+        try:
+            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+                fields = file.read().rsplit(")", 1)[1].split()
+            total += sum(int(field) for field in fields[11:15])
+        except FileNotFoundError:
+            pass
+    return total / TICKS
+
+
+def memory_bytes(group):
+    """What is the group's own, shared pages in part (Pss)."""
+    total = 0
+    for pid in processes_of(group):
+        try:
+            with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+                total += sum(int(line.split()[1]) * 1024 for line in file
+                             if line.startswith("Pss:"))
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return total
+
+
+def wakeups(group):
+    total = 0
+    for pid in processes_of(group):
+        with open(f"/proc/{pid}/status", encoding="ascii") as file:
+            total += sum(int(line.split()[1]) for line in file
+                         if line.startswith("voluntary_ctxt_switches"))
+    return total
+
+
+# ---- relays ----------------------------------------------------------------------
+
+
+# The two ends as the relay is told, and as the generator is.
+Way = collections.namedtuple("Way", "listen connect client target")
+
+
+class Relay:
+    """One of those that are compared: how it is started, and what it can."""
+
+    name = ""
+    program = ""  # what it needs; none: nothing
+    settings = ""
+    slowness = 1  # so many times fewer bytes, to end in time
+    silent_ms = 0  # it may lose or echo what comes before
+    most_sessions = 100000
+    ways = (("tcp", "tcp"),)  # kinds of what it listens at and connects to
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.process = None
+        self.client = self.target = ""  # what the generator is told
+
+    def is_there(self):
+        return not self.program or shutil.which(self.program)
+
+    def version(self):
+        return ""
+
+    def command(self, listen, connect):
+        """The argument vector that relays what comes at listen to connect."""
+        raise NotImplementedError
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def write(self, name, text):
+        with open(self.path(name), "w", encoding="utf-8") as file:
+            file.write(text)
+        return self.path(name)
+
+    def start(self, way):
+        self.client, self.target = way.client, way.target
+        with open(self.path(f"{self.name}.log"), "w", encoding="utf-8") as log:
+            self.process = subprocess.Popen(
+                self.command(way.listen, way.connect),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True)
+        await_true(f"{self.name} listens at {way.listen}",
+                   lambda: is_listening(way.listen))
+        if way.connect.startswith("pty:"):
+            await_true(f"{self.name} has made {way.connect}",
+                       lambda: is_listening(way.connect))
+
+    def group(self):
+        return self.process.pid
+
+    def stop(self):
+        for sent in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self.process.pid, sent)
+                self.process.wait(3)
+                break
+            except subprocess.TimeoutExpired:
+                pass
+            except ProcessLookupError:
+                break
+        self.process.wait()
+        # What it has forked may take a moment longer, and hold its port.
+        await_true(f"{self.name} has gone",
+                   lambda: not processes_of(self.process.pid))
+
+    def said(self):
+        with open(self.path(f"{self.name}.log"), encoding="utf-8") as log:
+            return log.read()[-2000:]
+
+
+def first_line(*command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return ((done.stdout or done.stderr).strip().splitlines() or [""])[0]
+
+
+def socat_version():
+    return next((line for line in subprocess.run(
+        ["socat", "-V"], capture_output=True, text=True,
+        check=False).stdout.splitlines() if "version" in line), "")
+
+
+class Direct(Relay):
+    name = "direct"
+    settings = "no relay: the limit of this machine and of the generator"
+
+    def start(self, way):
+        self.client = self.target = way.target
+
+    def group(self):
+        return None
+
+    def stop(self):
+        pass
+
+
+# ---- the generator -----------------------------------------------------------------
+
+
+class Load:
+    def __init__(self, mode, relay, *options):
+        self.process = subprocess.Popen(
+            [LOAD, mode, relay.client, relay.target, "-w", str(relay.silent_ms),
+             *map(str, options)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True)
+
+    def line(self):
+        """What it says once it has measured, or holds what was asked for."""
+        line = self.process.stdout.readline()
+        if not line:
+            raise Failure(self.process.communicate()[1].strip())
+        return line
+
+    def end(self):
+        self.process.communicate()
+        if self.process.returncode:
+            raise Failure(f"load: exit status {self.process.returncode}")
+
+    def go_on(self):
+        """The result, once it held what was asked for (-i)."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self.result()
+
+    def result(self):
+        found = json.loads(self.line())
+        self.end()
+        return found
+
+
+# ---- what is measured ----------------------------------------------------------------
+
+
+class Part:
+    """Yields its cases; a case measures one relay once and returns what it found
+    by the name of the figure."""
+
+    name = ""
+    kinds = ("tcp", "tcp")  # of what the relay listens at, and connects to
+    grows_with = ""  # the cases are numbers of these, and show how it grows
+
+    def __init__(self, directory):
+        self.directory = directory
+
+    def end(self, role, kind):
+        """A fresh one: what was there before may have left something behind."""
+        if kind == "tcp":
+            return f"tcp:{free_port()}"
+        return f"{kind}:{tempfile.mkdtemp(dir=self.directory)}/{role}"
+
+    def way(self):
+        listen = self.end("listen", self.kinds[0])
+        connect = self.end("connect", self.kinds[1])
+        return Way(listen, connect, listen, connect)
+
+    def cases(self):
+        raise NotImplementedError
+
+    def measure(self, kind, case):
+        raise NotImplementedError
+
+    def with_relay(self, kind, work):
+        """work(relay) with a fresh one; what it returns, or None."""
+        if self.kinds not in kind.ways:
+            return None
+        relay = kind(self.directory)
+        try:
+            relay.start(self.way())
+            try:
+                return work(relay)
+            finally:
+                relay.stop()
+        except Failure as failure:
+            print(f"bench: {relay.name}: {failure}\n{relay.said()}"
+                  if relay.process else f"bench: {relay.name}: {failure}",
+                  file=sys.stderr)
+            return None
+
+
+def bulk(relay, sessions, size, way):
+    """Throughput, and what it has cost, of size bytes a session and direction."""
+    before = cpu_s(relay.group()) if relay.group() else 0
+    got = Load("bulk", relay, "-s", sessions, "-b", size, "-d",
+               way).result()
+    spent = cpu_s(relay.group()) - before if relay.group() else 0
+    return {"MB/s": got["bytes"] / got["seconds"] / MEGABYTE,
+            "CPU s/GB": spent / (got["bytes"] / 1e9)}
+
+
+def ping(relay, size, seconds, *options):
+    """Round trips of size bytes."""
+    got = Load("ping", relay, "-b", size, "-t", seconds, *options).result()
+    return {"p50 us": got["p50_us"], "p99 us": got["p99_us"]}
+
+
+class Passage(Part):
+    """One session that passes by other ends than TCP."""
+
+    total = 400 * MEGABYTE
+    seconds = 1
+
+    def cases(self):
+        for way in ("up", "down", "both"):
+            yield way, way
+        yield "20 B", 20
+
+    def measure(self, kind, case):
+        if case == 20:
+            return self.with_relay(
+                kind, lambda relay: ping(relay, 20, self.seconds))
+        return self.with_relay(
+            kind, lambda relay: bulk(relay, 1, self.total // kind.slowness, case))
+
+
+# ---- the rounds ------------------------------------------------------------------------
+
+
+def run_rounds(parts, relays, rounds):
+    """{part: {case: {relay: {figure: [a value a round]}}}}"""
+    results = {}
+    with tempfile.TemporaryDirectory(prefix="btgate-bench-") as directory:
+        for number in range(rounds):
+            for kind in parts:
+                part = kind(directory)
+                for name, case in part.cases():
+                    turn = number % len(relays)
+                    for relay in relays[turn:] + relays[:turn]:
+                        found = part.measure(relay, case)
+                        of_case = results.setdefault(part.name, {}).setdefault(
+                            name, {})
+                        for figure, value in (found or {}).items():
+                            of_case.setdefault(relay.name, {}).setdefault(
+                                figure, []).append(value)
+                print(f"round {number + 1} of {rounds}: {part.name}",
+                      file=sys.stderr, flush=True)
+    return results
+
+
+def machine():
+    model = ""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+    return {"kernel": platform.release(), "processors": os.cpu_count(),
+            "model": model}
+
+
+# ---- what is made of it -------------------------------------------------------------------
+
+
+def spread(values):
+    """The median, and how far they went from it."""
+    median = statistics.median(values)
+    return f"{median:.3g} ±{max(abs(value - median) for value in values):.2g}"
+
+
+def figures_of(cases):
+    """The names of all figures, in the order in which they came."""
+    figures = []
+    for by_relay in cases.values():
+        for found in by_relay.values():
+            figures += [name for name in found if name not in figures]
+    return figures
+
+
+def print_rows(head, rows):
+    print("| " + " | ".join(head) + " |")
+    print("| --- " * len(head) + "|")
+    for row in rows:
+        if any(row[1:]):
+            print("| " + " | ".join(row) + " |")
+
+
+def ratio(values, others):
+    """Behind a figure: how many times the other one's of the same round it was."""
+    if len(values) != len(others) or not all(others):
+        return ""
+    return f" ({statistics.median(map(operator.truediv, values, others)):.2f})"
+
+
+def cell(by_relay, name, figure, base):
+    values = by_relay.get(name, {}).get(figure)
+    if not values:
+        return ""
+    others = by_relay.get(base, {}).get(figure, [])
+    return spread(values) + (ratio(values, others) if name != base else "")
+
+
+def print_part(part, cases, names):
+    names = [name for name in names
+             if any(name in by_relay for by_relay in cases.values())]
+    base = "reference" if "reference" in names else "direct"
+    for figure in figures_of(cases):
+        print(f"\n**{part}**, {figure}"
+              + (f" (times {base})" if base in names else "") + "\n")
+        print_rows(["", *names], [
+            [case, *(cell(by_relay, name, figure, base) for name in names)]
+            for case, by_relay in cases.items()])
+
+
+def growth(points):
+    """What (number, cost) pairs in rising order say of how the cost grows. The
+    least of them is there without any, and says nothing of it."""
+    fixed, last = min(cost for _, cost in points), points[-1][1]
+    if last <= 1.3 * fixed:
+        return "constant"
+    (number, cost), (most, greatest) = points[-2:]
+    if cost <= fixed:
+        return f"{last / fixed:.2g} times"
+    power = math.log((greatest - fixed) / (cost - fixed)) / math.log(most / number)
+    return "linear" if 0.75 <= power <= 1.25 else f"n^{power:.1f}"
+
+
+def print_growth(part, cases, names, grows_with):
+    print(f"\n**{part}**: how it grows with the number of {grows_with}\n")
+    rows = []
+    for figure in figures_of(cases):
+        for name in names:
+            found = {case: by_relay[name][figure]
+                     for case, by_relay in cases.items()
+                     if figure in by_relay.get(name, {})}
+            if len(found) > 1:
+                rows.append([f"{name}, {figure}", *(
+                    spread(found[case]) if case in found else ""
+                    for case in cases), growth(
+                        [(int(case), statistics.median(values))
+                         for case, values in found.items()])])
+    print_rows(["", *cases, "growth"], rows)
+
+
+def print_tables(results, parts):
+    print(f"{results['machine']['processors']} processors, "
+          f"{results['machine']['model']}, Linux {results['machine']['kernel']}; "
+          f"{results['rounds']} rounds\n")
+    for relay in results["relays"]:
+        print(f"- {relay['name']}: {relay['settings']}"
+              + (f" ({relay['version']})" if relay["version"] else ""))
+    names = [relay["name"] for relay in results["relays"]]
+    grow = {part.name: part.grows_with for part in parts if part.grows_with}
+    for part, cases in results["parts"].items():
+        if part in grow:
+            print_growth(part, cases, names, grow[part])
+        else:
+            print_part(part, cases, names)
+
+
+def plot(results, path, part, title):
+    """Throughput of all relays as an SVG, by gnuplot."""
+    cases = {case: by_relay for case, by_relay in results["parts"][part].items()
+             if any("MB/s" in found for found in by_relay.values())}
+    names = [relay["name"] for relay in results["relays"]
+             if any(relay["name"] in by_relay for by_relay in cases.values())]
+    rows = [" ".join(['"case"'] + [f'"{name}"' for name in names])]
+    for case, by_relay in cases.items():
+        cells = [str(statistics.median(by_relay[name]["MB/s"]))
+                 if name in by_relay else "NaN" for name in names]
+        rows.append(" ".join([f'"{case}"', *cells]))
+    script = f"""
+set terminal svg size 900,420 font "sans,12" background "white"
+set output "{path}"
+set title "{title}"
+set ylabel "MB/s"
+set yrange [0:*]
+set grid ytics
+set key outside right
+set style data histograms
+set style histogram clustered gap 1
+set style fill solid 0.8 border -1
+$data << END
+{chr(10).join(rows)}
+END
+plot for [i=2:{len(names) + 1}] $data using i:xtic(1) title columnheader(i)
+"""
+    subprocess.run(["gnuplot"], input=script, text=True, check=True)
+
+
+def is_wanted(part, only):
+    """By its name, or what its name begins with before a dash."""
+    return any(part.name == word or part.name.startswith(word + "-")
+               for word in only.split(","))
+
+
+def main(usage, parts, relays, plotted=("bulk", "TCP to TCP through a relay "
+                                        "(sessions, direction)")):
+    """A benchmark's command line; plotted is a part and the title of its plot."""
+    parser = argparse.ArgumentParser(usage=usage.split("\n\n")[1])
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--only", default=",".join(part.name for part in parts))
+    parser.add_argument("--output", default="build/bench/results.json")
+    parser.add_argument("--table")
+    parser.add_argument("--plot", nargs=2)
+    options = parser.parse_args()
+    if options.table or options.plot:
+        with open(options.table or options.plot[0], encoding="utf-8") as file:
+            results = json.load(file)
+        if options.table:
+            print_tables(results, parts)
+        else:
+            plot(results, options.plot[1], *plotted)
+        return 0
+    with contextlib.suppress(ValueError, OSError):  # root may
+        resource.setrlimit(resource.RLIMIT_NOFILE, (65536, 65536))
+    wanted = [part for part in parts if is_wanted(part, options.only)]
+    there = []
+    for relay in relays:
+        if relay("").is_there():
+            there.append(relay)
+        else:
+            print(f"bench: no {relay.program} here, left out", file=sys.stderr)
+    results = {
+        "machine": machine(), "rounds": options.rounds,
+        "relays": [{"name": relay.name, "settings": relay.settings,
+                    "version": relay("").version()} for relay in there],
+        "parts": run_rounds(wanted, there, options.rounds),
+    }
+    with open(options.output, "w", encoding="utf-8") as file:
+        json.dump(results, file, indent=1)
+    print_tables(results, parts)
+    return 0
