@@ -22,6 +22,7 @@
 #define LOOP_BUFFER_BYTES (256 * 1024)
 #define CLOSE_AGAIN_MS 1000
 #define CONNECTING_MAX_MS (60 * 1000)
+#define ALARMS_ROOM_MIN 16
 
 /*
  * A descriptor that is closed in a thread, or waits for one. From then on it is
@@ -121,6 +122,137 @@ static void close_again(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+/* ---- alarms ----------------------------------------------------------------- */
+
+static void alarm_put(struct loop *loop, struct loop_alarm *alarm,
+		      uint32_t place)
+{
+	loop->alarms[place - 1] = alarm;
+	alarm->place = place;
+}
+
+/* To where it belongs from @place, which is free: later ones move down. */
+static void alarm_rise(struct loop *loop, struct loop_alarm *alarm,
+		       uint32_t place)
+{
+	while (place > 1) {
+		struct loop_alarm *parent = loop->alarms[place / 2 - 1];
+
+		if (parent->due_ms <= alarm->due_ms)
+			break;
+		alarm_put(loop, parent, place);
+		place /= 2;
+	}
+	alarm_put(loop, alarm, place);
+}
+
+/* The same the other way: earlier ones move up. */
+static void alarm_sink(struct loop *loop, struct loop_alarm *alarm,
+		       uint32_t place)
+{
+	while (2 * place <= loop->alarm_count) {
+		uint32_t next = 2 * place;
+
+		if (next < loop->alarm_count &&
+		    loop->alarms[next]->due_ms < loop->alarms[next - 1]->due_ms)
+			next++;
+		if (alarm->due_ms <= loop->alarms[next - 1]->due_ms)
+			break;
+		alarm_put(loop, loop->alarms[next - 1], place);
+		place = next;
+	}
+	alarm_put(loop, alarm, place);
+}
+
+static int alarms_reserve(struct loop *loop)
+{
+	uint32_t room = loop->alarm_room ? 2 * loop->alarm_room
+					 : ALARMS_ROOM_MIN;
+	struct loop_alarm **alarms;
+
+	if (loop->alarm_count < loop->alarm_room)
+		return 0;
+	alarms = realloc(loop->alarms, room * sizeof(struct loop_alarm *));
+	if (!alarms)
+		return -ENOMEM;
+	loop->alarms = alarms;
+	loop->alarm_room = room;
+	return 0;
+}
+
+/* Wake up for the first one. */
+static int alarms_rearm(struct loop *loop)
+{
+	uint64_t now_ms = loop_now_ms(), due_ms;
+
+	if (!loop->alarm_count)
+		return event_del(loop->alarm_event);
+	due_ms = loop->alarms[0]->due_ms;
+	return loop_start_timer(
+		loop->alarm_event,
+		due_ms > now_ms ? (unsigned int)(due_ms - now_ms) : 0);
+}
+
+static void alarm_remove(struct loop *loop, struct loop_alarm *alarm)
+{
+	uint32_t place = alarm->place;
+	struct loop_alarm *last = loop->alarms[--loop->alarm_count];
+
+	alarm->place = 0;
+	if (last == alarm)
+		return;
+	alarm_rise(loop, last, place);
+	alarm_sink(loop, last, last->place);
+}
+
+/* What these set is not due yet, and waits for the next turn. */
+static void run_alarms(evutil_socket_t fd, short what, void *arg)
+{
+	struct loop *loop = arg;
+	uint64_t now_ms = loop_now_ms();
+
+	while (loop->alarm_count && loop->alarms[0]->due_ms <= now_ms) {
+		struct loop_alarm *alarm = loop->alarms[0];
+
+		alarm_remove(loop, alarm);
+		alarm->run(alarm);
+	}
+	alarms_rearm(loop);
+}
+
+int loop_set_alarm(struct loop *loop, struct loop_alarm *alarm,
+		   unsigned int delay_ms)
+{
+	loop_unset_alarm(loop, alarm);
+	if (alarms_reserve(loop))
+		return -ENOMEM;
+	/* The clock's millisecond may be over at once. */
+	alarm->due_ms = loop_now_ms() + delay_ms + 1;
+	alarm_rise(loop, alarm, ++loop->alarm_count);
+	if (alarm->place != 1 || alarms_rearm(loop) == 0)
+		return 0;
+	alarm_remove(loop, alarm);
+	return -ENOMEM;
+}
+
+bool loop_alarm_is_set(const struct loop_alarm *alarm)
+{
+	return alarm->place;
+}
+
+void loop_unset_alarm(struct loop *loop, struct loop_alarm *alarm)
+{
+	bool was_first = alarm->place == 1;
+
+	if (!alarm->place)
+		return;
+	alarm_remove(loop, alarm);
+	if (was_first)
+		alarms_rearm(loop);
+}
+
+/* ---- the loop --------------------------------------------------------------- */
+
 static void log_libevent(int severity, const char *text)
 {
 	if (severity == EVENT_LOG_DEBUG)
@@ -145,8 +277,10 @@ struct loop *loop_new(void)
 					     loop);
 		loop->closing_event = evtimer_new(loop->base, close_again,
 						  loop);
+		loop->alarm_event = evtimer_new(loop->base, run_alarms, loop);
 	}
-	if (!loop->buffer || !loop->task_event || !loop->closing_event) {
+	if (!loop->buffer || !loop->task_event || !loop->closing_event ||
+	    !loop->alarm_event) {
 		loop_free(loop);
 		errno = ENOMEM;
 		return NULL;
@@ -168,6 +302,9 @@ void loop_free(struct loop *loop)
 		}
 		closing_remove(loop, closing);
 	}
+	if (loop->alarm_event)
+		event_free(loop->alarm_event);
+	free(loop->alarms);
 	if (loop->closing_event)
 		event_free(loop->closing_event);
 	if (loop->task_event)

@@ -30,6 +30,17 @@ struct loop_task {
 	bool is_queued;
 };
 
+/*
+ * A timer for what there are thousands of, embedded in the object that it is
+ * for: 24 bytes, and 8 of the loop's, where an event takes 144. Zeroed it is not
+ * set.
+ */
+struct loop_alarm {
+	uint64_t due_ms; /* loop_now_ms */
+	void (*run)(struct loop_alarm *alarm);
+	uint32_t place; /* in the loop's heap, from 1; 0: not set */
+};
+
 struct loop {
 	struct event_base *base;
 	uint8_t *buffer; /* valid only inside one callback */
@@ -39,6 +50,10 @@ struct loop {
 	TAILQ_HEAD(loop_closing_list, loop_closing)
 	closings; /* as far as is known */
 	struct event *closing_event;
+	struct loop_alarm **alarms; /* a heap: due first is first */
+	uint32_t alarm_count;
+	uint32_t alarm_room;
+	struct event *alarm_event;
 	struct file_watch_hub *file_watch_hub; /* file_watch.c's; or NULL */
 };
 
@@ -64,6 +79,17 @@ void loop_cancel(struct loop *loop, struct loop_task *task);
  * then it does not run.
  */
 int loop_start_timer(struct event *timer, unsigned int delay_ms);
+
+/*
+ * Call run once, not before @delay_ms have passed; not set any more by then. One
+ * that is set already is set anew. What it costs does not grow with how many
+ * there are, but for its logarithm. 0, or -ENOMEM: then it is not set.
+ */
+int loop_set_alarm(struct loop *loop, struct loop_alarm *alarm,
+		   unsigned int delay_ms);
+bool loop_alarm_is_set(const struct loop_alarm *alarm);
+/* Legal on one that is not set. */
+void loop_unset_alarm(struct loop *loop, struct loop_alarm *alarm);
 
 /*
  * Close @fd, whose close(2) may wait for something, without waiting for it: in a

@@ -6,10 +6,6 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#include <event2/event.h>
-
-#include "loop.h"
-
 #define PROBES 3
 /*
  * Unanswered repetitions without which a silence is none: one may just be on
@@ -55,12 +51,11 @@ static unsigned int silent_ms(const struct tcp_peer *peer)
 	return info.tcpi_last_ack_recv;
 }
 
-static void tcp_peer_look(evutil_socket_t fd, short what, void *arg)
+static void tcp_peer_look(struct loop_alarm *alarm)
 {
-	struct tcp_peer *peer = arg;
+	struct tcp_peer *peer = (struct tcp_peer *)alarm; /* its first */
 	unsigned int silent;
 
-	peer->is_watched = false;
 	if (!is_underway(peer))
 		return;
 	silent = silent_ms(peer);
@@ -69,15 +64,21 @@ static void tcp_peer_look(evutil_socket_t fd, short what, void *arg)
 		shutdown(peer->fd, SHUT_RDWR);
 		return;
 	}
-	/* What is silent by now, or begins to be, is by then for long enough. */
-	peer->is_watched = !loop_start_timer(peer->timer,
-					     peer->limit_ms - silent);
+	/*
+	 * What is silent by now, or begins to be, is by then for long enough.
+	 * Without memory the kernel's quarter of an hour has to do.
+	 */
+	loop_set_alarm(peer->loop, alarm, peer->limit_ms - silent);
 }
 
 void tcp_peer_init(struct tcp_peer *peer, struct loop *loop, int fd,
 		   unsigned int keepalive_s)
 {
-	*peer = (struct tcp_peer){.loop = loop, .fd = fd};
+	*peer = (struct tcp_peer){
+		.loop = loop,
+		.fd = fd,
+		.alarm.run = tcp_peer_look,
+	};
 	if (!keepalive_s)
 		return;
 	peer->limit_ms = 1000 *
@@ -87,21 +88,13 @@ void tcp_peer_init(struct tcp_peer *peer, struct loop *loop, int fd,
 
 void tcp_peer_clear(struct tcp_peer *peer)
 {
-	if (peer->timer)
-		event_free(peer->timer);
-	peer->timer = NULL;
+	loop_unset_alarm(peer->loop, &peer->alarm);
 }
 
 void tcp_peer_sent(struct tcp_peer *peer)
 {
-	if (peer->is_watched || !peer->limit_ms)
-		return;
-	if (!peer->timer)
-		peer->timer = evtimer_new(peer->loop->base, tcp_peer_look,
-					  peer);
-	/* Without memory the kernel's quarter of an hour has to do. */
-	peer->is_watched = peer->timer &&
-			   !loop_start_timer(peer->timer, peer->limit_ms);
+	if (!loop_alarm_is_set(&peer->alarm) && peer->limit_ms)
+		loop_set_alarm(peer->loop, &peer->alarm, peer->limit_ms);
 }
 
 bool tcp_peer_is_gone(const struct tcp_peer *peer)

@@ -16,15 +16,13 @@
 
 #include <stdbool.h>
 
-struct event;
-struct loop;
+#include "loop.h"
 
 struct tcp_peer {
+	struct loop_alarm alarm; /* set while something may be underway */
 	struct loop *loop;
-	struct event *timer; /* made with the first byte that is sent */
 	unsigned int limit_ms; /* 0: it may be silent for ever */
 	int fd;
-	bool is_watched; /* the timer runs */
 	bool is_gone;
 };
 

@@ -497,14 +497,18 @@ static void watch_peer(struct tcp_peer *peer, const struct stream *stream)
 	peer->limit_ms = 500;
 }
 
-/* The timer was set anew: it has looked. */
+static bool is_watched(const struct tcp_peer *peer)
+{
+	return loop_alarm_is_set(&peer->alarm);
+}
+
+/* The alarm was set anew: it has looked. */
 static void await_look(const struct tcp_peer *peer)
 {
-	struct timeval before = {0}, now = {0};
+	const uint64_t before_ms = peer->alarm.due_ms;
 
-	ck_assert(evtimer_pending(peer->timer, &before));
-	AWAIT(!evtimer_pending(peer->timer, &now) ||
-	      before.tv_usec != now.tv_usec);
+	ck_assert(is_watched(peer));
+	AWAIT(!is_watched(peer) || peer->alarm.due_ms != before_ms);
 }
 
 START_TEST(a_peer_that_does_not_answer_is_gone)
@@ -522,7 +526,7 @@ START_TEST(a_peer_that_does_not_answer_is_gone)
 	AWAIT(tcp_peer_is_gone(&peer));
 	ck_assert(stream_is_hung_up(stream));
 	ck_assert_int_eq(stream_read(stream, buffer, sizeof(buffer)), 10);
-	ck_assert(!peer.is_watched);
+	ck_assert(!is_watched(&peer));
 	tcp_peer_clear(&peer);
 	stream_close(stream, STREAM_CLOSE_ABORT);
 	close(far);
@@ -544,9 +548,9 @@ START_TEST(a_peer_that_does_not_read_is_there)
 	for (int i = 0; i < 3; i++)
 		await_look(&peer);
 	ck_assert(!tcp_peer_is_gone(&peer));
-	ck_assert(peer.is_watched);
+	ck_assert(is_watched(&peer));
 	/* What is answered needs no watching. */
-	AWAIT(recv(far, buffer, sizeof(buffer), 0) < 0 && !peer.is_watched);
+	AWAIT(recv(far, buffer, sizeof(buffer), 0) < 0 && !is_watched(&peer));
 	ck_assert(!tcp_peer_is_gone(&peer));
 	tcp_peer_clear(&peer);
 	stream_close(stream, STREAM_CLOSE_ORDERLY);
@@ -563,7 +567,7 @@ START_TEST(a_peer_may_be_left_alone)
 
 	tcp_peer_init(&peer, loop, stream->write_fd, 0);
 	tcp_peer_sent(&peer);
-	ck_assert(!peer.is_watched && !peer.timer);
+	ck_assert(!is_watched(&peer));
 	getsockopt(stream->write_fd, SOL_SOCKET, SO_KEEPALIVE, &on, &bytes);
 	ck_assert(!on);
 	tcp_peer_clear(&peer);
