@@ -19,8 +19,8 @@ struct backlog {
 	uint32_t start; /* where in the memory the first piece is */
 	uint32_t used; /* from there on, lengths of pieces included */
 	uint32_t room;
-	uint32_t bytes; /* that wait, without the lengths */
-	bool keeps_pieces;
+	uint32_t bytes : 31; /* that wait, without the lengths */
+	bool keeps_pieces : 1;
 };
 
 /*

@@ -28,17 +28,19 @@
 struct client {
 	TAILQ_ENTRY(client) link; /* in the order in which they came */
 	struct clients *clients;
-	struct target *target;
 	struct stream *waiting; /* until those whom it replaces are gone */
 	struct admission *admission;
 	struct session *session;
-	struct stream *target_stream; /* the session's */
+	union {
+		struct target *target; /* until it is admitted */
+		struct stream *target_stream; /* then: the session's */
+	};
 	uint64_t who; /* refusals.h */
+	uint64_t came_ms;
+	unsigned int number; /* counts up, for the log */
+	bool is_replaced; /* its session ends in this turn of the loop */
 	bool has_address;
 	struct address_bluetooth address;
-	uint64_t came_ms;
-	bool is_replaced; /* its session ends in this turn of the loop */
-	unsigned int number; /* counts up, for the log */
 };
 
 TAILQ_HEAD(client_list, client);

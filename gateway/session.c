@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 
 #include <event2/event.h>
+#include <event2/event_struct.h>
 
 #include "backlog.h"
 #include "endpoint.h"
@@ -69,21 +70,24 @@ struct packing {
 	uint64_t read_ms; /* loop_now_ms when something last came */
 };
 
-/* One half of a session: a stream and what waits to be written to it. */
+/*
+ * One half of a session: a stream and what waits to be written to it. There may
+ * be ten thousand that do nothing: what an idle one needs is in it, in as little
+ * room as it takes, and all else is made when first needed.
+ */
 struct side {
 	struct session *session;
 	struct side *other;
 	struct stream *stream;
-	struct event *readable;
-	struct event *writable; /* made when it first pushes back */
+	struct event readable;
+	struct event *writable; /* there while it is added */
 	struct packing *packing; /* with SIDE_FORM_PACKETS only */
 	struct backlog waiting;
 	uint32_t read_bytes; /* how much to read from it at once */
 	uint32_t ending_bytes; /* still to be read since it is ending */
-	enum side_form form;
-	enum side_state state;
-	enum side_watch watch;
-	bool is_writing; /* the writable event is added */
+	enum side_form form : 8;
+	enum side_state state : 8;
+	enum side_watch watch : 8;
 	bool is_shut; /* the other's end was passed on to it */
 	bool is_dead; /* nothing can be written to it any more */
 };
@@ -124,27 +128,27 @@ struct session {
 	unsigned int linger_ms;
 	unsigned int drain_timeout_ms;
 	unsigned int client_linger_ms;
-	bool is_client_local;
+	unsigned int number; /* in the trace */
 	const char *client_name;
 	const char *target_name;
 	struct trace *trace; /* or NULL */
-	unsigned int number; /* in the trace */
 	struct session_counters counters;
 	struct event *timer; /* made when first needed */
-	enum session_timer timer_is;
-	unsigned int idle_timeout_ms; /* 0: off */
 	struct event *idle; /* NULL where off */
 	uint64_t passed_ms; /* loop_now_ms when something last did */
-	struct loop_task finish;
-	enum session_phase phase;
-	enum session_end end; /* the first reason is the one that counts */
-	const struct side *end_side; /* where it is one's */
+	unsigned int idle_timeout_ms; /* 0: off */
 	int end_detail; /* an errno or a number of bytes */
-	char replaced_by[STREAM_PEER_BYTES];
-	bool is_stopping; /* by session_stop, in whatever phase */
+	const struct side *end_side; /* where it is one's */
+	char *replaced_by; /* whom it had to make room for, as far as known */
+	struct loop_task finish;
 	size_t finish_left; /* as the streams said last */
 	uint64_t finish_moved_ms; /* loop_now_ms when that last changed */
-	enum stream_close close_how;
+	enum session_timer timer_is : 8;
+	enum session_phase phase : 8;
+	enum session_end end : 8; /* the first reason is the one that counts */
+	enum stream_close close_how : 8;
+	bool is_client_local;
+	bool is_stopping; /* by session_stop, in whatever phase */
 	session_ended_cb ended;
 	void *arg;
 };
@@ -196,16 +200,20 @@ static void side_free_packing(struct side *side)
 	side->packing = NULL;
 }
 
+static void side_stop_writing(struct side *side)
+{
+	if (side->writable)
+		event_free(side->writable);
+	side->writable = NULL;
+}
+
 static void side_free(struct side *side)
 {
 	side_forget_waiting(side);
 	side_free_packing(side);
-	if (side->readable)
-		event_free(side->readable);
-	if (side->writable)
-		event_free(side->writable);
-	side->readable = NULL;
-	side->writable = NULL;
+	if (event_initialized(&side->readable))
+		event_del(&side->readable);
+	side_stop_writing(side);
 }
 
 static void session_free(struct session *session)
@@ -216,6 +224,7 @@ static void session_free(struct session *session)
 		event_free(session->timer);
 	if (session->idle)
 		event_free(session->idle);
+	free(session->replaced_by);
 	free(session);
 }
 
@@ -399,38 +408,30 @@ static int side_set_watch(struct side *side, enum side_watch watch,
 	const short edge = watch == SIDE_WATCH_HANG_UP ? EV_ET : 0;
 	bool is_same = watch == side->watch;
 
-	if (is_same && is_writing == side->is_writing)
+	if (is_same && is_writing == (side->writable != NULL))
 		return 0;
-	if (side->is_writing)
-		event_del(side->writable);
-	side->is_writing = false;
+	side_stop_writing(side);
 	if (!is_same) {
-		event_del(side->readable);
+		event_del(&side->readable);
 		side->watch = watch;
 	}
 	if (!is_same && watch != SIDE_WATCH_NOTHING) {
-		event_assign(side->readable, base, side->stream->read_fd,
+		event_assign(&side->readable, base, side->stream->read_fd,
 			     EV_READ | EV_PERSIST | edge,
 			     edge ? side_hung_up : side_readable, side);
-		if (event_add(side->readable, NULL))
+		if (event_add(&side->readable, NULL))
 			return -ENOMEM;
 	}
 	if (!is_writing)
 		return 0;
-	if (!side->writable)
-		side->writable = event_new(base, side->stream->write_fd,
-					   EV_WRITE, side_writable, side);
-	if (!side->writable)
+	side->writable = event_new(
+		base, side->stream->write_fd,
+		EV_WRITE | EV_PERSIST |
+			(side->stream->read_fd == side->stream->write_fd ? edge
+									 : 0),
+		side_writable, side);
+	if (!side->writable || event_add(side->writable, NULL))
 		return -ENOMEM;
-	event_assign(side->writable, base, side->stream->write_fd,
-		     EV_WRITE | EV_PERSIST |
-			     (side->stream->read_fd == side->stream->write_fd
-				      ? edge
-				      : 0),
-		     side_writable, side);
-	if (event_add(side->writable, NULL))
-		return -ENOMEM;
-	side->is_writing = true;
 	return 0;
 }
 
@@ -467,7 +468,7 @@ static int side_rearm(struct side *side)
 		return code;
 	/* Until it says that there is nothing more; no event would tell. */
 	if (side->state == SIDE_STATE_ENDING)
-		event_active(side->readable, EV_READ, 0);
+		event_active(&side->readable, EV_READ, 0);
 	return side->packing ? side_time_gap(side, is_resumed) : 0;
 }
 
@@ -1040,7 +1041,7 @@ static void side_writable(evutil_socket_t fd, short what, void *arg)
 	struct side *side = arg;
 	const uint32_t before = side->waiting.bytes;
 	const uint8_t *data;
-	size_t bytes, put;
+	size_t bytes, put = 0;
 	int code = 0;
 
 	while (code == 0 &&
@@ -1054,7 +1055,7 @@ static void side_writable(evutil_socket_t fd, short what, void *arg)
 	}
 	/* Back from a pause. */
 	if (fd < 0)
-		side->is_writing = false;
+		side_stop_writing(side);
 	else if (code == -EAGAIN)
 		return;
 	if (code && code != -EAGAIN)
@@ -1132,11 +1133,9 @@ static int side_init(struct side *side, const struct endpoint_packing *packing)
 	side->other->waiting.keeps_pieces = side->form != SIDE_FORM_BYTES;
 	side->read_bytes = side_read_bytes_min(side);
 	side->watch = SIDE_WATCH_READ;
-	side->readable = event_new(session->loop->base, stream->read_fd,
-				   EV_READ | EV_PERSIST, side_readable, side);
-	if (!side->readable || event_add(side->readable, NULL))
-		return -ENOMEM;
-	return 0;
+	event_assign(&side->readable, session->loop->base, stream->read_fd,
+		     EV_READ | EV_PERSIST, side_readable, side);
+	return event_add(&side->readable, NULL) ? -ENOMEM : 0;
 }
 
 static int session_start_idle(struct session *session, unsigned int timeout_ms)
@@ -1213,7 +1212,8 @@ void session_replace(struct session *session, const char *by)
 	/* Also where it drains: this is what ends it. */
 	session->end = SESSION_END_NONE;
 	set_end(session, SESSION_END_REPLACED, NULL, 0);
-	snprintf(session->replaced_by, sizeof(session->replaced_by), "%s", by);
+	free(session->replaced_by);
+	session->replaced_by = strdup(by);
 	session_flush(session);
 	/* Whoever takes over does not wait for what a port has yet to send. */
 	session_finish_with(session, session_owes(session)
@@ -1340,7 +1340,8 @@ void session_format_reason(const struct session *session,
 		break;
 	case SESSION_END_REPLACED:
 		snprintf(text, SESSION_REASON_BYTES, "replaced by %s",
-			 session->replaced_by);
+			 session->replaced_by ? session->replaced_by
+					      : "another client");
 		break;
 	case SESSION_END_IDLE:
 		address_duration_format(session->idle_timeout_ms, limit);
