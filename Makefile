@@ -4,6 +4,7 @@
 #
 #   make            builds ./btgate
 #   make bench      the gateway beside other relays, on this machine
+#   make bench-radio  the same over Bluetooth, in the virtual radio
 #   make check      builds and runs the unit tests
 #   make SAN=1 ...  the same under ASan, UBSan and LSan, in a directory of its own
 #   make V=1        shows the commands
@@ -75,8 +76,8 @@ FUZZ_SECONDS ?= 60
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
 
-.PHONY: all checks check valgrind lint layers fuzz fuzz-corpus bench install \
-	uninstall clean
+.PHONY: all checks check valgrind lint layers fuzz fuzz-corpus bench \
+	bench-radio install uninstall clean
 all: $(PROGRAM)
 
 $(PROGRAM): $(BUILD)/main.o $(LIBRARY)
@@ -139,6 +140,14 @@ bench: $(PROGRAM) $(BUILD)/bench/load $(BUILD)/bench/relay
 	$(Q)BTGATE=./$(PROGRAM) LOAD=$(BUILD)/bench/load RELAY=$(BUILD)/bench/relay \
 		tests/bench/bench.py $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(ONLY),--only $(ONLY)) --output $(BUILD)/bench/results.json
+
+# Results go to $(BUILD)/bench/radio/results.json.
+bench-radio: $(PROGRAM) $(BUILD)/bench/load
+	$(Q)scripts/setup radio
+	$(Q)scripts/virtual-radio run -n 16 -t 7200 -o $(BUILD)/bench/radio \
+		--env BTGATE=$(CURDIR)/$(PROGRAM) \
+		--env LOAD=$(CURDIR)/$(BUILD)/bench/load tests/bench/radio \
+		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
 
 lint: layers
 	$(Q)cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 \

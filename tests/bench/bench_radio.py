@@ -1,0 +1,194 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""btgate on a radio, beside what people would use instead; in the virtual radio.
+
+usage: bench_radio.py [--rounds N] [--only PART[,PART]...] [--output FILE]
+       bench_radio.py --table FILE      the table of results that there are
+       bench_radio.py --plot FILE SVG   their plot
+
+Parts: rfcomm-tcp, rfcomm-pty, tcp-rfcomm, phones (fifteen of them at once). The
+limit is one RFCOMM link between two adapters, with nothing in between. Rounds and
+figures are as in bench.py.
+
+BTGATE and LOAD name the programs, HCI0 and HCI1 the adapters' addresses: the
+gateway's and the first phone's. make bench-radio sets them.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+
+from measure import (BTGATE, Direct, Part, Passage, Relay, Way, bulk, first_line,
+                     main, place_of, socat_version)
+
+HCI0 = os.environ.get("HCI0", "")
+HCI1 = os.environ.get("HCI1", "")
+PYBLUEZ = os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                       "pybluez_relay.py")
+PHONES = 15
+# One session has a channel for itself.
+CHANNEL = 7
+
+
+# ---- relays ----------------------------------------------------------------------
+
+
+class Link(Direct):
+    settings = "no relay: one RFCOMM link from hci1 to hci0"
+    ways = (("rfcomm", "tcp"), ("rfcomm", "pty"), ("tcp", "rfcomm"))
+
+    def start(self, way):
+        self.client = f"rfcomm:{HCI0}/{CHANNEL}"
+        self.target = f"rfcomm:{CHANNEL}"
+
+
+class Btgate(Relay):
+    name = "btgate"
+    program = BTGATE
+    settings = "as shipped, security = low as all others"
+    ways = Link.ways
+
+    def version(self):
+        return first_line(BTGATE, "--version")
+
+    def command(self, listen, connect):
+        return [BTGATE, "run", "-q", "-c", self.write("btgate.conf", f"""
+[gateway]
+adapter = hci0
+control = unix:{self.path("control")}
+[route bench]
+adapter = hci0
+security = low
+listen = {listen}
+connect = {connect.replace("tcp:", "tcp:127.0.0.1:")}
+""")]
+
+
+class Rfcomm(Relay):
+    """What the kernel makes a terminal of, by rfcomm(1)."""
+
+    silent_ms = 1000  # what comes before somebody has opened it may be echoed
+
+    def stop(self):
+        super().stop()
+        subprocess.run(["rfcomm", "release", "all"], check=False,
+                       capture_output=True)
+
+    def bind(self, connect):
+        address, _, channel = place_of(connect).partition("/")
+        subprocess.run(["rfcomm", "-i", "hci0", "bind", "0", address, channel],
+                       check=True)
+
+
+class RfcommSocat(Rfcomm):
+    name = "rfcomm+socat"
+    program = "socat"
+    settings = "rfcomm watch, or bind, and socat on /dev/rfcomm0"
+    ways = (("rfcomm", "tcp"), ("tcp", "rfcomm"))
+
+    def version(self):
+        return socat_version()
+
+    def command(self, listen, connect):
+        if listen.startswith("rfcomm:"):
+            return ["rfcomm", "-i", "hci0", "watch", "0", place_of(listen), "socat",
+                    "{},raw,echo=0", f"TCP:127.0.0.1:{place_of(connect)},nodelay"]
+        self.bind(connect)
+        return ["socat", f"TCP-LISTEN:{place_of(listen)},bind=127.0.0.1,"
+                "reuseaddr,nodelay", "/dev/rfcomm0,raw,echo=0"]
+
+
+class RfcommSer2net(Rfcomm):
+    name = "rfcomm+ser2net"
+    program = "ser2net"
+    settings = "rfcomm bind, and ser2net on /dev/rfcomm0, as shipped"
+    ways = (("tcp", "rfcomm"),)
+    slowness = 10
+
+    def version(self):
+        return first_line("ser2net", "-v")
+
+    def command(self, listen, connect):
+        self.bind(connect)
+        return ["ser2net", "-n", "-d", "-c", self.write("ser2net.yaml", f"""
+connection: &bench
+    accepter: tcp(nodelay),127.0.0.1,{place_of(listen)}
+    connector: serialdev,/dev/rfcomm0,115200n81,local
+""")]
+
+
+class PyBluez(Relay):
+    name = "pybluez"
+    program = PYBLUEZ
+    settings = "tests/bench/pybluez_relay.py: a thread for each direction"
+    ways = Link.ways
+
+    def is_there(self):
+        return subprocess.run(["/usr/bin/python3", "-c", "import bluetooth"],
+                              capture_output=True, check=False).returncode == 0
+
+    def version(self):
+        return "PyBluez " + first_line(
+            "/usr/bin/python3", "-c", "from importlib.metadata import version; "
+            "print(version('PyBluez'))")
+
+    def command(self, listen, connect):
+        return ["/usr/bin/python3", PYBLUEZ, listen, connect]
+
+
+RELAYS = (Link, Btgate, RfcommSocat, RfcommSer2net, PyBluez)
+
+
+# ---- what is measured ----------------------------------------------------------------
+
+
+class OneLink(Passage):
+    total = 1500000
+    seconds = 3
+
+    def way(self):
+        """The radio's end has one address for who listens, and one for who calls."""
+        way = super().way()
+        if self.kinds[0] == "rfcomm":
+            return way._replace(listen=f"rfcomm:{CHANNEL}",
+                                client=f"rfcomm:{HCI0}/{CHANNEL}")
+        return way._replace(connect=f"rfcomm:{HCI1}/{CHANNEL}",
+                            target=f"rfcomm:{CHANNEL}")
+
+
+class RfcommTcp(OneLink):
+    name = "rfcomm-tcp"
+    kinds = ("rfcomm", "tcp")
+
+
+class RfcommPty(OneLink):
+    name = "rfcomm-pty"
+    kinds = ("rfcomm", "pty")
+
+
+class TcpRfcomm(OneLink):
+    name = "tcp-rfcomm"
+    kinds = ("tcp", "rfcomm")
+
+
+class Phones(RfcommTcp):
+    name = "phones"
+    total = 100000  # of each
+
+    def cases(self):
+        for way in ("up", "down", "both"):
+            yield f"{PHONES} {way}", way
+
+    def measure(self, kind, case):
+        if issubclass(kind, Rfcomm):  # one at a time
+            return None
+        return self.with_relay(
+            kind, lambda relay: bulk(relay, PHONES, self.total, case))
+
+
+PARTS = (RfcommTcp, RfcommPty, TcpRfcomm, Phones)
+
+if __name__ == "__main__":
+    sys.exit(main(__doc__, PARTS, RELAYS, (
+        "rfcomm-tcp", "RFCOMM to TCP through a relay (direction)")))
