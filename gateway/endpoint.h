@@ -159,7 +159,8 @@ struct stream {
 	uint64_t lost_bytes;
 	int read_fd; /* to watch for reading; never -1 */
 	int write_fd; /* to watch for writing; often the same */
-	char peer[STREAM_PEER_BYTES]; /* who is there, for people */
+	/* Who is there, for people; of its own or of what outlives it. */
+	const char *peer;
 	/* A Bluetooth client's; set by the listener that brings it. */
 	bool has_peer_address;
 	struct address_bluetooth peer_address;

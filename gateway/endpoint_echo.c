@@ -71,7 +71,7 @@ static struct stream *echo_stream_new(void)
 	stream->ops = &echo_stream_ops;
 	stream->read_fd = ends[0];
 	stream->write_fd = ends[1];
-	strcpy(stream->peer, "echo");
+	stream->peer = "echo";
 	return stream;
 }
 

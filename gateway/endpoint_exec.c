@@ -297,7 +297,7 @@ static struct stream *stream_new(struct exec_target *target, int *code,
 	stream->stream.ops = target->is_pipe ? &half_close_ops : &whole_ops;
 	pty_init(&stream->pty);
 	stream->stream.read_fd = stream->input_fd = stream->output_fd = -1;
-	memcpy(stream->stream.peer, target->target.name, STREAM_PEER_BYTES);
+	stream->stream.peer = target->target.name;
 	*code = run(stream, target, error);
 	if (*code < 0) {
 		exec_close(&stream->stream, STREAM_CLOSE_ABORT);

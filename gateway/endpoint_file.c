@@ -195,7 +195,7 @@ static struct stream *stream_new(const struct file_target *target, int *code,
 		file_close(&stream->stream, STREAM_CLOSE_ABORT);
 		return NULL;
 	}
-	memcpy(stream->stream.peer, target->target.name, STREAM_PEER_BYTES);
+	stream->stream.peer = target->target.name;
 	return &stream->stream;
 
 close_fd:

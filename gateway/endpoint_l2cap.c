@@ -378,18 +378,15 @@ static const struct stream_ops record_stream_ops = {
 static struct stream *l2cap_stream_new(const struct l2cap_link *link, int fd,
 				       const char *peer)
 {
-	struct l2cap_stream *self = calloc(1, sizeof(*self));
+	struct stream *stream = socket_stream_extend(
+		link->is_seqpacket ? &record_stream_ops : &stream_ops,
+		sizeof(struct l2cap_stream), fd, peer);
 
-	if (!self)
+	if (!stream)
 		return NULL;
-	self->link = *link;
-	self->stream.ops = link->is_seqpacket ? &record_stream_ops
-					      : &stream_ops;
-	self->stream.has_no_flow_control = link->mode != L2CAP_LINK_MODE_ERTM;
-	self->stream.read_fd = fd;
-	self->stream.write_fd = fd;
-	snprintf(self->stream.peer, sizeof(self->stream.peer), "%s", peer);
-	return &self->stream;
+	of(stream)->link = *link;
+	stream->has_no_flow_control = link->mode != L2CAP_LINK_MODE_ERTM;
+	return stream;
 }
 
 /* ---- sockets ------------------------------------------------------------ */

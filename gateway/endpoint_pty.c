@@ -218,7 +218,7 @@ static struct pty_stream *stream_new(struct pty_target *target, int *code,
 	stream->stream.ops = &pty_stream_ops;
 	stream->stream.read_fd = pty_port_fd(target->port);
 	stream->stream.write_fd = pty_port_fd(target->port);
-	memcpy(stream->stream.peer, target->target.name, STREAM_PEER_BYTES);
+	stream->stream.peer = target->target.name;
 	stream->target = target;
 	return stream;
 }
@@ -366,6 +366,7 @@ struct pty_listener {
 /* The stream of one call. */
 struct pty_call {
 	struct stream stream;
+	char peer[STREAM_PEER_BYTES]; /* the path may be taken down before */
 	struct pty_listener *listener; /* while the path leads here */
 	struct pty_port *port;
 	bool is_relayed; /* a session has read or written */
@@ -486,7 +487,8 @@ static void listener_hand_over(struct pty_listener *listener,
 	}
 	call->stream.ops = &call_ops;
 	call->stream.read_fd = call->stream.write_fd = pty_port_fd(port);
-	memcpy(call->stream.peer, listener->listener.name, STREAM_PEER_BYTES);
+	memcpy(call->peer, listener->listener.name, sizeof(call->peer));
+	call->stream.peer = call->peer;
 	call->port = port;
 	if (port == listener->port) {
 		call->listener = listener;

@@ -41,6 +41,7 @@
 
 struct serial_stream {
 	struct stream stream;
+	char peer[STREAM_PEER_BYTES]; /* a listener may be closed before */
 	struct serial_port *port;
 	struct serial_listener *listener; /* whom the port goes back to */
 	bool is_relayed; /* a session has read or written */
@@ -130,7 +131,8 @@ static struct serial_stream *stream_new(struct serial_port *port,
 	stream->stream.read_fd = stream->stream.write_fd = serial_port_fd(port);
 	stream->stream.has_no_flow_control = !serial_port_has_flow_control(
 		port);
-	memcpy(stream->stream.peer, peer, STREAM_PEER_BYTES);
+	memcpy(stream->peer, peer, sizeof(stream->peer));
+	stream->stream.peer = stream->peer;
 	stream->port = port;
 	return stream;
 }

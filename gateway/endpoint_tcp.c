@@ -107,14 +107,15 @@ static struct stream *tcp_stream_new(struct loop *loop, int fd,
 				     unsigned int keepalive_s, const char *peer)
 {
 	const int on = 1;
-	struct tcp_stream *self = calloc(1, sizeof(*self));
+	struct stream *stream = socket_stream_extend(
+		&tcp_stream_ops, sizeof(struct tcp_stream), fd, peer);
 
-	if (!self)
+	if (!stream)
 		return NULL;
-	socket_stream_init(&self->base, &tcp_stream_ops, fd, peer);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	tcp_peer_init(&self->peer, loop, fd, keepalive_s);
-	return &self->base.stream;
+	tcp_peer_init(&((struct tcp_stream *)stream)->peer, loop, fd,
+		      keepalive_s);
+	return stream;
 }
 
 /*

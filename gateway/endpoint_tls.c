@@ -188,7 +188,7 @@ static void tls_came(struct stream *client, void *arg)
 		return;
 	}
 	guest->listener = listener;
-	memcpy(guest->peer, client->peer, sizeof(guest->peer));
+	snprintf(guest->peer, sizeof(guest->peer), "%s", client->peer);
 	guest->has_peer_ip = client->has_peer_ip;
 	guest->peer_ip = client->peer_ip;
 	TAILQ_INSERT_TAIL(&listener->guests, guest, link);

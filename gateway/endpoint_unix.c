@@ -119,15 +119,8 @@ static const struct stream_ops record_stream_ops = {
 
 static struct stream *record_stream_new(int fd, const char *peer)
 {
-	struct record_stream *self = calloc(1, sizeof(*self));
-
-	if (!self)
-		return NULL;
-	self->stream.ops = &record_stream_ops;
-	self->stream.read_fd = fd;
-	self->stream.write_fd = fd;
-	snprintf(self->stream.peer, sizeof(self->stream.peer), "%s", peer);
-	return &self->stream;
+	return socket_stream_extend(&record_stream_ops,
+				    sizeof(struct record_stream), fd, peer);
 }
 
 /* The process at the other end, as the kernel knows it (unix(7)). */

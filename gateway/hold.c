@@ -58,6 +58,7 @@ struct hold {
  */
 struct line {
 	struct stream stream;
+	char peer[STREAM_PEER_BYTES]; /* the last one's */
 	struct dial dial; /* the client's, until it is answered */
 	struct hold *hold;
 	LIST_ENTRY(line) link;
@@ -164,7 +165,8 @@ static struct line *line_new(struct hold *hold)
 	line->hold = hold;
 	LIST_INSERT_HEAD(&hold->lines, line, link);
 	line->stream.ops = &line_ops;
-	memcpy(line->stream.peer, hold->target.name, STREAM_PEER_BYTES);
+	line->stream.peer = line->peer;
+	memcpy(line->peer, hold->target.name, sizeof(line->peer));
 	line->answer.run = line_answer;
 	line->answer.arg = line;
 	line->lost_ms = loop_now_ms();
@@ -214,7 +216,7 @@ static int line_attach(struct line *line, struct stream *real)
 		code = line_listen(line);
 	if (code)
 		return code;
-	memcpy(line->stream.peer, real->peer, STREAM_PEER_BYTES);
+	snprintf(line->peer, sizeof(line->peer), "%s", real->peer);
 	line->stream.has_no_flow_control = real->has_no_flow_control;
 	line->state = LINE_STATE_UP;
 	line->up_ms = loop_now_ms();

@@ -71,6 +71,7 @@ struct share {
 /* A client's way to it. */
 struct share_stream {
 	struct stream stream;
+	char peer[STREAM_PEER_BYTES]; /* the real one's, as it was */
 	TAILQ_ENTRY(share_stream) link;
 	struct share *share;
 	uint64_t seen_bytes; /* of what was said */
@@ -622,7 +623,8 @@ static struct share_stream *share_join(struct share *share,
 				       struct share_stream *stream)
 {
 	stream->stream.write_fd = share->write_fd;
-	memcpy(stream->stream.peer, share->stream->peer, STREAM_PEER_BYTES);
+	snprintf(stream->peer, sizeof(stream->peer), "%s", share->stream->peer);
+	stream->stream.peer = stream->peer;
 	stream->seen_bytes = share->said_bytes;
 	TAILQ_INSERT_TAIL(&share->streams, stream, link);
 	share_update_watch(share);

@@ -25,24 +25,27 @@
 
 /* ---- a stream over one socket ------------------------------------------ */
 
-void socket_stream_init(struct socket_stream *self,
-			const struct stream_ops *ops, int fd, const char *peer)
+struct stream *socket_stream_extend(const struct stream_ops *ops, size_t bytes,
+				    int fd, const char *peer)
 {
+	const size_t length = strnlen(peer, STREAM_PEER_BYTES - 1);
+	/* One piece of memory: there may be thousands of them. */
+	struct socket_stream *self = calloc(1, bytes + length + 1);
+
+	if (!self)
+		return NULL;
 	self->stream.ops = ops;
 	self->stream.read_fd = fd;
 	self->stream.write_fd = fd;
-	strncpy(self->stream.peer, peer, sizeof(self->stream.peer) - 1);
+	self->stream.peer = memcpy((char *)self + bytes, peer, length);
+	return &self->stream;
 }
 
 struct stream *socket_stream_new(const struct stream_ops *ops, int fd,
 				 const char *peer)
 {
-	struct socket_stream *self = calloc(1, sizeof(*self));
-
-	if (!self)
-		return NULL;
-	socket_stream_init(self, ops, fd, peer);
-	return &self->stream;
+	return socket_stream_extend(ops, sizeof(struct socket_stream), fd,
+				    peer);
 }
 
 static ssize_t receive(int fd, void *buffer, size_t bytes, int flags)

@@ -23,12 +23,15 @@ struct socket_stream {
 	struct stream stream;
 };
 
-/* Takes over @fd; NULL with errno set, and @fd left open, without memory. */
+/*
+ * Takes over @fd; NULL with errno set, and @fd left open, without memory. @peer
+ * is copied, at most STREAM_PEER_BYTES of it.
+ */
 struct stream *socket_stream_new(const struct stream_ops *ops, int fd,
 				 const char *peer);
-/* The same for one that is part of something larger, and begins it. */
-void socket_stream_init(struct socket_stream *self,
-			const struct stream_ops *ops, int fd, const char *peer);
+/* The same for one that begins something larger: @bytes of it, zeroed. */
+struct stream *socket_stream_extend(const struct stream_ops *ops, size_t bytes,
+				    int fd, const char *peer);
 
 /* Ops to fill a stream_ops with. The write never raises SIGPIPE. */
 ssize_t socket_read(struct stream *stream, void *buffer, size_t bytes);

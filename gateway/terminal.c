@@ -275,7 +275,7 @@ struct stream *terminal_stream_new(struct terminal *terminal)
 				       ? terminal->silent_fd
 				       : terminal->input.watch_fd;
 	self->stream.write_fd = terminal->output.watch_fd;
-	strcpy(self->stream.peer, "standard input");
+	self->stream.peer = "standard input";
 	self->terminal = terminal;
 	terminal->stream = &self->stream;
 	terminal->is_raw = terminal_has_escape(terminal) &&

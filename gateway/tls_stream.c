@@ -202,7 +202,7 @@ static struct tls_stream *tls_stream_new(struct loop *loop,
 	stream->stream.ops = &tls_stream_ops;
 	stream->stream.read_bytes_min = TLS_LINK_RECORD_BYTES;
 	stream->stream.read_fd = under->read_fd;
-	memcpy(stream->stream.peer, under->peer, sizeof(under->peer));
+	stream->stream.peer = under->peer;
 	stream->stream.write_fd = fcntl(under->write_fd, F_DUPFD_CLOEXEC, 0);
 	if (stream->stream.write_fd < 0)
 		goto fail;

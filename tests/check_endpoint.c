@@ -2195,7 +2195,7 @@ static struct admission *start_admission(unsigned int timeout_ms)
 		socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
 	fake_client.stream.ops = &fake_stream_ops;
 	fake_client.stream.read_fd = fake_client.stream.write_fd = ends[0];
-	strcpy(fake_client.stream.peer, "somebody");
+	fake_client.stream.peer = "somebody";
 	fake_answer.stream.ops = &fake_stream_ops;
 	client_far = ends[1];
 	admission_ended = cancelled_count = 0;

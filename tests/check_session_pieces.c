@@ -109,7 +109,7 @@ static struct link *link_new(const struct stream_ops *ops, int type, int *far)
 		   sizeof(queue_bytes));
 	link->stream.ops = ops;
 	link->stream.read_fd = link->stream.write_fd = ends[0];
-	strcpy(link->stream.peer, "peer");
+	link->stream.peer = "peer";
 	link->mtu = RECORD_BYTES_MAX;
 	*far = ends[1];
 	return link;

@@ -92,7 +92,7 @@ static struct stream *fake_stream_new(struct fake_target *target)
 	stream->ops.close = fake_stream_close;
 	stream->stream.ops = &stream->ops;
 	stream->stream.read_fd = stream->stream.write_fd = ends[0];
-	strcpy(stream->stream.peer, target->target.name);
+	stream->stream.peer = target->target.name;
 	stream->stream.has_no_flow_control = target->has_no_flow_control;
 	stream->target = target;
 	ck_assert_uint_lt(target->far_count, FAKE_STREAMS);
