@@ -236,7 +236,6 @@ static int parse_session(struct netcat *netcat,
 	struct session_settings *settings = &netcat->session_settings;
 
 	settings->is_client_local = true;
-	settings->client_name = "input";
 	settings->target_name = netcat->peer;
 	settings->target_packing = netcat->endpoint.packing;
 	settings->drain_timeout_ms = DRAIN_TIMEOUT_MS;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,8 +77,6 @@ struct packing {
  * room as it takes, and all else is made when first needed.
  */
 struct side {
-	struct session *session;
-	struct side *other;
 	struct stream *stream;
 	struct event readable;
 	struct event *writable; /* there while it is added */
@@ -88,6 +87,7 @@ struct side {
 	enum side_form form : 8;
 	enum side_state state : 8;
 	enum side_watch watch : 8;
+	bool is_client; /* the session's client, not its target */
 	bool is_shut; /* the other's end was passed on to it */
 	bool is_dead; /* nothing can be written to it any more */
 };
@@ -129,29 +129,46 @@ struct session {
 	unsigned int drain_timeout_ms;
 	unsigned int client_linger_ms;
 	unsigned int number; /* in the trace */
-	const char *client_name;
-	const char *target_name;
+	const char *target_name; /* NULL: "target" */
 	struct trace *trace; /* or NULL */
 	struct session_counters counters;
 	struct event *timer; /* made when first needed */
 	struct event *idle; /* NULL where off */
-	uint64_t passed_ms; /* loop_now_ms when something last did */
+	/* loop_now_ms when something last passed, or finishing got on. */
+	uint64_t moved_ms;
 	unsigned int idle_timeout_ms; /* 0: off */
 	int end_detail; /* an errno or a number of bytes */
-	const struct side *end_side; /* where it is one's */
+	uint32_t finish_left; /* as the streams said last */
 	char *replaced_by; /* whom it had to make room for, as far as known */
 	struct loop_task finish;
-	size_t finish_left; /* as the streams said last */
-	uint64_t finish_moved_ms; /* loop_now_ms when that last changed */
 	enum session_timer timer_is : 8;
 	enum session_phase phase : 8;
 	enum session_end end : 8; /* the first reason is the one that counts */
 	enum stream_close close_how : 8;
+	bool has_end_side; /* it is the end of one, */
+	bool is_end_client; /* the client */
 	bool is_client_local;
 	bool is_stopping; /* by session_stop, in whatever phase */
 	session_ended_cb ended;
 	void *arg;
 };
+
+/* Neither keeps a pointer to where it is: there may be ten thousand. */
+static struct session *side_session(const struct side *side)
+{
+	const size_t offset = side->is_client
+				      ? offsetof(struct session, client)
+				      : offsetof(struct session, target);
+
+	return (struct session *)((char *)side - offset);
+}
+
+static struct side *side_other(const struct side *side)
+{
+	struct session *session = side_session(side);
+
+	return side->is_client ? &session->target : &session->client;
+}
 
 /*
  * The one setter of the phase. False if it is there already, or further: then
@@ -174,7 +191,7 @@ static bool session_is_over(const struct session *session)
 
 static void side_lose(struct side *side, size_t bytes)
 {
-	side->session->counters.lost_bytes += bytes;
+	side_session(side)->counters.lost_bytes += bytes;
 }
 
 static void side_forget_waiting(struct side *side)
@@ -267,12 +284,12 @@ static void session_finish_step(struct session *session)
 		stream_finish(session->target.stream, session->is_stopping);
 	uint64_t now_ms = loop_now_ms();
 
-	if (left != session->finish_left) {
-		session->finish_left = left;
-		session->finish_moved_ms = now_ms;
+	if ((uint32_t)left != session->finish_left) {
+		session->finish_left = (uint32_t)left;
+		session->moved_ms = now_ms;
 	}
 	if (left == 0 ||
-	    now_ms - session->finish_moved_ms >= session->drain_timeout_ms ||
+	    now_ms - session->moved_ms >= session->drain_timeout_ms ||
 	    session_start_timer(session, SESSION_TIMER_FINISH))
 		session_finish_with(session, STREAM_CLOSE_ORDERLY);
 }
@@ -282,7 +299,7 @@ static void session_finish_in_order(struct session *session)
 {
 	if (!session_enter(session, SESSION_PHASE_FINISHING))
 		return;
-	session->finish_moved_ms = loop_now_ms();
+	session->moved_ms = loop_now_ms();
 	side_free(&session->client);
 	side_free(&session->target);
 	session_finish_step(session);
@@ -296,22 +313,24 @@ static void set_end(struct session *session, enum session_end end,
 	if (session->end != SESSION_END_NONE)
 		return;
 	session->end = end;
-	session->end_side = side;
+	session->has_end_side = side != NULL;
+	session->is_end_client = side && side->is_client;
 	session->end_detail = detail;
 }
 
 static void set_end_closed(struct side *side)
 {
-	set_end(side->session, SESSION_END_CLOSED, side, 0);
+	set_end(side_session(side), SESSION_END_CLOSED, side, 0);
 }
 
 static void set_end_broken(struct side *side, int code)
 {
-	struct session *session = side->session;
+	struct session *session = side_session(side);
 
 	/* The other one has only half-closed: it was not the end of it. */
-	if (session->end == SESSION_END_CLOSED &&
-	    session->end_side == side->other && !side->other->is_dead)
+	if (session->end == SESSION_END_CLOSED && session->has_end_side &&
+	    session->is_end_client != side->is_client &&
+	    !side_other(side)->is_dead)
 		session->end = SESSION_END_NONE;
 	set_end(session, SESSION_END_BROKEN, side, code);
 }
@@ -342,15 +361,15 @@ static void side_start_ending(struct side *side)
  */
 static void side_break_off(struct side *side)
 {
-	struct loop *loop = side->session->loop;
+	struct loop *loop = side_session(side)->loop;
 
 	side_forget_held(side);
 	if (side->state != SIDE_STATE_ENDED)
 		side_lose(side, stream_discard_rest(side->stream, loop->buffer,
 						    loop->buffer_bytes));
 	side->state = SIDE_STATE_ENDED;
-	session_enter(side->session, SESSION_PHASE_ENDING);
-	side_start_ending(side->other);
+	session_enter(side_session(side), SESSION_PHASE_ENDING);
+	side_start_ending(side_other(side));
 }
 
 /*
@@ -360,8 +379,8 @@ static void side_break_off(struct side *side)
  */
 static void side_die(struct side *side)
 {
-	if (!side->is_dead && side->other->state == SIDE_STATE_OPEN)
-		side->other->ending_bytes = ENDING_BYTES_MIN;
+	if (!side->is_dead && side_other(side)->state == SIDE_STATE_OPEN)
+		side_other(side)->ending_bytes = ENDING_BYTES_MIN;
 	side->is_dead = true;
 	side_forget_waiting(side);
 	side_start_ending(side);
@@ -376,7 +395,7 @@ static void side_gap_over(evutil_socket_t fd, short what, void *arg);
 
 static enum side_watch side_wanted_watch(const struct side *side)
 {
-	const struct side *other = side->other;
+	const struct side *other = side_other(side);
 
 	if (side->state == SIDE_STATE_ENDED)
 		return side->is_dead ? SIDE_WATCH_NOTHING : SIDE_WATCH_HANG_UP;
@@ -390,7 +409,7 @@ static enum side_watch side_wanted_watch(const struct side *side)
 	 * ever for what a local client has, which stays where it is.
 	 */
 	if (other->is_dead && (other->state != SIDE_STATE_ENDED ||
-			       side->session->is_client_local))
+			       side_session(side)->is_client_local))
 		return SIDE_WATCH_HANG_UP;
 	return SIDE_WATCH_READ;
 }
@@ -404,7 +423,7 @@ static enum side_watch side_wanted_watch(const struct side *side)
 static int side_set_watch(struct side *side, enum side_watch watch,
 			  bool is_writing)
 {
-	struct event_base *base = side->session->loop->base;
+	struct event_base *base = side_session(side)->loop->base;
 	const short edge = watch == SIDE_WATCH_HANG_UP ? EV_ET : 0;
 	bool is_same = watch == side->watch;
 
@@ -449,7 +468,7 @@ static int side_time_gap(struct side *side, bool is_resumed)
 	if (is_resumed)
 		packing->read_ms = loop_now_ms();
 	if (!packing->gap)
-		packing->gap = evtimer_new(side->session->loop->base,
+		packing->gap = evtimer_new(side_session(side)->loop->base,
 					   side_gap_over, side);
 	if (!packing->gap)
 		return -ENOMEM;
@@ -531,16 +550,16 @@ static void session_progress(struct session *session, enum session_timer timer)
 static void session_passed(struct session *session)
 {
 	if (session->idle_timeout_ms)
-		session->passed_ms = loop_now_ms();
+		session->moved_ms = loop_now_ms();
 }
 
 /* ---- passing on --------------------------------------------------------------- */
 
 static void side_count(struct side *side, size_t bytes)
 {
-	struct session *session = side->session;
+	struct session *session = side_session(side);
 
-	if (side == &session->client)
+	if (side->is_client)
 		session->counters.down_bytes += bytes;
 	else
 		session->counters.up_bytes += bytes;
@@ -559,7 +578,7 @@ static bool side_takes_more(const struct side *side)
 static ssize_t side_write_piece(struct side *side, const uint8_t *data,
 				size_t bytes)
 {
-	const enum side_form form = side->other->form;
+	const enum side_form form = side_other(side)->form;
 	int code;
 
 	if (form == SIDE_FORM_BYTES || !stream_keeps_records(side->stream))
@@ -590,10 +609,11 @@ static int side_write(struct side *side, const uint8_t *data, size_t bytes,
 /* @bytes: of the piece that was to be written. */
 static void side_write_failed(struct side *side, int code, size_t bytes)
 {
-	if (code == -EMSGSIZE && side->other->form == SIDE_FORM_RECORDS) {
-		set_end(side->session, SESSION_END_TOO_LONG, side, (int)bytes);
+	if (code == -EMSGSIZE && side_other(side)->form == SIDE_FORM_RECORDS) {
+		set_end(side_session(side), SESSION_END_TOO_LONG, side,
+			(int)bytes);
 		side_forget_waiting(side);
-		side_break_off(side->other);
+		side_break_off(side_other(side));
 		return;
 	}
 	/* EPIPE: it has closed; how, was said already. */
@@ -608,8 +628,8 @@ static void side_write_failed(struct side *side, int code, size_t bytes)
 static void side_keep_waiting(struct side *from, const uint8_t *data,
 			      size_t bytes)
 {
-	struct session *session = from->session;
-	struct backlog *waiting = &from->other->waiting;
+	struct session *session = side_session(from);
+	struct backlog *waiting = &side_other(from)->waiting;
 
 	if (from->stream->has_no_flow_control &&
 	    backlog_cost(waiting, bytes) > SESSION_WAITING_BYTES_MAX) {
@@ -627,7 +647,7 @@ static uint32_t side_read_bytes_min(const struct side *side)
 {
 	/* A record must fit. */
 	if (stream_keeps_records(side->stream))
-		return (uint32_t)side->session->loop->buffer_bytes;
+		return (uint32_t)side_session(side)->loop->buffer_bytes;
 	return side->packing ? READ_BYTES_PACKING : READ_BYTES_MIN;
 }
 
@@ -635,7 +655,7 @@ static void side_grow_reads(struct side *side, size_t bytes)
 {
 	if (bytes == side->read_bytes && side->form == SIDE_FORM_BYTES &&
 	    stream_can_peek(side->stream) &&
-	    side->read_bytes < side->session->loop->buffer_bytes)
+	    side->read_bytes < side_session(side)->loop->buffer_bytes)
 		side->read_bytes *= 2;
 }
 
@@ -647,7 +667,7 @@ static void side_grow_reads(struct side *side, size_t bytes)
 static size_t side_pass(struct side *from, const uint8_t *data, size_t bytes,
 			size_t keep_bytes_max)
 {
-	struct side *to = from->other;
+	struct side *to = side_other(from);
 	size_t put = 0, keep;
 	int code = -EAGAIN;
 
@@ -686,14 +706,14 @@ static void side_pack(struct side *side, const uint8_t *data, size_t bytes)
 	       0) {
 		side_pass(side, packet.data, packet.bytes, packet.bytes);
 		/* Over, or broken off: then the packing may be gone. */
-		if (session_is_over(side->session) ||
+		if (session_is_over(side_session(side)) ||
 		    side->state == SIDE_STATE_ENDED)
 			break;
 	}
 	if (code)
 		side_lose(side, bytes);
 	if (code < 0)
-		session_out_of_memory(side->session);
+		session_out_of_memory(side_session(side));
 }
 
 /* What is being put together is not to wait for more. */
@@ -721,8 +741,8 @@ static void side_end(struct side *side)
 /* Tell @side that the other one ended, once it has everything it is owed. */
 static void side_pass_end(struct side *side)
 {
-	if (side->other->state != SIDE_STATE_ENDED || side->waiting.bytes ||
-	    side->is_shut || side->is_dead)
+	if (side_other(side)->state != SIDE_STATE_ENDED ||
+	    side->waiting.bytes || side->is_shut || side->is_dead)
 		return;
 	side->is_shut = true;
 	/* It may close the descriptor that was written to. */
@@ -735,7 +755,8 @@ static void side_pass_end(struct side *side)
 /* Nothing more comes from @side, and all it sent is delivered or lost. */
 static bool side_is_through(const struct side *side)
 {
-	return side->state == SIDE_STATE_ENDED && !side->other->waiting.bytes;
+	return side->state == SIDE_STATE_ENDED &&
+	       !side_other(side)->waiting.bytes;
 }
 
 /*
@@ -744,11 +765,11 @@ static bool side_is_through(const struct side *side)
  */
 static bool side_ends_session(const struct side *side)
 {
-	const struct session *session = side->session;
-	const struct side *other = side->other;
+	const struct session *session = side_session(side);
+	const struct side *other = side_other(side);
 	bool is_local = session->is_client_local;
 
-	if (is_local && side->is_dead && side == &session->client)
+	if (is_local && side->is_dead && side->is_client)
 		return true;
 	if (!side_is_through(side) || side->waiting.bytes)
 		return false;
@@ -768,21 +789,21 @@ static bool side_ends_session(const struct side *side)
 /* It has said all, and waits for the other, who cannot tell when it has. */
 static bool side_is_lingering(const struct side *side)
 {
-	const struct session *session = side->session;
+	const struct session *session = side_session(side);
 
 	if (!side_is_through(side) || side->waiting.bytes || side->is_dead)
 		return false;
 	if (side == &session->target)
 		return session->is_client_local;
-	return !stream_has_half_close(side->other->stream) &&
+	return !stream_has_half_close(side_other(side)->stream) &&
 	       session->linger_ms != SESSION_LINGER_FOREVER;
 }
 
 /* It is gone, and the other has something to take or to say before it goes. */
 static bool side_is_draining(const struct side *side)
 {
-	return side->is_dead &&
-	       (side->state == SIDE_STATE_ENDED || side->other->waiting.bytes);
+	return side->is_dead && (side->state == SIDE_STATE_ENDED ||
+				 side_other(side)->waiting.bytes);
 }
 
 static enum session_timer session_wanted_timer(const struct session *session)
@@ -822,8 +843,8 @@ static bool session_is_broken(const struct session *session)
 	int unsent = 0;
 
 	return session->phase == SESSION_PHASE_RELAYING &&
-	       session->end == SESSION_END_BROKEN &&
-	       session->end_side == target && target->is_dead &&
+	       session->end == SESSION_END_BROKEN && session->has_end_side &&
+	       !session->is_end_client && target->is_dead &&
 	       side_is_through(target) && !client->is_shut &&
 	       stream_has_half_close(client->stream) &&
 	       ioctl(client->stream->write_fd, TIOCOUTQ, &unsent) == 0 &&
@@ -895,12 +916,12 @@ static void session_timeout(evutil_socket_t fd, short what, void *arg)
 static void side_trace(const struct side *side, const uint8_t *data,
 		       size_t bytes)
 {
-	const struct session *session = side->session;
+	const struct session *session = side_session(side);
 	struct trace_event event = {
 		.kind = TRACE_KIND_DATA,
 		.session = session->number,
 		.peer = session->client.stream->peer,
-		.is_from_client = side == &session->client,
+		.is_from_client = side->is_client,
 		.data = data,
 		.bytes = bytes,
 	};
@@ -910,7 +931,7 @@ static void side_trace(const struct side *side, const uint8_t *data,
 
 static void side_received(struct side *side, size_t bytes, bool is_peek)
 {
-	struct session *session = side->session;
+	struct session *session = side_session(side);
 	const uint8_t *data = session->loop->buffer;
 	const bool is_traced = session->trace && trace_is_on(session->trace);
 
@@ -930,7 +951,7 @@ static void side_received(struct side *side, size_t bytes, bool is_peek)
 	if (is_traced && is_peek)
 		side_trace(side, data, bytes);
 	if (side->state == SIDE_STATE_ENDED ||
-	    (side->state == SIDE_STATE_OPEN && !side->other->is_dead))
+	    (side->state == SIDE_STATE_OPEN && !side_other(side)->is_dead))
 		return;
 	if (bytes >= side->ending_bytes)
 		side_end(side);
@@ -949,7 +970,7 @@ static void side_closed(struct side *side)
 
 static void side_read_failed(struct side *side, int code)
 {
-	struct session *session = side->session;
+	struct session *session = side_session(side);
 
 	if (code == -ENOBUFS && side->stream->has_no_flow_control) {
 		set_end(session, SESSION_END_OVERRUN, side, 0);
@@ -973,12 +994,12 @@ static bool side_read(struct side *side)
 			       ? side->read_bytes
 			       : side->stream->read_bytes_min;
 	ssize_t got = (is_peek ? stream_peek : stream_read)(
-		side->stream, side->session->loop->buffer, bytes);
+		side->stream, side_session(side)->loop->buffer, bytes);
 
 	if (got > 0) {
 		side_received(side, (size_t)got, is_peek);
 		return side->state != SIDE_STATE_ENDED &&
-		       !session_is_over(side->session);
+		       !session_is_over(side_session(side));
 	}
 	if (got == 0)
 		side_closed(side);
@@ -998,19 +1019,19 @@ static void side_readable(evutil_socket_t fd, short what, void *arg)
 
 	while (side_read(side) && --reads > 0)
 		;
-	session_advance(side->session);
+	session_advance(side_session(side));
 }
 
 static void side_hung_up(evutil_socket_t fd, short what, void *arg)
 {
 	struct side *side = arg;
-	struct session *session = side->session;
+	struct session *session = side_session(side);
 	int code;
 
 	if (side->is_dead || !stream_is_hung_up(side->stream))
 		return;
 	/* That input has ended, which is read in time, says nothing of output. */
-	if (session->is_client_local && side == &session->client)
+	if (session->is_client_local && side->is_client)
 		return;
 	code = stream_check(side->stream);
 	if (code)
@@ -1027,7 +1048,7 @@ static void side_hung_up(evutil_socket_t fd, short what, void *arg)
  */
 static void side_pause_writing(struct side *side)
 {
-	struct session *session = side->session;
+	struct session *session = side_session(side);
 
 	event_del(side->writable);
 	event_assign(side->writable, session->loop->base, -1, 0, side_writable,
@@ -1060,7 +1081,7 @@ static void side_writable(evutil_socket_t fd, short what, void *arg)
 		return;
 	if (code && code != -EAGAIN)
 		side_write_failed(side, code, bytes - put);
-	session_advance(side->session);
+	session_advance(side_session(side));
 }
 
 /* It has been silent for so long that what was put together is a packet. */
@@ -1078,11 +1099,11 @@ static void side_gap_over(evutil_socket_t fd, short what, void *arg)
 	if (silent_ms <= gap_ms) {
 		if (loop_start_timer(packing->gap,
 				     gap_ms + 1 - (unsigned int)silent_ms))
-			session_out_of_memory(side->session);
+			session_out_of_memory(side_session(side));
 		return;
 	}
 	side_flush(side);
-	session_advance(side->session);
+	session_advance(side_session(side));
 }
 
 /* Take what has arrived, deliver it, and end. */
@@ -1097,7 +1118,7 @@ static void session_end_in_order(struct session *session)
 static void session_look_idle(evutil_socket_t fd, short what, void *arg)
 {
 	struct session *session = arg;
-	uint64_t idle_ms = loop_now_ms() - session->passed_ms;
+	uint64_t idle_ms = loop_now_ms() - session->moved_ms;
 
 	if (session->phase != SESSION_PHASE_RELAYING)
 		return;
@@ -1117,7 +1138,7 @@ static void session_look_idle(evutil_socket_t fd, short what, void *arg)
 
 static int side_init(struct side *side, const struct endpoint_packing *packing)
 {
-	struct session *session = side->session;
+	struct session *session = side_session(side);
 	struct stream *stream = side->stream;
 
 	if (packing_is_on(packing)) {
@@ -1127,10 +1148,10 @@ static int side_init(struct side *side, const struct endpoint_packing *packing)
 			return -ENOMEM;
 		packer_init(&side->packing->packer, packing);
 	} else if (stream_keeps_records(stream) &&
-		   stream_keeps_records(side->other->stream)) {
+		   stream_keeps_records(side_other(side)->stream)) {
 		side->form = SIDE_FORM_RECORDS;
 	}
-	side->other->waiting.keeps_pieces = side->form != SIDE_FORM_BYTES;
+	side_other(side)->waiting.keeps_pieces = side->form != SIDE_FORM_BYTES;
 	side->read_bytes = side_read_bytes_min(side);
 	side->watch = SIDE_WATCH_READ;
 	event_assign(&side->readable, session->loop->base, stream->read_fd,
@@ -1143,7 +1164,7 @@ static int session_start_idle(struct session *session, unsigned int timeout_ms)
 	session->idle_timeout_ms = timeout_ms;
 	if (!timeout_ms)
 		return 0;
-	session->passed_ms = session->counters.started_ms;
+	session->moved_ms = session->counters.started_ms;
 	session->idle = evtimer_new(session->loop->base, session_look_idle,
 				    session);
 	return session->idle ? loop_start_timer(session->idle, timeout_ms + 1)
@@ -1164,10 +1185,7 @@ struct session *session_new(struct loop *loop, struct stream *client,
 	session->drain_timeout_ms = settings->drain_timeout_ms;
 	session->client_linger_ms = settings->client_linger_ms;
 	session->is_client_local = settings->is_client_local;
-	session->client_name = settings->client_name ? settings->client_name
-						     : "client";
-	session->target_name = settings->target_name ? settings->target_name
-						     : "target";
+	session->target_name = settings->target_name;
 	session->trace = settings->trace;
 	session->number = settings->number;
 	session->counters.started_ms = loop_now_ms();
@@ -1175,9 +1193,7 @@ struct session *session_new(struct loop *loop, struct stream *client,
 	session->finish.arg = session;
 	session->ended = ended;
 	session->arg = arg;
-	session->client.session = session->target.session = session;
-	session->client.other = &session->target;
-	session->target.other = &session->client;
+	session->client.is_client = true;
 	session->client.stream = client;
 	session->target.stream = target;
 	if (side_init(&session->client, &settings->client_packing) ||
@@ -1242,7 +1258,9 @@ static const char *session_end_phrase(const struct session *session)
 	if (session->end != SESSION_END_CLOSED &&
 	    session->end != SESSION_END_BROKEN)
 		return NULL;
-	return stream_end_reason(session->end_side->stream);
+	return stream_end_reason(session->is_end_client
+					 ? session->client.stream
+					 : session->target.stream);
 }
 
 enum session_outcome session_outcome(const struct session *session)
@@ -1289,9 +1307,10 @@ bool session_has_failed(const struct session *session)
 void session_format_reason(const struct session *session,
 			   char text[SESSION_REASON_BYTES])
 {
-	const bool is_client = session->end_side == &session->client;
-	const char *client = session->client_name;
-	const char *target = session->target_name;
+	const bool is_client = session->is_end_client;
+	const char *client = session->is_client_local ? "input" : "client";
+	const char *target = session->target_name ? session->target_name
+						  : "target";
 	const char *who = is_client ? client : target;
 	const char *other = is_client ? target : client;
 	const int detail = session->end_detail;

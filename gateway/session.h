@@ -69,8 +69,10 @@ struct session_settings {
 	 */
 	bool is_client_local;
 	unsigned int client_linger_ms;
-	/* In reasons; NULL: "client" and "target". They must outlive it. */
-	const char *client_name;
+	/*
+	 * In reasons; NULL: "target". It must outlive it. A local client is
+	 * "input", others "client".
+	 */
 	const char *target_name;
 	/* What comes from either side; off where zeroed. */
 	struct endpoint_packing client_packing;
