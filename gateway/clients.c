@@ -24,20 +24,29 @@
 /* Whom a client has to make room for, on its way to the log. */
 #define REASON_BYTES (STREAM_PEER_BYTES + 16)
 
-/* One client; one of waiting, admission and session is set. */
+/* How far a client is; it only goes on. */
+enum client_state {
+	CLIENT_STATE_WAITING, /* until those whom it replaces are gone */
+	CLIENT_STATE_ADMITTED, /* on its way in: its target is dialled */
+	CLIENT_STATE_RELAYED, /* has a session */
+};
+
+/* One client. There may be thousands: what it no longer needs is overlaid. */
 struct client {
 	TAILQ_ENTRY(client) link; /* in the order in which they came */
 	struct clients *clients;
-	struct stream *waiting; /* until those whom it replaces are gone */
-	struct admission *admission;
-	struct session *session;
+	union { /* by state */
+		struct stream *waiting;
+		struct admission *admission;
+		struct session *session;
+	};
 	union {
-		struct target *target; /* until it is admitted */
+		struct target *target; /* until it is relayed */
 		struct stream *target_stream; /* then: the session's */
 	};
-	uint64_t who; /* refusals.h */
 	uint64_t came_ms;
 	unsigned int number; /* counts up, for the log */
+	enum client_state state : 8;
 	bool is_replaced; /* its session ends in this turn of the loop */
 	bool has_address;
 	struct address_bluetooth address;
@@ -120,7 +129,7 @@ static void client_free(struct client *client)
 
 	TAILQ_REMOVE(&clients->list, client, link);
 	clients->replaced_count -= client->is_replaced;
-	clients->waiting_count -= client->waiting != NULL;
+	clients->waiting_count -= client->state == CLIENT_STATE_WAITING;
 	free(client);
 	/* Later: a session's streams are closed after it has said its end. */
 	loop_defer(clients->loop, &clients->room_task);
@@ -131,8 +140,10 @@ static void client_free(struct client *client)
 /* It is not in yet, and never will be. */
 static void client_turn_away(struct client *client)
 {
-	stream_close(client->waiting, STREAM_CLOSE_ABORT);
-	admission_cancel(client->admission);
+	if (client->state == CLIENT_STATE_WAITING)
+		stream_close(client->waiting, STREAM_CLOSE_ABORT);
+	else
+		admission_cancel(client->admission);
 	client_free(client);
 }
 
@@ -208,14 +219,24 @@ static void client_session_ended(struct session *session, void *arg)
 	client_free(client);
 }
 
+static const char *client_peer(const struct client *client)
+{
+	switch (client->state) {
+	case CLIENT_STATE_WAITING:
+		return client->waiting->peer;
+	case CLIENT_STATE_ADMITTED:
+		return admission_client(client->admission);
+	case CLIENT_STATE_RELAYED:
+		break;
+	}
+	return session_client(client->session);
+}
+
 static void client_replace(struct client *client, const char *by)
 {
-	const char *peer = client->admission
-				   ? admission_client(client->admission)
-				   : NULL;
 	char reason[REASON_BYTES];
 
-	if (client->session) {
+	if (client->state == CLIENT_STATE_RELAYED) {
 		client->is_replaced = true;
 		client->clients->replaced_count++;
 		session_replace(client->session, by);
@@ -223,7 +244,7 @@ static void client_replace(struct client *client, const char *by)
 	}
 	snprintf(reason, sizeof(reason), "replaced by %s", by);
 	clients_refuse(client->clients, CLIENT_REFUSAL_REPLACED,
-		       peer ? peer : client->waiting->peer, reason);
+		       client_peer(client), reason);
 	client_turn_away(client);
 }
 
@@ -245,7 +266,6 @@ static void client_admitted(struct admission *admission, struct stream *stream,
 		.number = client->number,
 	};
 
-	client->admission = NULL;
 	if (!stream) {
 		clients_refuse(clients, CLIENT_REFUSAL_TARGET,
 			       admission_client(admission), error->text);
@@ -254,6 +274,7 @@ static void client_admitted(struct admission *admission, struct stream *stream,
 	}
 	client->session = session_new(clients->loop, stream, target, &settings,
 				      client_session_ended, client);
+	client->state = CLIENT_STATE_RELAYED;
 	if (!client->session) {
 		clients_refuse(clients, CLIENT_REFUSAL_RESOURCES, stream->peer,
 			       strerror(errno));
@@ -263,7 +284,7 @@ static void client_admitted(struct admission *admission, struct stream *stream,
 		return;
 	}
 	client->target_stream = target;
-	refusals_forget(&clients->refusals, client->who);
+	refusals_forget(&clients->refusals, refusals_key(stream));
 	clients->totals.sessions++;
 	log_info("route %s: session %u: %s connected to %s",
 		 clients->config->name, client->number, stream->peer,
@@ -274,13 +295,15 @@ static void client_admitted(struct admission *admission, struct stream *stream,
 static void client_admit(struct client *client)
 {
 	struct clients *clients = client->clients;
+	struct admission *admission;
 
-	client->admission = admission_new(clients->loop, client->waiting,
-					  client->target,
-					  clients->config->connect_timeout_ms,
-					  client_admitted, client);
-	if (client->admission) {
-		client->waiting = NULL;
+	admission = admission_new(clients->loop, client->waiting,
+				  client->target,
+				  clients->config->connect_timeout_ms,
+				  client_admitted, client);
+	if (admission) {
+		client->admission = admission;
+		client->state = CLIENT_STATE_ADMITTED;
 		clients->waiting_count--;
 		return;
 	}
@@ -299,7 +322,7 @@ static void clients_make_room(void *arg)
 		return;
 	for (client = clients_first(clients); client; client = next) {
 		next = client_next(client);
-		if (client->waiting)
+		if (client->state == CLIENT_STATE_WAITING)
 			client_admit(client);
 	}
 }
@@ -324,8 +347,8 @@ static struct client *clients_oldest_staying(const struct clients *clients)
 /* Without those who are gone and whose target only takes its time. */
 static bool client_is_present(const struct client *client)
 {
-	return !client->is_replaced &&
-	       (!client->session || session_has_client(client->session));
+	return !client->is_replaced && (client->state != CLIENT_STATE_RELAYED ||
+					session_has_client(client->session));
 }
 
 /* Whether @limit of them are; and the @oldest of those. */
@@ -405,7 +428,6 @@ void clients_take(struct clients *clients, struct stream *stream,
 	client->clients = clients;
 	client->target = target;
 	client->waiting = stream;
-	client->who = refusals_key(stream);
 	client->has_address = stream->has_peer_address;
 	client->address = stream->peer_address;
 	client->came_ms = loop_now_ms();
@@ -455,23 +477,20 @@ unsigned int clients_count(const struct clients *clients)
 
 static struct client_status client_status(const struct client *client)
 {
-	const struct session_counters *counters =
-		client->session ? session_counters(client->session) : NULL;
 	struct client_status status = {
 		.number = client->number,
+		.peer = client_peer(client),
 		.address = client->has_address ? &client->address : NULL,
 		.age_ms = loop_now_ms() - client->came_ms,
 	};
 
-	if (counters) {
-		status.peer = session_client(client->session);
+	if (client->state == CLIENT_STATE_RELAYED) {
+		const struct session_counters *counters = session_counters(
+			client->session);
+
 		status.target = client->target_stream->peer;
 		status.up_bytes = counters->up_bytes;
 		status.down_bytes = counters->down_bytes;
-	} else {
-		status.peer = client->admission
-				      ? admission_client(client->admission)
-				      : client->waiting->peer;
 	}
 	return status;
 }
@@ -503,7 +522,7 @@ void clients_kick(struct clients *clients,
 		next = client_next(client);
 		if (!is_meant(&status, arg))
 			continue;
-		if (client->session)
+		if (client->state == CLIENT_STATE_RELAYED)
 			session_abort(client->session);
 		else
 			client_turn_away(client);
@@ -522,7 +541,7 @@ struct client_totals clients_totals(const struct clients *clients)
 
 	for (client = clients_first(clients); client;
 	     client = client_next(client)) {
-		if (!client->session)
+		if (client->state != CLIENT_STATE_RELAYED)
 			continue;
 		add_bytes(&totals, session_counters(client->session));
 		totals.open++;
@@ -537,7 +556,7 @@ static void clients_end(struct clients *clients,
 
 	for (client = clients_first(clients); client; client = next) {
 		next = client_next(client);
-		if (client->session)
+		if (client->state == CLIENT_STATE_RELAYED)
 			end_session(client->session);
 		else
 			client_turn_away(client);

@@ -166,8 +166,7 @@ static void alarm_sink(struct loop *loop, struct loop_alarm *alarm,
 
 static int alarms_reserve(struct loop *loop)
 {
-	uint32_t room = loop->alarm_room ? 2 * loop->alarm_room
-					 : ALARMS_ROOM_MIN;
+	uint32_t room = ALARMS_ROOM_MIN + loop->alarm_room * 5 / 4;
 	struct loop_alarm **alarms;
 
 	if (loop->alarm_count < loop->alarm_room)
