@@ -11,6 +11,7 @@
 
 #include <event2/event.h>
 
+#include "endpoint.h"
 #include "link_setup.h"
 #include "log_lines.h"
 #include "loop.h"
@@ -18,6 +19,7 @@
 #define LEFT "rfcomm:1: a phone left, or did not finish pairing, "
 
 static struct loop *loop;
+static struct listener listener = {.name = "rfcomm:1"};
 static struct link_setups setups;
 static int answer; /* to whether one is ready */
 static unsigned int ready_count;
@@ -38,8 +40,9 @@ static void setup(void)
 {
 	loop = loop_new();
 	ck_assert_ptr_nonnull(loop);
-	link_setups_init(&setups, loop, "rfcomm:1", "; a hint", check_setup,
+	link_setups_init(&setups, loop, &listener, "; a hint", check_setup,
 			 ready, NULL);
+	listener.unfinished = 0;
 	answer = -EAGAIN;
 	ready_count = log_line_count = 0;
 }
@@ -96,6 +99,7 @@ START_TEST(one_that_leaves_is_told_of_without_v)
 {
 	leave();
 	ck_assert_uint_eq(ready_count, 0);
+	ck_assert_uint_eq(listener.unfinished, 1);
 	ck_assert_uint_eq(log_count(LEFT "before its link was up; a hint"), 1);
 	ck_assert_int_eq(log_level_of(LEFT), LOG_LEVEL_WARNING);
 }
