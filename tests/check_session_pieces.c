@@ -828,7 +828,7 @@ START_TEST(half_an_answer_before_the_linger_ends)
 {
 	struct session_settings settings = {
 		/* Both halves have to come before it is over. */
-		.linger_ms = getenv("BTGATE_VALGRIND") ? 1000 : 50,
+		.linger_ms = 1000,
 		.drain_timeout_ms = 5000,
 		.target_packing = {UNTIL('\n')},
 	};
