@@ -24,6 +24,9 @@
  * the way, as on a bad link that gives up on a packet after a time; standard error
  * is told.
  *
+ * While the file that BTVIRT_AIR_SWITCH names is there, packets take the time that
+ * they take in the air: all links share what one radio carries with EDR.
+ *
  * It knows no other process's packets and no other fault of btvirt's.
  */
 #define _GNU_SOURCE
@@ -35,6 +38,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FD_MAX 256
@@ -69,6 +73,17 @@
 /* L2CAP channels that connections have: volume 3, part A, section 2.1. */
 #define CHANNEL_DYNAMIC_MIN 0x0040
 #define LOST_ONE_IN 20
+
+/*
+ * A slot is 625 us. The longest packet, 3-DH5, has 1021 bytes and takes five, and
+ * one more for its acknowledgement; the shortest takes one, and one: volume 2, part
+ * B, sections 2.2.2 and 6.5.
+ */
+#define AIR_PACKET_BYTES 1021
+#define AIR_PACKET_NS (6 * 625000L)
+#define AIR_PACKET_MIN_NS (2 * 625000L)
+/* What was slept too long is caught up with, if it was not longer. */
+#define AIR_LATE_NS (4 * AIR_PACKET_NS)
 
 /* The smallest buffer btvirt reads a controller's packets into. */
 #define VHCI_READ_MIN_BYTES 1024
@@ -242,6 +257,39 @@ static bool is_lost(const uint8_t *packet, size_t len)
 	return ++begun % LOST_ONE_IN == 0;
 }
 
+/*
+ * A frame comes in pieces of what a controller's buffer takes, which are sent
+ * together: what is a whole frame takes a packet of its own.
+ */
+static int64_t air_time_ns(const uint8_t *packet, size_t len, size_t whole_len)
+{
+	int64_t ns = (int64_t)whole_len * AIR_PACKET_NS / AIR_PACKET_BYTES;
+	bool is_whole = len >= 8 &&
+			(get_le16(packet) & BOUNDARY_MASK) == BOUNDARY_START &&
+			get_le16(packet + 2) == get_le16(packet + 4) + 4u;
+
+	return is_whole && ns < AIR_PACKET_MIN_NS ? AIR_PACKET_MIN_NS : ns;
+}
+
+/* One at a time: btvirt waits, and so does everybody. */
+static void pass_air(const uint8_t *packet, size_t len, size_t whole_len)
+{
+	static int64_t free_ns; /* when the air is */
+	struct timespec time;
+	int64_t now_ns;
+
+	if (!is_switched_on("BTVIRT_AIR_SWITCH"))
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	now_ns = time.tv_sec * 1000000000LL + time.tv_nsec;
+	if (free_ns < now_ns - AIR_LATE_NS)
+		free_ns = now_ns;
+	free_ns += air_time_ns(packet, len, whole_len);
+	time.tv_sec = free_ns / 1000000000LL;
+	time.tv_nsec = free_ns % 1000000000LL;
+	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL);
+}
+
 /* Copies what follows the packet type; the parts may be cut anywhere. */
 static size_t gather(uint8_t *to, size_t size, const struct iovec *parts,
 		     int count)
@@ -257,6 +305,15 @@ static size_t gather(uint8_t *to, size_t size, const struct iovec *parts,
 		used += len;
 	}
 	return used;
+}
+
+static size_t total_bytes(const struct iovec *parts, int count)
+{
+	size_t total = 0;
+
+	for (int i = 0; i < count; i++)
+		total += parts[i].iov_len;
+	return total;
 }
 
 /* H4 type, opcode (2), length, handle (2), timeout (2). */
@@ -330,6 +387,9 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
 			fputs("a packet is lost on the way\n", stderr);
 			return (ssize_t)len; /* btvirt does not look at it */
 		}
+		if (type == H4_ACL_DATA)
+			pass_air(packet, len,
+				 total_bytes(parts + 1, count - 1));
 		if (type == H4_EVENT)
 			learn_from_event(&controllers[fd], packet, len);
 		else if (type == H4_ACL_DATA && parts[1].iov_len >= 2 &&

@@ -108,6 +108,22 @@ def cpu_s(group):
     return total / TICKS
 
 
+class Busy:
+    """How busy all processors of the machine are, from one look to the next."""
+
+    def __init__(self):
+        self.before = self.look()
+
+    def look(self):
+        with open("/proc/stat", encoding="ascii") as file:
+            ticks = [int(word) for word in file.readline().split()[1:9]]
+        return sum(ticks), ticks[3] + ticks[4]  # idle, and waiting for a disk
+
+    def percent(self):
+        total, idle = map(operator.sub, self.look(), self.before)
+        return 100 * (total - idle) / max(total, 1)
+
+
 def memory_bytes(group):
     """What is the group's own, shared pages in part (Pss)."""
     total = 0
@@ -318,12 +334,13 @@ class Part:
 
 def bulk(relay, sessions, size, way):
     """Throughput, and what it has cost, of size bytes a session and direction."""
-    before = cpu_s(relay.group()) if relay.group() else 0
+    before, busy = cpu_s(relay.group()) if relay.group() else 0, Busy()
     got = Load("bulk", relay, "-s", sessions, "-b", size, "-d",
                way).result()
     spent = cpu_s(relay.group()) - before if relay.group() else 0
     return {"MB/s": got["bytes"] / got["seconds"] / MEGABYTE,
-            "CPU s/GB": spent / (got["bytes"] / 1e9)}
+            "CPU s/GB": spent / (got["bytes"] / 1e9),
+            "machine busy %": busy.percent()}
 
 
 def ping(relay, size, seconds, *options):
