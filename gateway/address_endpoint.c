@@ -349,6 +349,19 @@ bool address_endpoint_is_conflict(const struct address_endpoint *a,
 	       a_kind->is_conflict(a, a_role, a_adapter, b, b_role, b_adapter);
 }
 
+uint32_t address_endpoint_place(const struct address_endpoint *endpoint,
+				enum endpoint_role role)
+{
+	const struct address_endpoint_kind *kind = kind_of(endpoint);
+	const char *path = NULL;
+
+	if (kind->held_path)
+		path = kind->held_path(endpoint, role);
+	if (path)
+		return address_path_place(path);
+	return kind->place ? kind->place(endpoint, role) : 0;
+}
+
 bool address_endpoint_is_loop(const struct address_endpoint *listen,
 			      const struct address_endpoint *connect)
 {

@@ -187,6 +187,14 @@ bool address_endpoint_is_conflict(const struct address_endpoint *a,
 				  enum endpoint_role b_role,
 				  const struct address_adapter *b_adapter);
 
+/*
+ * What an endpoint of that role holds, as a number: two with different ones are
+ * never in conflict, and 0 is with nobody. To be compared first, where each has to
+ * be with each.
+ */
+uint32_t address_endpoint_place(const struct address_endpoint *endpoint,
+				enum endpoint_role role);
+
 /* Whether dialling @connect reaches @listen: a route that feeds itself. */
 bool address_endpoint_is_loop(const struct address_endpoint *listen,
 			      const struct address_endpoint *connect);

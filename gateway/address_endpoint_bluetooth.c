@@ -202,6 +202,12 @@ static bool rfcomm_is_conflict(const struct address_endpoint *a,
 	       address_adapter_is_overlap(a_adapter, b_adapter);
 }
 
+static uint32_t rfcomm_place(const struct address_endpoint *endpoint,
+			     enum endpoint_role role)
+{
+	return role == ENDPOINT_ROLE_LISTEN ? endpoint->rfcomm.channel : 0;
+}
+
 /* clang-format off */
 const struct address_endpoint_kind address_endpoint_rfcomm = {
 	.name = "rfcomm",
@@ -218,6 +224,7 @@ const struct address_endpoint_kind address_endpoint_rfcomm = {
 	.format = format_rfcomm,
 	.clear = clear_rfcomm,
 	.is_conflict = rfcomm_is_conflict,
+	.place = rfcomm_place,
 };
 /* clang-format on */
 
@@ -448,6 +455,12 @@ static bool l2cap_is_conflict(const struct address_endpoint *a,
 	       address_adapter_is_overlap(a_adapter, b_adapter);
 }
 
+static uint32_t l2cap_place(const struct address_endpoint *endpoint,
+			    enum endpoint_role role)
+{
+	return role == ENDPOINT_ROLE_LISTEN ? endpoint->l2cap.psm : 0;
+}
+
 /* clang-format off */
 const struct address_endpoint_kind address_endpoint_l2cap = {
 	.name = "l2cap",
@@ -463,6 +476,7 @@ const struct address_endpoint_kind address_endpoint_l2cap = {
 	.format = format_l2cap,
 	.clear = clear_l2cap,
 	.is_conflict = l2cap_is_conflict,
+	.place = l2cap_place,
 	.has_records = l2cap_has_records,
 	.options = {
 		{"mode", ROLE_BOTH, "basic", false, parse_link_mode,

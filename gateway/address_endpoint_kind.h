@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "address_endpoint.h"
 
@@ -76,6 +77,12 @@ struct address_endpoint_kind {
 			    const struct address_endpoint *b,
 			    enum endpoint_role b_role,
 			    const struct address_adapter *b_adapter);
+	/*
+	 * What is the same where it says that there is a conflict; not for held
+	 * paths. NULL where is_conflict is.
+	 */
+	uint32_t (*place)(const struct address_endpoint *endpoint,
+			  enum endpoint_role role);
 	/* Of kinds as for is_conflict. */
 	bool (*is_loop)(const struct address_endpoint *listen,
 			const struct address_endpoint *connect);

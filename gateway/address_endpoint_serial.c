@@ -149,6 +149,12 @@ static bool serial_is_conflict(const struct address_endpoint *a,
 	return address_path_is_same(a->serial.path, b->serial.path);
 }
 
+static uint32_t serial_place(const struct address_endpoint *endpoint,
+			     enum endpoint_role role)
+{
+	return address_path_place(endpoint->serial.path);
+}
+
 /* clang-format off */
 const struct address_endpoint_kind address_endpoint_serial = {
 	.name = "serial",
@@ -163,6 +169,7 @@ const struct address_endpoint_kind address_endpoint_serial = {
 	.format = format_serial,
 	.clear = clear_serial,
 	.is_conflict = serial_is_conflict,
+	.place = serial_place,
 	.options = {
 		{"rtscts", ROLE_BOTH, NULL, false, parse_rtscts, format_rtscts},
 		{"xonxoff", ROLE_BOTH, NULL, false, parse_xonxoff,

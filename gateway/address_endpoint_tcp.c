@@ -129,6 +129,12 @@ static bool tcp_is_conflict(const struct address_endpoint *a,
 	       address_host_is_conflict(a->tcp.host, b->tcp.host);
 }
 
+static uint32_t tcp_place(const struct address_endpoint *endpoint,
+			  enum endpoint_role role)
+{
+	return role == ENDPOINT_ROLE_LISTEN ? endpoint->tcp.port : 0;
+}
+
 static bool tcp_is_loop(const struct address_endpoint *listen,
 			const struct address_endpoint *connect)
 {
@@ -150,6 +156,7 @@ const struct address_endpoint_kind address_endpoint_tcp = {
 	.format = format_tcp,
 	.clear = clear_tcp,
 	.is_conflict = tcp_is_conflict,
+	.place = tcp_place,
 	.is_loop = tcp_is_loop,
 	.options = {
 		{"keepalive", ROLE_BOTH, "60s", false, parse_keepalive,
@@ -296,6 +303,7 @@ const struct address_endpoint_kind address_endpoint_tls = {
 	.format = format_tcp,
 	.clear = clear_tls,
 	.is_conflict = tcp_is_conflict,
+	.place = tcp_place,
 	.is_loop = tcp_is_loop,
 	.options = {
 		{"cert", ROLE_BOTH, "/etc/btgate/cert.pem", false, parse_cert,

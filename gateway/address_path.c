@@ -84,6 +84,15 @@ bool address_path_is_same(const char *a, const char *b)
 	}
 }
 
+uint32_t address_path_place(const char *path)
+{
+	uint32_t place = 2166136261u; /* FNV-1a */
+
+	for (const char *c = strrchr(path, '/'); *c; c++)
+		place = (place ^ (uint8_t)*c) * 16777619u;
+	return place ? place : 1;
+}
+
 /* ---- owner, group, mode ---------------------------------------------- */
 
 int address_mode_parse(const char *value, mode_t *out, struct error *error)

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct error;
@@ -30,6 +31,8 @@ int address_path_parse(char *text, const char *kind, size_t bytes_max,
 		       char **out, struct error *error);
 /* Whether two parsed paths are one, links aside. */
 bool address_path_is_same(const char *a, const char *b);
+/* A number, not 0, that is the same for both of them then. */
+uint32_t address_path_place(const char *path);
 
 /* Octal, 0001 to 0777. */
 int address_mode_parse(const char *value, mode_t *out, struct error *error);

@@ -311,19 +311,47 @@ static void note_conflict(struct config_drafts *drafts,
 				 draft->lines[key], where));
 }
 
-/* What one end of route @index holds, against all earlier routes. */
+/* What an end of @draft holds, as a number; 0: nothing, or not understood. */
+static uint32_t place_of(const struct config_draft *draft, enum config_key key)
+{
+	const struct address_endpoint *end = end_of(draft, key);
+
+	return end ? address_endpoint_place(end,
+					    key == CONFIG_KEY_LISTEN
+						    ? ENDPOINT_ROLE_LISTEN
+						    : ENDPOINT_ROLE_CONNECT)
+		   : 0;
+}
+
+static void set_places(struct config_draft *draft)
+{
+	draft->places[ENDPOINT_ROLE_LISTEN] = place_of(draft,
+						       CONFIG_KEY_LISTEN);
+	draft->places[ENDPOINT_ROLE_CONNECT] = place_of(draft,
+							CONFIG_KEY_CONNECT);
+}
+
+/*
+ * What one end of route @index holds, against all earlier routes: their places
+ * first, because of a thousand routes each is compared with each.
+ */
 static void check_conflict(struct config_drafts *drafts, size_t index,
 			   enum config_key key)
 {
 	const struct config_draft *draft = drafts->routes[index];
+	const uint32_t place =
+		draft->places[key == CONFIG_KEY_LISTEN ? ENDPOINT_ROLE_LISTEN
+						       : ENDPOINT_ROLE_CONNECT];
+	/* By role. */
 	static const enum config_key ends[] = {CONFIG_KEY_LISTEN,
 					       CONFIG_KEY_CONNECT};
 
-	for (size_t i = 0; i < index; i++) {
-		for (size_t j = 0; j < 2; j++) {
-			const struct config_draft *earlier = drafts->routes[i];
+	for (size_t i = 0; place && i < index; i++) {
+		const struct config_draft *earlier = drafts->routes[i];
 
-			if (!ends_conflict(earlier, ends[j], draft, key))
+		for (size_t j = 0; j < 2; j++) {
+			if (earlier->places[j] != place ||
+			    !ends_conflict(earlier, ends[j], draft, key))
 				continue;
 			/* One listener for both, see config_entrance.h. */
 			if (key == CONFIG_KEY_LISTEN && ends[j] == key &&
@@ -475,6 +503,7 @@ static void check_route(struct config_drafts *drafts, size_t index)
 	check_own_adapter(drafts, draft);
 	check_loop(drafts, draft);
 	config_entrance_find(drafts, index);
+	set_places(draft);
 	check_conflict(drafts, index, CONFIG_KEY_LISTEN);
 	check_conflict(drafts, index, CONFIG_KEY_CONNECT);
 	check_control(drafts, draft, CONFIG_KEY_LISTEN);

@@ -67,6 +67,7 @@ struct config_draft {
 	bool is_meant[CONFIG_KEY_COUNT]; /* by a line that was refused */
 	struct config_gateway gateway;
 	struct config_route route;
+	uint32_t places[2]; /* of its ends, by role; config_check.c's */
 };
 
 /* All sections of all files, and what is wrong with them. */

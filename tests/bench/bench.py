@@ -390,8 +390,8 @@ class ScaleRoutes(Part):
 
 
 class Routes(Relay):
-    """A gateway with many routes in one file, each at an address of its own of
-    the loopback, so that their number is not that of the ports."""
+    """A gateway with many routes in one file; all but the first, which is used,
+    at an address of the loopback where nobody else listens."""
 
     def __init__(self, directory, count):
         super().__init__(directory)
@@ -407,12 +407,12 @@ class Routes(Relay):
         with open(self.conf, "w", encoding="utf-8") as file:
             file.write(f"[gateway]\ncontrol = unix:{self.directory}/routes\n")
             for number in range(self.count):
-                host = f"127.{number >> 8}.{number & 255}.1" if number else (
-                    "127.0.0.1")
+                listen = (f"127.77.0.1:{20000 + number}" if number
+                          else f"127.0.0.1:{self.port}")
                 # What changes is the last one: the first one is measured.
                 changed = self.generation if number == self.count - 1 else 0
                 file.write(f"[route route{number}]\n"
-                           f"listen = tcp:{host}:{self.port}\n"
+                           f"listen = tcp:{listen}\n"
                            f"connect = tcp:127.0.0.1:{self.target_port}\n"
                            f"idle-timeout = {3600 + changed}s\n")
 
