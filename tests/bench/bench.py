@@ -3,7 +3,8 @@
 """btgate beside what people would use instead, on this machine.
 
 usage: bench.py [--rounds N] [--only PART[,PART]...] [--output FILE]
-       bench.py --table FILE      the table of results that there are
+       bench.py --table FILE      the tables of results that there are
+       bench.py --summary FILE    what matters most of them
        bench.py --plot FILE SVG   their plot
 
 Parts: bulk, ping, churn, idle, stall, calls, unix-tcp, tcp-pty, pty-tcp,
@@ -459,5 +460,20 @@ class Routes(Relay):
 PARTS = (Bulk, Ping, Churn, Idle, Stall, Calls, UnixTcp, TcpPty, PtyTcp,
          ScaleSessions, ScaleRoutes)
 
+PLOTTED = ("bulk", "TCP to TCP through a relay (sessions, direction)")
+SUMMARY = (
+    ("one session, MB/s", "bulk", "1 up", "MB/s"),
+    ("8 sessions both ways, MB/s", "bulk", "8 both", "MB/s"),
+    ("100 sessions both ways, MB/s", "bulk", "100 both", "MB/s"),
+    ("processor time, s/GB", "bulk", "8 both", "CPU s/GB"),
+    ("round trip of 20 bytes, us", "ping", "20 B", "p50 us"),
+    ("system calls for a message", "calls", "20 B", "system calls/message"),
+    ("connections a second", "churn", "16 at a time", "connections/s"),
+    ("an idle session, bytes", "idle", "1000", "bytes/session"),
+    ("the same after a burst", "idle", "1000 after a burst", "bytes/session"),
+    ("a target that never reads, KiB", "stall", "20 targets that never read",
+     "KiB/direction"),
+)
+
 if __name__ == "__main__":
-    sys.exit(main(__doc__, PARTS, RELAYS))
+    sys.exit(main(__doc__, PARTS, RELAYS, PLOTTED, SUMMARY))

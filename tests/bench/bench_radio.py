@@ -3,7 +3,8 @@
 """btgate on a radio, beside what people would use instead; in the virtual radio.
 
 usage: bench_radio.py [--rounds N] [--only PART[,PART]...] [--output FILE]
-       bench_radio.py --table FILE      the table of results that there are
+       bench_radio.py --table FILE      the tables of results that there are
+       bench_radio.py --summary FILE    what matters most of them
        bench_radio.py --plot FILE SVG   their plot
 
 Parts: rfcomm-tcp, rfcomm-pty, tcp-rfcomm, phones (fifteen of them at once). The
@@ -192,6 +193,16 @@ class Phones(RfcommTcp):
 
 PARTS = (RfcommTcp, RfcommPty, TcpRfcomm, Phones)
 
+PLOTTED = ("rfcomm-tcp", "RFCOMM to TCP through a relay (direction)")
+SUMMARY = tuple(
+    (f"{label}, {what}", part, case, figure)
+    for part, label in (("rfcomm-tcp", "RFCOMM to TCP"),
+                        ("rfcomm-pty", "RFCOMM to a pty"),
+                        ("tcp-rfcomm", "TCP to RFCOMM"))
+    for what, case, figure in (("MB/s up", "up", "MB/s"),
+                               ("MB/s down", "down", "MB/s"),
+                               ("round trip of 20 bytes, us", "20 B", "p50 us"))
+) + ((f"{PHONES} phones at once, MB/s up", "phones", f"{PHONES} up", "MB/s"),)
+
 if __name__ == "__main__":
-    sys.exit(main(__doc__, PARTS, RELAYS, (
-        "rfcomm-tcp", "RFCOMM to TCP through a relay (direction)")))
+    sys.exit(main(__doc__, PARTS, RELAYS, PLOTTED, SUMMARY))

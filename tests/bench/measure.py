@@ -501,6 +501,18 @@ def print_tables(results, parts):
             print_part(part, cases, names)
 
 
+def print_summary(results, rows):
+    """One table of (what it is, part, case, figure) rows: medians."""
+    names = [relay["name"] for relay in results["relays"]]
+    lines = []
+    for label, part, case, figure in rows:
+        by_relay = results["parts"].get(part, {}).get(case, {})
+        lines.append([label, *(
+            f"{statistics.median(by_relay[name][figure]):.3g}"
+            if figure in by_relay.get(name, {}) else "" for name in names)])
+    print_rows(["", *names], lines)
+
+
 def plot(results, path, part, title):
     """Throughput of all relays as an SVG, by gnuplot."""
     cases = {case: by_relay for case, by_relay in results["parts"][part].items()
@@ -537,21 +549,25 @@ def is_wanted(part, only):
                for word in only.split(","))
 
 
-def main(usage, parts, relays, plotted=("bulk", "TCP to TCP through a relay "
-                                        "(sessions, direction)")):
-    """A benchmark's command line; plotted is a part and the title of its plot."""
+def main(usage, parts, relays, plotted, summary):
+    """A benchmark's command line; plotted is a part and the title of its plot,
+    summary are the rows of print_summary."""
     parser = argparse.ArgumentParser(usage=usage.split("\n\n")[1])
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--only", default=",".join(part.name for part in parts))
     parser.add_argument("--output", default="build/bench/results.json")
     parser.add_argument("--table")
+    parser.add_argument("--summary")
     parser.add_argument("--plot", nargs=2)
     options = parser.parse_args()
-    if options.table or options.plot:
-        with open(options.table or options.plot[0], encoding="utf-8") as file:
+    shown = options.table or options.summary or (options.plot or [None])[0]
+    if shown:
+        with open(shown, encoding="utf-8") as file:
             results = json.load(file)
         if options.table:
             print_tables(results, parts)
+        elif options.summary:
+            print_summary(results, summary)
         else:
             plot(results, options.plot[1], *plotted)
         return 0
