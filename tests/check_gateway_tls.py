@@ -685,6 +685,56 @@ class BothTests(TlsTest):
                     capture_output=True, text=True, check=True)
                 self.assertIn(why, done.stderr)
 
+    def assert_keeps_secrets(self, said, key):
+        """Not a line of the key, nor what clients send."""
+        with open(key, encoding="ascii") as file:
+            lines = [line.strip() for line in file if "-----" not in line]
+        self.assertGreater(len(lines), 1)
+        for secret in (*lines, "correct horse"):
+            self.assertNotIn(secret, said)
+
+    def test_no_secret_is_said(self):
+        """Of a key file as what it is, and as all that it is not, by a gateway
+        that says as much as it can, check and doctor."""
+        port, plain = self.port(), self.port()
+        key = os.path.join(self.base, "key")
+        cert = self.certificates.path("server.pem")
+        other = self.certificates.path("client.pem")
+        shutil.copy(self.certificates.path("server.key"), key)
+        routes = "".join(
+            self.route(f"tls:{self.port()},{options}", "echo", f"r{number}")
+            for number, options in enumerate((
+                f"cert={other},key={key}", f"cert={key},key={key}",
+                f"cert={cert},key={key},ca={key}")))
+        text = routes + self.route(f"tls:{port},cert={cert},key={key}", "echo",
+                                   "good") + self.route(
+            f"tcp:{plain}", f"tls:localhost:{port},ca={self.ca()}", "plain")
+        gateway = self.start(text, 2, ["-v", "-v"])
+        for words in (b"correct horse", b"battery staple, correct horse"):
+            self.assert_echoes(self.dial(plain), words)
+            self.assert_echoes(self.dial_tls(port), words)
+            # One who does not speak TLS, and says it all the same.
+            end = self.dial(port)
+            end.send(words)
+            with contextlib.suppress(ConnectionError):
+                end.recv_all()
+            # The key becomes a wrong one while it runs.
+            shutil.copy(self.certificates.path("client.key"), key)
+        gateway.await_line("go on being used")
+        gateway.signal(signal.SIGHUP)
+        gateway.await_line("in force")
+        self.assertEqual(gateway.stop(), 0, gateway.log())
+        said = gateway.log()
+        shutil.copy(self.certificates.path("server.key"), key)
+        for command in ("check", "doctor"):
+            done = subprocess.run(
+                [base.BTGATE, command, "-v", "-v", "-c", self.config(text)],
+                capture_output=True, text=True, check=False)
+            self.assertIn("is not the key of the cert", done.stdout + done.stderr)
+            said += done.stdout + done.stderr
+        self.assert_keeps_secrets(said, key)
+        self.assert_keeps_secrets(said, self.certificates.path("client.key"))
+
     def test_the_connect_command(self):
         port = self.port()
         self.start(self.route(self.listen_text(port), "echo"))

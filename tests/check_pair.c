@@ -478,6 +478,40 @@ START_TEST(test_confirm)
 }
 END_TEST
 
+/* What a person types is not in the log, whatever that has to say. */
+START_TEST(test_confirm_in_private)
+{
+	static const char *const secrets[][3] = {
+		{"RequestPinCode", "471108\n", "answer 471108"},
+		{"RequestPasskey", "471108\n", "answer 471108"},
+		{"RequestPinCode", "471108471108471108\n", NULL},
+	};
+	const char *options[] = {"--confirm", "-v", "-v", NULL};
+	char text[64];
+
+	start_daemon();
+	open_window(options);
+	mock_tell(&mock, "device 0 2 known phone");
+	snprintf(text, sizeof(text), "ask 0 2 %s", secrets[_i][0]);
+	mock_tell(&mock, text);
+	wait_for_stdout("? ");
+	type_line(secrets[_i][1]);
+	if (secrets[_i][2]) {
+		mock_expect(&mock, secrets[_i][2]);
+		mock_tell(&mock, "bond 0 2");
+		wait_for_stdout("paired: ");
+	} else {
+		wait_for_stderr("1 to 16 bytes");
+		mock_tell(&mock, "ask 0 2 Cancel");
+		wait_for_stdout("no longer asked\n");
+		mock_expect(&mock, "answer yes"); /* to Cancel */
+	}
+	close_window(secrets[_i][2] ? 0 : 1);
+	ck_assert_ptr_null(strstr(program.out_text, "471108"));
+	ck_assert_ptr_null(strstr(program.err_text, "471108"));
+}
+END_TEST
+
 /* What is no answer is asked again, and what is called off is not. */
 START_TEST(test_confirm_again)
 {
@@ -761,7 +795,7 @@ END_TEST
 /* Whatever the configuration says: that is about who comes. */
 START_TEST(test_device_pin)
 {
-	const char *options[] = {PHONE, "--pin", "1234", NULL};
+	const char *options[] = {PHONE, "--pin", "471108", "-v", "-v", NULL};
 
 	write_config("pairing = never");
 	start_daemon();
@@ -769,7 +803,7 @@ START_TEST(test_device_pin)
 	pair_with(options);
 	mock_expect(&mock, "agent /btgate/agent DisplayYesNo");
 	mock_tell(&mock, "ask 0 2 RequestPinCode");
-	mock_expect(&mock, "answer 1234");
+	mock_expect(&mock, "answer 471108");
 	if (_i) {
 		mock_tell(&mock, "pair-end "
 				 "org.bluez.Error.AuthenticationFailed");
@@ -785,6 +819,7 @@ START_TEST(test_device_pin)
 		ck_assert_str_eq(program.out_text,
 				 "paired: " PHONE " \"HC-05\" (PIN)\n");
 	}
+	ck_assert_ptr_null(strstr(program.err_text, "471108"));
 }
 END_TEST
 
@@ -1170,6 +1205,7 @@ int main(void)
 	tcase_add_test(asked, test_one_time_pin);
 	tcase_add_loop_test(asked, test_confirm, 0, COUNT(questions));
 	tcase_add_loop_test(asked, test_confirm_again, 0, 3);
+	tcase_add_loop_test(asked, test_confirm_in_private, 0, 3);
 	tcase_add_test(asked, test_confirm_nobody);
 	tcase_add_test(asked, test_confirm_closed);
 	tcase_add_loop_test(asked, test_shows, 0, 2);
