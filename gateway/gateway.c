@@ -2,6 +2,7 @@
 #include "gateway.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -299,6 +300,9 @@ static int gateway_take_config(struct gateway *gateway, struct config *config,
 	return 0;
 }
 
+/* A path and a sentence about it. */
+#define REPORT_BYTES (PATH_MAX + ERROR_TEXT_BYTES)
+
 /* What a reload has to tell: to the log, and to whoever asked for it. */
 struct report {
 	json_t *lines; /* NULL: nobody did */
@@ -314,19 +318,16 @@ static void report_line(struct report *report,
 			void (*log)(const char *format, ...),
 			const char *format, ...)
 {
-	char *text;
+	char text[REPORT_BYTES];
 	va_list args;
-	int bytes;
 
+	/* Without memory it is said all the same. */
 	va_start(args, format);
-	bytes = vasprintf(&text, format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	if (bytes < 0)
-		return;
 	log("%s", text);
 	if (report->lines)
 		json_array_append_new(report->lines, json_text(text));
-	free(text);
 }
 
 static void report_finding(const char *text, void *arg)
