@@ -63,6 +63,7 @@ struct entrance {
 	bool is_held;
 	struct listener *listener; /* NULL: no door is open */
 	struct publication *publication;
+	bool has_said_waiting; /* of its record, and it was not up since */
 	struct stranger_list strangers;
 	struct refusals refusals;
 };
@@ -357,6 +358,9 @@ static void entrance_published(struct publication *publication,
 
 	switch (state) {
 	case PUBLICATION_STATE_WAITING:
+		if (entrance->has_said_waiting)
+			break;
+		entrance->has_said_waiting = true;
 		/* The publisher has said why, once for all routes. */
 		log_info("route %s: service record waits; phones can still "
 			 "connect to %s by number",
@@ -366,6 +370,7 @@ static void entrance_published(struct publication *publication,
 		log_debug("route %s: service record: %s", name, detail);
 		break;
 	case PUBLICATION_STATE_UP:
+		entrance->has_said_waiting = false;
 		log_info("route %s: service record up: %s", name, detail);
 		break;
 	}
@@ -383,6 +388,7 @@ static void entrance_publish(struct entrance *entrance)
 
 	if (service.protocol == SERVICE_PROTOCOL_NONE || !entrance->publisher)
 		return;
+	entrance->has_said_waiting = false;
 	entrance->publication = publication_new(entrance->publisher, &service,
 						entrance_published, entrance);
 	if (!entrance->publication)

@@ -714,9 +714,16 @@ START_TEST(one_record_for_all)
 			  PUBLICATION_STATE_WAITING, "", published.arg);
 	ck_assert(log_has("route first: service record waits; phones can still "
 			  "connect to fake:7 by number"));
+	/* Its adapter goes, and bluetoothd as well: once is enough. */
+	published.changed((struct publication *)&published,
+			  PUBLICATION_STATE_WAITING, "", published.arg);
+	ck_assert_uint_eq(log_count("service record waits"), 1);
 	published.changed((struct publication *)&published,
 			  PUBLICATION_STATE_UP, "published", published.arg);
 	ck_assert(log_has("route first: service record up: published"));
+	published.changed((struct publication *)&published,
+			  PUBLICATION_STATE_WAITING, "", published.arg);
+	ck_assert_uint_eq(log_count("service record waits"), 2);
 	open_door(0);
 	ck_assert_uint_eq(published.total, 1);
 	door_close(doors[1]);
