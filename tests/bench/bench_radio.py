@@ -95,7 +95,7 @@ class RfcommSocat(Rfcomm):
     def command(self, listen, connect):
         if listen.startswith("rfcomm:"):
             # rfcomm puts the device where a word is {}, and only there.
-            return ["rfcomm", "-i", "hci0", "watch", "0", place_of(listen), "sh",
+            return ["rfcomm", "-i", "hci0", "-r", "watch", "0", place_of(listen), "sh",
                     "-c", 'exec socat "$0,raw,echo=0" '
                     f"TCP:127.0.0.1:{place_of(connect)},nodelay", "{}"]
         self.bind(connect)

@@ -371,8 +371,9 @@ class Passage(Part):
 # ---- the rounds ------------------------------------------------------------------------
 
 
-def run_rounds(parts, relays, rounds):
-    """{part: {case: {relay: {figure: [a value a round]}}}}"""
+def run_rounds(parts, relays, rounds, save):
+    """save(round, results) after each: {part: {case: {relay: {figure: [a value a
+    round]}}}}"""
     results = {}
     with tempfile.TemporaryDirectory(prefix="btgate-bench-") as directory:
         for number in range(rounds):
@@ -389,7 +390,7 @@ def run_rounds(parts, relays, rounds):
                                 figure, []).append(value)
                 print(f"round {number + 1} of {rounds}: {part.name}",
                       file=sys.stderr, flush=True)
-    return results
+            save(number + 1, results)
 
 
 def machine():
@@ -581,12 +582,16 @@ def main(usage, parts, relays, plotted, summary):
         else:
             print(f"bench: no {relay.program} here, left out", file=sys.stderr)
     results = {
-        "machine": machine(), "rounds": options.rounds,
+        "machine": machine(),
         "relays": [{"name": relay.name, "settings": relay.settings,
                     "version": relay("").version()} for relay in there],
-        "parts": run_rounds(wanted, there, options.rounds),
     }
-    with open(options.output, "w", encoding="utf-8") as file:
-        json.dump(results, file, indent=1)
+
+    def save(rounds, found):  # what there is, should it be ended before the end
+        results.update(rounds=rounds, parts=found)
+        with open(options.output, "w", encoding="utf-8") as file:
+            json.dump(results, file, indent=1)
+
+    run_rounds(wanted, there, options.rounds, save)
     print_tables(results, parts)
     return 0
