@@ -9,6 +9,7 @@
 
 #include <event2/event.h>
 
+#include "bluez.h"
 #include "command_netcat.h"
 #include "error.h"
 #include "log.h"
@@ -115,6 +116,17 @@ static void format_place(const struct listener *listener, char *text,
 	}
 }
 
+/* Else the kernel turns them away, and nobody here ever hears of it. */
+static void say_who_pairs(const struct listen *self)
+{
+	const struct netcat *netcat = &self->netcat;
+
+	if (netcat->settings.security != SECURITY_LEVEL_LOW &&
+	    !bluez_is_pairable(netcat->bluez, &netcat->settings.adapter))
+		log_say("a phone that is not paired with this machine may have "
+			"to be first: 'btgate pair' lets it");
+}
+
 static void published(struct publication *publication,
 		      enum publication_state state, const char *detail,
 		      void *arg)
@@ -136,6 +148,7 @@ static void published(struct publication *publication,
 		break;
 	case PUBLICATION_STATE_UP:
 		log_say("listening on %s as \"%s\"", place, self->service.name);
+		say_who_pairs(self);
 		break;
 	}
 }

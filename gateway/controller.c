@@ -83,9 +83,16 @@ static int choose_index(uint16_t index, struct address_bluetooth *out,
 {
 	struct controller controller;
 	int fd = open_hci();
-	bool is_there = fd >= 0 && read_controller(fd, index, &controller) &&
-			has_address(&controller);
+	bool is_there;
 
+	/* Other than that there are no such sockets, that tells nothing. */
+	if (fd < 0 && errno != EAFNOSUPPORT && errno != EPROTONOSUPPORT)
+		return error_set(error, -errno,
+				 "the kernel cannot be asked for adapter "
+				 "hci%u: %s",
+				 index, strerror(errno));
+	is_there = fd >= 0 && read_controller(fd, index, &controller) &&
+		   has_address(&controller);
 	if (fd >= 0)
 		close(fd);
 	if (is_there) {

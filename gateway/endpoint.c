@@ -77,8 +77,10 @@ int listener_change(struct loop *loop, const struct address_endpoint *from,
 	int code = listener_open(loop, to, settings, client_cb, arg, &changed,
 				 error);
 
-	if (code == -EADDRINUSE && *listener) {
-		/* By itself, it may be: a port on one address, and on all. */
+	/* By itself, it may be: a port on one address, and on all. */
+	if (code == -EADDRINUSE && *listener &&
+	    address_endpoint_place(from, ENDPOINT_ROLE_LISTEN) ==
+		    address_endpoint_place(to, ENDPOINT_ROLE_LISTEN)) {
 		listener_close(*listener);
 		code = listener_open(loop, to, settings, client_cb, arg,
 				     &changed, error);

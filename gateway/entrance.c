@@ -30,6 +30,8 @@
 #define NAME_WAIT_MS 3000
 #define BOND_WAIT_MS 10000
 #define POLL_MS 50
+/* Each has a descriptor; further ones are as they are known now. */
+#define STRANGERS_MAX 64
 
 TAILQ_HEAD(door_list, door);
 TAILQ_HEAD(stranger_list, stranger);
@@ -64,7 +66,9 @@ struct entrance {
 	struct listener *listener; /* NULL: no door is open */
 	struct publication *publication;
 	bool has_said_waiting; /* of its record, and it was not up since */
+	bool has_said_unasked; /* that phones are served without bluetoothd */
 	struct stranger_list strangers;
+	unsigned int stranger_count;
 	struct refusals refusals;
 };
 
@@ -194,7 +198,7 @@ static const char *refusal_key_of(const struct door *door)
 {
 	if (!door)
 		return "";
-	return door->is_open ? "bond" : door->route->name;
+	return door->is_open ? "\t" /* in no name */ : door->route->name;
 }
 
 /* @door: for whose route it is, if for any. */
@@ -246,6 +250,20 @@ static const struct door *entrance_choose(struct entrance *entrance,
 	return NULL;
 }
 
+/* Who is let in is as paired as the kernel has it, and nobody can tell. */
+static void entrance_say_unasked(struct entrance *entrance,
+				 const struct stream *client)
+{
+	if (!entrance_asks_bond(entrance, client))
+		return;
+	if (!entrance_can_ask(entrance) && !entrance->has_said_unasked)
+		log_warning("%s: whether %s and others are paired for good "
+			    "cannot be told, and they are let in: %s",
+			    entrance->listener->name, client->peer,
+			    bluez_reason(entrance->bluez));
+	entrance->has_said_unasked = !entrance_can_ask(entrance);
+}
+
 static bool entrance_let_in(struct stream *client, void *arg)
 {
 	return entrance_choose(arg, client);
@@ -257,6 +275,7 @@ static void entrance_take(struct entrance *entrance, struct stream *client)
 
 	if (!door)
 		return;
+	entrance_say_unasked(entrance, client);
 	refusals_forget(&entrance->refusals, refusals_key(client));
 	door->client_cb(client, door->arg);
 }
@@ -301,6 +320,7 @@ static struct stream *stranger_free(struct stranger *stranger)
 	struct stream *client = stranger->client;
 
 	TAILQ_REMOVE(&stranger->entrance->strangers, stranger, link);
+	stranger->entrance->stranger_count--;
 	if (stranger->timer)
 		event_free(stranger->timer);
 	free(stranger);
@@ -313,22 +333,32 @@ static void stranger_timeout(evutil_socket_t fd, short what, void *arg)
 	struct entrance *entrance = stranger->entrance;
 
 	stranger->waited_ms += POLL_MS;
+	if (stream_has_given_up(stranger->client)) {
+		log_info("%s: %s left before it was let in",
+			 entrance->listener->name, stranger->client->peer);
+		stream_close(stranger_free(stranger), STREAM_CLOSE_ABORT);
+		return;
+	}
 	if (entrance_waits(entrance, stranger->client, stranger->waited_ms) &&
 	    loop_start_timer(stranger->timer, POLL_MS) == 0)
 		return;
 	entrance_take(entrance, stranger_free(stranger));
 }
 
-/* 0, or -ENOMEM with the client left to the caller. */
+/* 0, or -errno with the client left to the caller. */
 static int entrance_await(struct entrance *entrance, struct stream *client)
 {
-	struct stranger *stranger = calloc(1, sizeof(*stranger));
+	struct stranger *stranger;
 
+	if (entrance->stranger_count == STRANGERS_MAX)
+		return -EBUSY;
+	stranger = calloc(1, sizeof(*stranger));
 	if (!stranger)
 		return -ENOMEM;
 	stranger->entrance = entrance;
 	stranger->client = client;
 	TAILQ_INSERT_TAIL(&entrance->strangers, stranger, link);
+	entrance->stranger_count++;
 	stranger->timer = evtimer_new(entrance->loop->base, stranger_timeout,
 				      stranger);
 	if (stranger->timer && loop_start_timer(stranger->timer, POLL_MS) == 0)
@@ -420,6 +450,18 @@ static int entrance_open(struct entrance *entrance, struct error *error)
 	return code;
 }
 
+/* What the listener has counted is the first door's, as long as that is first. */
+static void entrance_collect(struct entrance *entrance)
+{
+	struct door *first = TAILQ_FIRST(&entrance->doors);
+
+	if (!first || !entrance->listener)
+		return;
+	first->refusals[DOOR_REFUSAL_UNFINISHED] +=
+		entrance->listener->unfinished;
+	entrance->listener->unfinished = 0;
+}
+
 static void entrance_close(struct entrance *entrance)
 {
 	struct stranger *stranger;
@@ -427,6 +469,7 @@ static void entrance_close(struct entrance *entrance)
 	while ((stranger = TAILQ_FIRST(&entrance->strangers)))
 		stream_close(stranger_free(stranger), STREAM_CLOSE_ABORT);
 	publication_free(entrance->publication);
+	entrance_collect(entrance);
 	listener_close(entrance->listener);
 	entrance->publication = NULL;
 	entrance->listener = NULL;
@@ -493,13 +536,8 @@ const char *door_name(const struct door *door)
 
 uint64_t door_refusals(const struct door *door, enum door_refusal why)
 {
-	const struct entrance *entrance = door->entrance;
-
-	if (why != DOOR_REFUSAL_UNFINISHED)
-		return door->refusals[why];
-	return entrance->listener && door == TAILQ_FIRST(&entrance->doors)
-		       ? entrance->listener->unfinished
-		       : 0;
+	entrance_collect(door->entrance);
+	return door->refusals[why];
 }
 
 /* ---- from outside ------------------------------------------------------------------ */
@@ -525,6 +563,7 @@ void door_free(struct door *door)
 	if (!door)
 		return;
 	door_close(door);
+	entrance_collect(door->entrance);
 	TAILQ_REMOVE(&door->entrance->doors, door, link);
 	free(door);
 }
@@ -533,6 +572,7 @@ void door_move_last(struct door *door)
 {
 	struct door_list *doors = &door->entrance->doors;
 
+	entrance_collect(door->entrance);
 	TAILQ_REMOVE(doors, door, link);
 	TAILQ_INSERT_TAIL(doors, door, link);
 }

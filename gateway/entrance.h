@@ -79,10 +79,7 @@ enum door_refusal {
 
 #define DOOR_REFUSALS (DOOR_REFUSAL_UNFINISHED + 1)
 
-/*
- * How many; those who were no route's are counted at the first door, and whose
- * link was not finished since its listener was opened.
- */
+/* How many; those who were no route's are counted at the first door. */
 uint64_t door_refusals(const struct door *door, enum door_refusal why);
 
 /* Errors as for listener_open; an open door stays so. */

@@ -22,6 +22,8 @@
 #define LOOP_BUFFER_BYTES (256 * 1024)
 #define CLOSE_AGAIN_MS 1000
 #define CONNECTING_MAX_MS (60 * 1000)
+/* Each is a thread and a descriptor. */
+#define CONNECTING_MAX 16
 #define ALARMS_ROOM_MIN 16
 
 /*
@@ -386,7 +388,17 @@ void loop_close_apart(struct loop *loop, int fd)
 
 void loop_close_connecting(struct loop *loop, int fd)
 {
-	close_apart(loop, fd, true);
+	const struct loop_closing *closing;
+	unsigned int count = 0;
+
+	forget_closed(loop);
+	for (closing = TAILQ_FIRST(&loop->closings); closing;
+	     closing = TAILQ_NEXT(closing, link))
+		count += closing->is_connecting;
+	if (count < CONNECTING_MAX)
+		close_apart(loop, fd, true);
+	else
+		close(fd);
 }
 
 bool loop_is_closing(struct loop *loop, dev_t device)

@@ -99,7 +99,8 @@ void loop_unset_alarm(struct loop *loop, struct loop_alarm *alarm);
 void loop_close_apart(struct loop *loop, int fd);
 /*
  * The same for @fd whose connect(2) is under way, and may not be broken off: once
- * it is connected or has failed, or has done neither for a minute.
+ * it is connected or has failed, or has done neither for a minute. Behind 16 of
+ * those it is closed as it is.
  */
 void loop_close_connecting(struct loop *loop, int fd);
 /*

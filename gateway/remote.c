@@ -426,6 +426,10 @@ static void remote_found(struct remote_dial *dial,
 	char cut[PEER_NAME_BYTES];
 
 	dial->device = *device;
+	/* Left to itself the kernel takes the first adapter. */
+	if (is_any(&dial->adapter) && remote->bluez)
+		bluez_adapter_of(remote->bluez, &remote->adapter, device,
+				 &dial->adapter);
 	address_bluetooth_format(device, address);
 	if (!name && remote->bluez)
 		name = bluez_paired_name(remote->bluez, &remote->adapter,
@@ -446,11 +450,6 @@ static void remote_looked_up(int code, const struct address_bluetooth *address,
 
 	dial->lookup = NULL;
 	if (code == 0) {
-		/* Left to itself the kernel takes the first adapter. */
-		if (is_any(&dial->adapter))
-			bluez_adapter_of(dial->remote->bluez,
-					 &dial->remote->adapter, address,
-					 &dial->adapter);
 		remote_found(dial, address);
 		return;
 	}

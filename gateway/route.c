@@ -357,7 +357,8 @@ void route_check(struct route *route)
 	if (route->state != ROUTE_STATE_LISTENING)
 		return;
 	code = door_check(route->door, &error);
-	if (code == 0)
+	/* Where that cannot be found out now it is left as it is. */
+	if (code != -ENODEV)
 		return;
 	door_close(route->door);
 	route_wait(route, "lost", code, &error);

@@ -431,10 +431,13 @@ static int look_only(const char *name)
 	struct termios now;
 	int fd = open(name, O_RDONLY | O_NOCTTY | O_NONBLOCK);
 
-	if (fd < 0 || tcgetattr(fd, &now) < 0)
+	if (fd < 0)
 		return 1;
-	now.c_lflag |= ECHO;
-	tcsetattr(fd, TCSANOW, &now);
+	/* On a busy machine it may be taken for a call, and be hung up. */
+	if (tcgetattr(fd, &now) == 0) {
+		now.c_lflag |= ECHO;
+		tcsetattr(fd, TCSANOW, &now);
+	}
 	close(fd);
 	return 0;
 }
