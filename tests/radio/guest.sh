@@ -216,20 +216,31 @@ adapter_ask_set() {
 # adapter_set N PROPERTY TYPE:VALUE: e.g. adapter_set 0 Discoverable boolean:true
 adapter_set() {
 	adapter_ask_set "$@" && return
-	# See bluetoothd_end.
-	grep -q l2cap_sock_accept "/proc/$RADIO_BLUETOOTHD_PID/stack" || return
-	echo "bluetoothd hangs, and is started anew"
-	bluetoothd_kill
-	bluetoothd_start
+	bluetoothd_hangs || return
+	bluetoothd_renew
 	adapter_ask_set "$@"
 }
 
+# See bluetoothd_end.
+bluetoothd_hangs() {
+	[ -n "$RADIO_BLUETOOTHD_PID" ] &&
+		grep -qs l2cap_sock_accept "/proc/$RADIO_BLUETOOTHD_PID/stack"
+}
+bluetoothd_renew() {
+	echo "bluetoothd hangs, and is started anew"
+	bluetoothd_kill
+	bluetoothd_start
+}
+
 adapter_is_powered() { [ "$(adapter_get "$1" Powered)" = true ]; }
+adapter_is_powered_or_stuck() { adapter_is_powered "$1" || bluetoothd_hangs; }
 
 # Every adapter known to bluetoothd and powered by it, SSP as wanted.
 radio_settle() {
 	local adapter
 	for adapter in $(adapters); do
+		await "$RADIO_PATIENCE_S" adapter_is_powered_or_stuck "${adapter#hci}" || :
+		! bluetoothd_hangs || bluetoothd_renew
 		radio_need "bluetoothd has powered $adapter" \
 			await "$RADIO_PATIENCE_S" adapter_is_powered "${adapter#hci}"
 		[ "$RADIO_SSP" = on ] || hciconfig "$adapter" sspmode 0
