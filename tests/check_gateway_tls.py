@@ -299,7 +299,7 @@ class ListenTests(TlsTest):
     def test_who_is_not_among_the_clients(self):
         gateway, port = self.listener(clients="127.0.0.2")
         # Before it has said anything: it costs no handshake.
-        self.assert_reset(self.dial(port))
+        self.assert_turned_away(port)
         gateway.await_line("refused 127.0.0.1:.* not among the clients of any")
         self.assertFalse(gateway.matches("handshake"))
         sock = socket.create_connection(("127.0.0.1", port), PATIENCE_S,
