@@ -65,6 +65,12 @@ SLOW_CHECKS := tests/check_session_faults.c tests/check_session_pieces.c \
 	tests/check_bluez.c tests/check_local.c
 CHECKS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(SLOW_CHECKS) \
 	$(filter-out $(SLOW_CHECKS),$(wildcard tests/check_*.c)))
+# Suites whose tests need a process each, for what others left in their variables.
+# Under sanitizers and valgrind, which begin and end slowly, the others do without.
+FORKING_CHECKS := check_config check_doctor check_endpoint check_file_watch \
+	check_local check_lockfile check_pty check_pty_listen \
+	check_log check_loop check_remote check_serial check_trace
+ONE_PROCESS = $(filter-out $(FORKING_CHECKS),$(notdir $(CHECKS)))
 FUZZERS := $(patsubst tests/%.c,build-fuzz/%,$(wildcard tests/fuzz_*.c))
 # What a fuzzer may link: text to structs, without libevent or BlueZ.
 FUZZED := $(wildcard gateway/address*.c gateway/config*.c) gateway/error.c \
@@ -116,12 +122,13 @@ checks: $(CHECKS)
 
 # Every suite runs, also after one failed; the last line sums up.
 check: $(PROGRAM) $(CHECKS)
-	$(Q)BTGATE=./$(PROGRAM) tests/run-checks $(CHECKS)
+	$(Q)BTGATE=./$(PROGRAM) $(if $(SAN),ONE_PROCESS="$(ONE_PROCESS)") \
+		tests/run-checks $(CHECKS)
 
 # An error or a leak ends the test's process with a status that fails it.
 valgrind: $(PROGRAM) $(CHECKS)
 	$(Q)BTGATE=./$(PROGRAM) BTGATE_VALGRIND=1 CK_TIMEOUT_MULTIPLIER=10 \
-		WRAPPER="valgrind --quiet \
+		ONE_PROCESS="$(ONE_PROCESS)" WRAPPER="valgrind --quiet --vgdb=no \
 		--error-exitcode=99 --leak-check=full \
 		--errors-for-leak-kinds=definite \
 		--suppressions=tests/valgrind.supp" tests/run-checks $(CHECKS)

@@ -33,17 +33,20 @@ exec {RADIO_NEVER}<> <(:)
 pause() { read -r -t "$1" -u "$RADIO_NEVER" || :; } # SECONDS
 
 # await SECONDS COMMAND...: runs COMMAND until it succeeds; if it has not within
-# SECONDS, prints what it said the last time and is false.
+# SECONDS, prints what it said the last time and is false. What takes long is asked
+# for less often: to ask is most of what an emulated processor does.
 await() {
 	local deadline_us=$((${EPOCHREALTIME/[.,]/} + $1 * 1000000))
 	local said=/tmp/await.$BASHPID
+	local pauses=(0.02 0.05 0.1 0.1 0.2) next=0
 	shift
 	until "$@" >"$said" 2>&1; do
 		((${EPOCHREALTIME/[.,]/} < deadline_us)) || {
 			cat "$said"
 			return 1
 		}
-		pause 0.05
+		pause "${pauses[next]}"
+		((next == ${#pauses[@]} - 1)) || next=$((next + 1))
 	done
 }
 
