@@ -67,7 +67,7 @@ CHECKS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(SLOW_CHECKS) \
 	$(filter-out $(SLOW_CHECKS),$(wildcard tests/check_*.c)))
 FUZZERS := $(patsubst tests/%.c,build-fuzz/%,$(wildcard tests/fuzz_*.c))
 # What a fuzzer may link: text to structs, without libevent or BlueZ.
-FUZZED := $(wildcard gateway/address*.c gateway/config*.c) gateway/error.c \
+FUZZED := $(wildcard gateway/address*.c gateway/config*.c) gateway/error.c gateway/hash.c \
 	gateway/json.c gateway/sdp_parse.c gateway/sdp_transaction.c \
 	gateway/service_list.c gateway/text.c
 # Seconds that `make fuzz` spends on each fuzzer.
