@@ -577,7 +577,7 @@ class Control(Controlled):
         self.await_that(lambda: not os.path.exists(self.control))
 
     def test_a_socket_that_cannot_be_had(self):
-        """The one that there is stays, and the next reload tries again."""
+        """The one that there is stays, until the other one can be had."""
         route = self.route(f"tcp:{self.port()}", "echo")
         gateway = self.start(route)
         first, where = self.control, self.path("later")
@@ -599,12 +599,29 @@ class Control(Controlled):
         self.ask("reload")
         self.await_that(lambda: mode_of(first) == 0o660 and self.answers())
         self.ask("status")
-        os.mkdir(where)
+        # What it lacked comes: it is tried again without being told.
         self.control = os.path.join(where, "control")
         self.config(f"[gateway]\ncontrol = unix:{self.control}\n" + route)
         gateway.signal(signal.SIGHUP)
+        gateway.await_line("the control socket stays", 4)
+        os.mkdir(where)
         self.await_that(self.answers)
         self.await_that(lambda: not os.path.exists(first))
+        gateway.await_line(f"the control socket is at {self.control} now")
+        gateway.stop()
+        os.rmdir(where)
+
+    def test_a_socket_that_cannot_be_had_at_first(self):
+        where = self.path("later")
+        self.control = os.path.join(where, "control")
+        gateway = base.GatewayTest.start(
+            self, f"[gateway]\ncontrol = unix:{self.control}\n"
+            + self.route(f"tcp:{self.port()}", "echo"))
+        gateway.await_line("no control socket, .*it is tried again")
+        os.mkdir(where)
+        self.await_that(self.answers)
+        self.ask("status")
+        self.assertEqual(len(gateway.matches("control socket")), 2)
         gateway.stop()
         os.rmdir(where)
 
