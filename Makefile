@@ -73,7 +73,7 @@ FORKING_CHECKS := check_config check_doctor check_endpoint check_file_watch \
 ONE_PROCESS = $(filter-out $(FORKING_CHECKS),$(notdir $(CHECKS)))
 FUZZERS := $(patsubst tests/%.c,build-fuzz/%,$(wildcard tests/fuzz_*.c))
 # What a fuzzer may link: text to structs, without libevent or BlueZ.
-FUZZED := $(wildcard gateway/address*.c gateway/config*.c) gateway/error.c \
+FUZZED := $(wildcard gateway/address*.c gateway/config*.c) gateway/error.c gateway/hash.c \
 	gateway/json.c gateway/sdp_parse.c gateway/sdp_transaction.c \
 	gateway/service_list.c gateway/text.c
 # Seconds that `make fuzz` spends on each fuzzer.

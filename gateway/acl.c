@@ -147,6 +147,8 @@ void acl_close_connecting(struct loop *loop, int fd)
 	struct channel channel;
 	struct hci_conn_info link;
 
+	if (fd < 0)
+		return;
 	if (is_l2cap(fd) && channel_init(&channel, fd) == 0 &&
 	    get_link(&channel, &link) == 0 && link.state == BT_CONNECTED)
 		loop_close_connecting(loop, fd);

@@ -31,7 +31,7 @@ int acl_check_security(int fd, enum security_level level);
  * which keeps its half for 40 s, and refuses all others that get the same
  * number until then (l2cap_chan_close; L2CAP_CR_SCID_IN_USE in l2cap_connect;
  * Linux 6.12): once the link is up it is let finish. Before that nothing was
- * said yet, and to close is what ends the paging.
+ * said yet, and to close is what ends the paging. Of -1 nothing is closed.
  */
 void acl_close_connecting(struct loop *loop, int fd);
 

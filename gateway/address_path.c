@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "hash.h"
 #include "text.h"
 
 #define ACCOUNT_BYTES_MAX 64
@@ -86,10 +87,9 @@ bool address_path_is_same(const char *a, const char *b)
 
 uint32_t address_path_place(const char *path)
 {
-	uint32_t place = 2166136261u; /* FNV-1a */
+	const char *name = strrchr(path, '/');
+	uint32_t place = (uint32_t)hash_add(HASH_START, name, strlen(name));
 
-	for (const char *c = strrchr(path, '/'); *c; c++)
-		place = (place ^ (uint8_t)*c) * 16777619u;
 	return place ? place : 1;
 }
 

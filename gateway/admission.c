@@ -85,16 +85,34 @@ static void admission_hung_up(evutil_socket_t fd, short what, void *arg)
 	admission_end(admission, NULL, &error);
 }
 
+/* One deadline for all of it: a phone does not wait for ever. */
+static unsigned int admission_left_ms(const struct admission *admission)
+{
+	unsigned int waited_ms = admission->client->waited_ms;
+
+	return waited_ms < admission->timeout_ms
+		       ? admission->timeout_ms - waited_ms
+		       : 1;
+}
+
 static void admission_timeout(evutil_socket_t fd, short what, void *arg)
 {
 	struct admission *admission = arg;
 	struct error error;
-	char limit[24];
+	char limit[24], left[24];
 
 	address_duration_format(admission->timeout_ms, limit);
-	error_set(&error, -ETIMEDOUT,
-		  "%s did not answer within %s (connect-timeout)",
-		  admission->target->name, limit);
+	address_duration_format(admission_left_ms(admission), left);
+	if (admission->client->waited_ms)
+		error_set(&error, -ETIMEDOUT,
+			  "%s did not answer within %s, what was left of %s "
+			  "(connect-timeout) once it was known who the client "
+			  "is",
+			  admission->target->name, left, limit);
+	else
+		error_set(&error, -ETIMEDOUT,
+			  "%s did not answer within %s (connect-timeout)",
+			  admission->target->name, limit);
 	dial_explain(admission->dial, &error);
 	admission_end(admission, NULL, &error);
 }
@@ -123,7 +141,7 @@ struct admission *admission_new(struct loop *loop, struct stream *client,
 	errno = ENOMEM;
 	if (!admission->hang_up || !admission->deadline ||
 	    event_add(admission->hang_up, NULL) ||
-	    loop_start_timer(admission->deadline, timeout_ms))
+	    loop_start_timer(admission->deadline, admission_left_ms(admission)))
 		goto fail;
 	admission->dial = target_dial(target, admission_dialled, admission);
 	if (!admission->dial)

@@ -48,6 +48,7 @@ struct client {
 	unsigned int number; /* counts up, for the log */
 	enum client_state state : 8;
 	bool is_replaced; /* its session ends in this turn of the loop */
+	bool is_absent; /* so, or gone, and only its target takes its time */
 	bool has_address;
 	struct address_bluetooth address;
 };
@@ -62,6 +63,7 @@ struct clients {
 	unsigned int count;
 	/* Of them; counted, so that who comes or goes costs the same in a crowd. */
 	unsigned int replaced_count;
+	unsigned int absent_count;
 	unsigned int waiting_count;
 	unsigned int next_number;
 	struct client_refusal last_refusal;
@@ -129,6 +131,7 @@ static void client_free(struct client *client)
 
 	TAILQ_REMOVE(&clients->list, client, link);
 	clients->replaced_count -= client->is_replaced;
+	clients->absent_count -= client->is_absent;
 	clients->waiting_count -= client->state == CLIENT_STATE_WAITING;
 	free(client);
 	/* Later: a session's streams are closed after it has said its end. */
@@ -232,6 +235,18 @@ static const char *client_peer(const struct client *client)
 	return session_client(client->session);
 }
 
+/* It takes no place among max-sessions any more. */
+static void client_make_absent(struct client *client)
+{
+	client->clients->absent_count += !client->is_absent;
+	client->is_absent = true;
+}
+
+static void client_left(void *arg)
+{
+	client_make_absent(arg);
+}
+
 static void client_replace(struct client *client, const char *by)
 {
 	char reason[REASON_BYTES];
@@ -239,6 +254,7 @@ static void client_replace(struct client *client, const char *by)
 	if (client->state == CLIENT_STATE_RELAYED) {
 		client->is_replaced = true;
 		client->clients->replaced_count++;
+		client_make_absent(client);
 		session_replace(client->session, by);
 		return;
 	}
@@ -264,6 +280,7 @@ static void client_admitted(struct admission *admission, struct stream *stream,
 		.target_packing = clients->config->connect.packing,
 		.trace = clients->trace,
 		.number = client->number,
+		.client_left = client_left,
 	};
 
 	if (!stream) {
@@ -344,28 +361,13 @@ static struct client *clients_oldest_staying(const struct clients *clients)
 	return client;
 }
 
-/* Without those who are gone and whose target only takes its time. */
-static bool client_is_present(const struct client *client)
+static struct client *clients_oldest_present(const struct clients *clients)
 {
-	return !client->is_replaced && (client->state != CLIENT_STATE_RELAYED ||
-					session_has_client(client->session));
-}
+	struct client *client = clients_first(clients);
 
-/* Whether @limit of them are; and the @oldest of those. */
-static bool clients_are_present(const struct clients *clients,
-				unsigned int limit, struct client **oldest)
-{
-	struct client *client;
-	unsigned int count = 0;
-
-	/* Nobody has to be looked at before it may matter. */
-	if (clients_count_staying(clients) < limit)
-		return false;
-	for (client = clients_first(clients); client;
-	     client = client_next(client))
-		if (client_is_present(client) && count++ == 0)
-			*oldest = client;
-	return count >= limit;
+	while (client && client->is_absent)
+		client = client_next(client);
+	return client;
 }
 
 /*
@@ -383,8 +385,10 @@ static const char *clients_refusal(const struct clients *clients,
 		*oldest = clients_oldest_staying(clients);
 		return "the target is in use by another client";
 	}
-	if (own && clients_are_present(clients, own, oldest))
+	if (own && clients->count - clients->absent_count >= own) {
+		*oldest = clients_oldest_present(clients);
 		return "the route has as many sessions as max-sessions allows";
+	}
 	return NULL;
 }
 

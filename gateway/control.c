@@ -89,14 +89,18 @@ static json_t *make_answer(struct control_client *client, const char *line,
 	struct control *control = client->control;
 	json_error_t problem;
 	json_t *request = json_loadb(line, bytes, 0, &problem);
+	const char *error = "a request is an object in JSON, on a line of its "
+			    "own";
 	json_t *answer;
 
-	if (json_is_object(request))
+	if (json_is_object(request)) {
 		answer = control->cb(client, request, control->arg);
-	else
-		answer = json_pack("{s:b, s:s}", "ok", 0, "error",
-				   "a request is an object in JSON, on a line "
-				   "of its own");
+	} else {
+		if (!request &&
+		    json_error_code(&problem) == json_error_out_of_memory)
+			error = "out of memory";
+		answer = json_pack("{s:b, s:s}", "ok", 0, "error", error);
+	}
 	json_decref(request);
 	return answer;
 }

@@ -167,6 +167,11 @@ struct stream {
 	/* An IP client's, likewise. */
 	bool has_peer_ip;
 	struct address_ip peer_ip;
+	/*
+	 * A client's: what it has been kept waiting before it was given to its
+	 * route (entrance.c), which counts as its time to be let in.
+	 */
+	unsigned int waited_ms;
 };
 
 int stream_admit(struct stream *stream);

@@ -33,12 +33,12 @@
 #include "address_endpoint.h"
 #include "address_ports.h"
 #include "bdaddr.h"
+#include "bt_listener.h"
 #include "bt_port.h"
 #include "bt_socket.h"
 #include "controller.h"
 #include "error.h"
 #include "holder.h"
-#include "link_setup.h"
 #include "log.h"
 #include "loop.h"
 #include "remote.h"
@@ -489,11 +489,8 @@ static int check_flush(const struct endpoint_l2cap *l2cap, struct error *error)
 /* ---- listening ----------------------------------------------------------- */
 
 struct l2cap_listener {
-	struct socket_listener base;
-	struct address_adapter choice;
-	struct address_bluetooth adapter; /* what was meant by it */
+	struct bt_listener base;
 	struct l2cap_link link;
-	struct link_setups setups;
 	enum security_level security;
 };
 
@@ -529,31 +526,7 @@ static void l2cap_ready(int fd, void *arg)
 		stream->has_peer_address = true;
 		stream->peer_address = device;
 	}
-	socket_listener_give(&listener->base, stream, fd);
-}
-
-static void l2cap_accepted(int fd, void *arg)
-{
-	struct l2cap_listener *listener = arg;
-
-	link_setups_add(&listener->setups, fd);
-}
-
-static int l2cap_listener_check(const struct listener *base,
-				struct error *error)
-{
-	const struct l2cap_listener *listener =
-		(const struct l2cap_listener *)base;
-
-	return controller_check(&listener->choice, &listener->adapter, error);
-}
-
-static void l2cap_listener_close(struct listener *base)
-{
-	struct l2cap_listener *listener = (struct l2cap_listener *)base;
-
-	link_setups_clear(&listener->setups);
-	socket_listener_close(base);
+	socket_listener_give(&listener->base.base, stream, fd);
 }
 
 static int listen_error(int code, uint16_t psm, struct error *error)
@@ -610,11 +583,12 @@ static int l2cap_listen(struct loop *loop,
 			listener_client_cb client_cb, void *arg,
 			struct listener **out, struct error *error)
 {
-	static const struct listener_ops ops = {
-		.check = l2cap_listener_check,
-		.close = l2cap_listener_close,
+	static const struct bt_listener_kind kind = {
+		.protocol = SERVICE_PROTOCOL_L2CAP,
+		.check = l2cap_check_setup,
+		.ready = l2cap_ready,
 	};
-	static const struct bt_port_kind kind = {
+	static const struct bt_port_kind port_kind = {
 		.open = l2cap_socket,
 		.bind = bind_psm,
 		.auto_min = ADDRESS_PSM_AUTO_MIN,
@@ -625,7 +599,7 @@ static int l2cap_listen(struct loop *loop,
 	const struct endpoint_l2cap *l2cap = &address->l2cap;
 	const struct l2cap_link link = link_of(loop, l2cap);
 	struct l2cap_listener *listener;
-	struct socket_listener *base;
+	struct bt_listener *base;
 	struct address_bluetooth adapter;
 	char name[STREAM_PEER_BYTES];
 	int fd, psm, code;
@@ -638,7 +612,7 @@ static int l2cap_listen(struct loop *loop,
 	fd = link_socket(&link);
 	if (fd < 0)
 		return listen_error(fd, l2cap->psm, error);
-	psm = bt_port_bind(&kind, fd, &adapter, l2cap->psm,
+	psm = bt_port_bind(&port_kind, fd, &adapter, l2cap->psm,
 			   &settings->reserved_ports);
 	code = psm < 0 ? psm : start_listening(fd, &link, settings->security);
 	if (code) {
@@ -646,21 +620,14 @@ static int l2cap_listen(struct loop *loop,
 		goto close_fd;
 	}
 	snprintf(name, sizeof(name), "l2cap:0x%04x", (unsigned int)psm);
-	code = socket_listener_new(&listen, sizeof(*listener), fd, &ops, name,
-				   l2cap_accepted, &base, error);
+	code = bt_listener_new(&kind, &listen, sizeof(*listener), fd, name,
+			       (uint16_t)psm, settings, &adapter, &base, error);
 	if (code)
 		goto close_fd;
 	listener = (struct l2cap_listener *)base;
-	listener->choice = settings->adapter;
-	listener->adapter = adapter;
 	listener->link = link;
 	listener->security = settings->security;
-	base->listener.protocol = SERVICE_PROTOCOL_L2CAP;
-	base->listener.port = (uint16_t)psm;
-	link_setups_init(&listener->setups, loop, &base->listener,
-			 bt_socket_security_hint(settings->security),
-			 l2cap_check_setup, l2cap_ready, listener);
-	*out = &base->listener;
+	*out = &base->base.listener;
 	return 0;
 
 close_fd:

@@ -18,12 +18,12 @@
 #include "address_endpoint.h"
 #include "address_ports.h"
 #include "bdaddr.h"
+#include "bt_listener.h"
 #include "bt_port.h"
 #include "bt_socket.h"
 #include "controller.h"
 #include "error.h"
 #include "holder.h"
-#include "link_setup.h"
 #include "remote.h"
 #include "socket.h"
 
@@ -71,13 +71,6 @@ static const struct stream_ops rfcomm_stream_ops = {
 
 /* ---- listening ----------------------------------------------------------- */
 
-struct rfcomm_listener {
-	struct socket_listener base;
-	struct address_adapter choice;
-	struct address_bluetooth adapter; /* what was meant by it */
-	struct link_setups setups;
-};
-
 /*
  * A socket in BT_CONFIG, where security is still being seen to: ENOTCONN
  * (net/bluetooth/rfcomm/sock.c, rfcomm_sock_getname).
@@ -94,7 +87,7 @@ static int rfcomm_check_setup(int fd, void *arg)
 
 static void rfcomm_ready(int fd, void *arg)
 {
-	struct rfcomm_listener *listener = arg;
+	struct bt_listener *listener = arg;
 	struct sockaddr_rc address = {0};
 	socklen_t bytes = sizeof(address);
 	struct address_bluetooth phone;
@@ -114,30 +107,6 @@ static void rfcomm_ready(int fd, void *arg)
 		stream->peer_address = phone;
 	}
 	socket_listener_give(&listener->base, stream, fd);
-}
-
-static void rfcomm_accepted(int fd, void *arg)
-{
-	struct rfcomm_listener *listener = arg;
-
-	link_setups_add(&listener->setups, fd);
-}
-
-static int rfcomm_listener_check(const struct listener *base,
-				 struct error *error)
-{
-	const struct rfcomm_listener *listener =
-		(const struct rfcomm_listener *)base;
-
-	return controller_check(&listener->choice, &listener->adapter, error);
-}
-
-static void rfcomm_listener_close(struct listener *base)
-{
-	struct rfcomm_listener *listener = (struct rfcomm_listener *)base;
-
-	link_setups_clear(&listener->setups);
-	socket_listener_close(base);
 }
 
 static void fill_address(struct sockaddr_rc *out,
@@ -208,11 +177,12 @@ static int rfcomm_listen(struct loop *loop,
 			 listener_client_cb client_cb, void *arg,
 			 struct listener **out, struct error *error)
 {
-	static const struct listener_ops ops = {
-		.check = rfcomm_listener_check,
-		.close = rfcomm_listener_close,
+	static const struct bt_listener_kind kind = {
+		.protocol = SERVICE_PROTOCOL_RFCOMM,
+		.check = rfcomm_check_setup,
+		.ready = rfcomm_ready,
 	};
-	static const struct bt_port_kind kind = {
+	static const struct bt_port_kind port_kind = {
 		.open = rfcomm_socket,
 		.bind = bind_channel,
 		.auto_min = ADDRESS_CHANNEL_MIN,
@@ -220,8 +190,7 @@ static int rfcomm_listen(struct loop *loop,
 		.auto_step = 1,
 	};
 	const struct socket_listen listen = {loop, client_cb, arg};
-	struct rfcomm_listener *listener;
-	struct socket_listener *base;
+	struct bt_listener *listener;
 	struct address_bluetooth adapter;
 	char name[STREAM_PEER_BYTES];
 	int fd, channel, code;
@@ -232,7 +201,8 @@ static int rfcomm_listen(struct loop *loop,
 	fd = rfcomm_socket();
 	if (fd < 0)
 		return listen_error(fd, address->rfcomm.channel, error);
-	channel = bt_port_bind(&kind, fd, &adapter, address->rfcomm.channel,
+	channel = bt_port_bind(&port_kind, fd, &adapter,
+			       address->rfcomm.channel,
 			       &settings->reserved_ports);
 	code = channel < 0 ? channel : start_listening(fd, settings->security);
 	if (code) {
@@ -240,19 +210,12 @@ static int rfcomm_listen(struct loop *loop,
 		goto close_fd;
 	}
 	snprintf(name, sizeof(name), "rfcomm:%d", channel);
-	code = socket_listener_new(&listen, sizeof(*listener), fd, &ops, name,
-				   rfcomm_accepted, &base, error);
+	code = bt_listener_new(&kind, &listen, sizeof(*listener), fd, name,
+			       (uint16_t)channel, settings, &adapter, &listener,
+			       error);
 	if (code)
 		goto close_fd;
-	listener = (struct rfcomm_listener *)base;
-	listener->choice = settings->adapter;
-	listener->adapter = adapter;
-	base->listener.protocol = SERVICE_PROTOCOL_RFCOMM;
-	base->listener.port = (uint16_t)channel;
-	link_setups_init(&listener->setups, loop, &base->listener,
-			 bt_socket_security_hint(settings->security),
-			 rfcomm_check_setup, rfcomm_ready, listener);
-	*out = &base->listener;
+	*out = &listener->base.listener;
 	return 0;
 
 close_fd:

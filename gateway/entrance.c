@@ -52,7 +52,7 @@ struct stranger {
 	struct entrance *entrance;
 	struct stream *client;
 	struct event *timer;
-	unsigned int waited_ms;
+	uint64_t came_ms;
 };
 
 struct entrance {
@@ -157,82 +157,102 @@ static void entrance_format_name(const struct entrance *entrance,
 					 : "no bluetoothd");
 }
 
+/* What is known of the bond that a client has to have. */
+enum bond {
+	BOND_NEEDLESS, /* it need not have one */
+	BOND_UNKNOWN, /* without bluetoothd nobody can be told apart */
+	BOND_MISSING,
+	BOND_THERE,
+};
+
 /*
  * Medium is also met by whoever asks to pair for this one link: that the kernel
  * lets anybody, with nobody asked and whatever Pairable says
  * (hci_io_capa_request_evt, 6.12). Above medium somebody has compared a number.
  */
-static bool entrance_asks_bond(const struct entrance *entrance,
+static enum bond entrance_bond(const struct entrance *entrance,
 			       const struct stream *client)
 {
-	return entrance->bluez && client->has_peer_address &&
-	       entrance->first->security == SECURITY_LEVEL_MEDIUM &&
-	       !bluez_lets_pair(entrance->bluez);
-}
-
-static bool entrance_knows_bond(const struct entrance *entrance,
-				const struct stream *client)
-{
+	if (!entrance->bluez || !client->has_peer_address ||
+	    entrance->first->security != SECURITY_LEVEL_MEDIUM ||
+	    bluez_lets_pair(entrance->bluez))
+		return BOND_NEEDLESS;
+	if (!entrance_can_ask(entrance))
+		return BOND_UNKNOWN;
 	return bluez_is_bonded(entrance->bluez, &entrance->first->adapter,
-			       &client->peer_address);
+			       &client->peer_address)
+		       ? BOND_THERE
+		       : BOND_MISSING;
 }
 
-/* Without bluetoothd nobody can be told apart, and phones are served. */
-static bool entrance_lacks_bond(const struct entrance *entrance,
-				const struct stream *client)
-{
-	return entrance_asks_bond(entrance, client) &&
-	       entrance_can_ask(entrance) &&
-	       !entrance_knows_bond(entrance, client);
-}
-
-static enum door_refusal refusal_of(const struct door *door)
+/*
+ * Why @client does not get in by @door, which is for it, if any is;
+ * DOOR_REFUSALS: it does, also where its bond is not known: phones are served.
+ */
+static enum door_refusal entrance_refusal(const struct entrance *entrance,
+					  const struct stream *client,
+					  const struct door *door)
 {
 	if (!door)
 		return DOOR_REFUSAL_STRANGER;
-	return door->is_open ? DOOR_REFUSAL_UNBONDED : DOOR_REFUSAL_DOWN;
+	if (!door->is_open)
+		return DOOR_REFUSAL_DOWN;
+	return entrance_bond(entrance, client) == BOND_MISSING
+		       ? DOOR_REFUSAL_UNBONDED
+		       : DOOR_REFUSALS;
 }
 
-/* What a refusal is remembered by: another one is told again. */
-static const char *refusal_key_of(const struct door *door)
+/* @about: what is to be said of its name. */
+static void entrance_tell_refusal(const struct entrance *entrance,
+				  const struct stream *client,
+				  enum door_refusal why,
+				  const struct door *door, const char *about)
 {
-	if (!door)
-		return "";
-	return door->is_open ? "\t" /* in no name */ : door->route->name;
-}
-
-/* @door: for whose route it is, if for any. */
-static void entrance_turn_away(struct entrance *entrance, struct stream *client,
-			       struct door *door, const char *name)
-{
-	bool is_news = refusals_remember(&entrance->refusals,
-					 refusals_key(client),
-					 refusal_key_of(door));
-	struct door *counts = door ? door : TAILQ_FIRST(&entrance->doors);
-	char about[400];
-
-	if (counts)
-		counts->refusals[refusal_of(door)]++;
-	entrance_format_name(entrance, name, about, sizeof(about));
-	if (!is_news)
-		log_debug("%s: refused %s, as before", entrance->listener->name,
-			  client->peer);
-	else if (!door)
+	switch (why) {
+	case DOOR_REFUSAL_STRANGER:
 		log_warning("%s: refused %s: it is not among the %s of any "
 			    "route%s; it is not mentioned again",
 			    entrance->listener->name, client->peer,
 			    entrance->first->clients.count ? "clients"
 							   : "peers",
 			    about);
-	else if (!door->is_open)
+		break;
+	case DOOR_REFUSAL_DOWN:
 		log_warning("route %s: refused %s: the route is not up",
 			    door->route->name, client->peer);
-	else
+		break;
+	case DOOR_REFUSAL_UNBONDED:
 		log_warning("route %s: refused %s: it is not paired with this "
 			    "machine, or not for longer than this one link; "
 			    "'btgate pair --for 2m' lets it (pairing = "
 			    "window); it is not mentioned again",
 			    door->route->name, client->peer);
+		break;
+	case DOOR_REFUSAL_UNFINISHED: /* the listener tells of them */
+		break;
+	}
+}
+
+/* @door: for whose route it is, if for any. */
+static void entrance_turn_away(struct entrance *entrance, struct stream *client,
+			       enum door_refusal why, struct door *door,
+			       const char *name)
+{
+	struct door *counts = door ? door : TAILQ_FIRST(&entrance->doors);
+	char about[400], reason[96];
+
+	if (counts)
+		counts->refusals[why]++;
+	/* What it is remembered by: for another reason it is told again. */
+	snprintf(reason, sizeof(reason), "%d %s", (int)why,
+		 door ? door->route->name : "");
+	entrance_format_name(entrance, name, about, sizeof(about));
+	if (refusals_remember(&entrance->refusals, refusals_key(client),
+			      reason))
+		entrance_tell_refusal(entrance, client, why, door, about);
+	else
+		log_debug("%s: refused %s, as before", entrance->listener->name,
+			  client->peer);
 	/* It has not been told that it is connected, and will not be. */
 	stream_close(client, STREAM_CLOSE_ABORT);
 }
@@ -243,10 +263,11 @@ static const struct door *entrance_choose(struct entrance *entrance,
 {
 	const char *name = entrance_peer_name(entrance, client);
 	struct door *door = entrance_find_door(entrance, client, name);
+	enum door_refusal why = entrance_refusal(entrance, client, door);
 
-	if (door && door->is_open && !entrance_lacks_bond(entrance, client))
+	if (why == DOOR_REFUSALS)
 		return door;
-	entrance_turn_away(entrance, client, door, name);
+	entrance_turn_away(entrance, client, why, door, name);
 	return NULL;
 }
 
@@ -254,14 +275,16 @@ static const struct door *entrance_choose(struct entrance *entrance,
 static void entrance_say_unasked(struct entrance *entrance,
 				 const struct stream *client)
 {
-	if (!entrance_asks_bond(entrance, client))
+	enum bond bond = entrance_bond(entrance, client);
+
+	if (bond == BOND_NEEDLESS)
 		return;
-	if (!entrance_can_ask(entrance) && !entrance->has_said_unasked)
+	if (bond == BOND_UNKNOWN && !entrance->has_said_unasked)
 		log_warning("%s: whether %s and others are paired for good "
 			    "cannot be told, and they are let in: %s",
 			    entrance->listener->name, client->peer,
 			    bluez_reason(entrance->bluez));
-	entrance->has_said_unasked = !entrance_can_ask(entrance);
+	entrance->has_said_unasked = bond == BOND_UNKNOWN;
 }
 
 static bool entrance_let_in(struct stream *client, void *arg)
@@ -283,35 +306,46 @@ static void entrance_take(struct entrance *entrance, struct stream *client)
 /* ---- phones that have just paired -------------------------------------------- */
 
 static bool entrance_wants_name(const struct entrance *entrance,
-				const struct stream *client)
+				const struct stream *client,
+				const struct door *door)
 {
 	return client->has_peer_address && entrance_can_ask(entrance) &&
 	       !entrance_peer_name(entrance, client) &&
-	       entrance_asks_name(entrance,
-				  entrance_find_door(entrance, client, NULL));
+	       entrance_asks_name(entrance, door);
 }
 
-/* A restart of bluetoothd passes, too. */
 static bool entrance_wants_bond(const struct entrance *entrance,
-				const struct stream *client)
+				const struct stream *client,
+				const struct door *door)
+{
+	if (!door || !door->is_open)
+		return false;
+	switch (entrance_bond(entrance, client)) {
+	case BOND_MISSING:
+		return true;
+	case BOND_UNKNOWN: /* a restart of bluetoothd passes, too */
+		return !bluez_is_settled(entrance->bluez);
+	case BOND_NEEDLESS:
+	case BOND_THERE:
+		break;
+	}
+	return false;
+}
+
+/* Whether it waits still: a quarter of connect-timeout is left for the target. */
+static bool entrance_waits(const struct entrance *entrance,
+			   const struct stream *client)
 {
 	const struct door *door = entrance_find_door(
 		entrance, client, entrance_peer_name(entrance, client));
 
-	if (!door || !door->is_open || !entrance_asks_bond(entrance, client))
+	if (door &&
+	    client->waited_ms >= door->route->connect_timeout_ms / 4 * 3)
 		return false;
-	return entrance_can_ask(entrance)
-		       ? !entrance_knows_bond(entrance, client)
-		       : !bluez_is_settled(entrance->bluez);
-}
-
-static bool entrance_waits(const struct entrance *entrance,
-			   const struct stream *client, unsigned int waited_ms)
-{
-	return (waited_ms < NAME_WAIT_MS &&
-		entrance_wants_name(entrance, client)) ||
-	       (waited_ms < BOND_WAIT_MS &&
-		entrance_wants_bond(entrance, client));
+	return (client->waited_ms < NAME_WAIT_MS &&
+		entrance_wants_name(entrance, client, door)) ||
+	       (client->waited_ms < BOND_WAIT_MS &&
+		entrance_wants_bond(entrance, client, door));
 }
 
 /* Gives its client back. */
@@ -332,14 +366,15 @@ static void stranger_timeout(evutil_socket_t fd, short what, void *arg)
 	struct stranger *stranger = arg;
 	struct entrance *entrance = stranger->entrance;
 
-	stranger->waited_ms += POLL_MS;
+	stranger->client->waited_ms = (unsigned int)(loop_now_ms() -
+						     stranger->came_ms);
 	if (stream_has_given_up(stranger->client)) {
 		log_info("%s: %s left before it was let in",
 			 entrance->listener->name, stranger->client->peer);
 		stream_close(stranger_free(stranger), STREAM_CLOSE_ABORT);
 		return;
 	}
-	if (entrance_waits(entrance, stranger->client, stranger->waited_ms) &&
+	if (entrance_waits(entrance, stranger->client) &&
 	    loop_start_timer(stranger->timer, POLL_MS) == 0)
 		return;
 	entrance_take(entrance, stranger_free(stranger));
@@ -357,6 +392,7 @@ static int entrance_await(struct entrance *entrance, struct stream *client)
 		return -ENOMEM;
 	stranger->entrance = entrance;
 	stranger->client = client;
+	stranger->came_ms = loop_now_ms();
 	TAILQ_INSERT_TAIL(&entrance->strangers, stranger, link);
 	entrance->stranger_count++;
 	stranger->timer = evtimer_new(entrance->loop->base, stranger_timeout,
@@ -371,7 +407,7 @@ static void entrance_client(struct stream *client, void *arg)
 {
 	struct entrance *entrance = arg;
 
-	if (entrance_waits(entrance, client, 0) &&
+	if (entrance_waits(entrance, client) &&
 	    entrance_await(entrance, client) == 0)
 		return;
 	entrance_take(entrance, client);

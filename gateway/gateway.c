@@ -15,6 +15,7 @@
 #include <event2/event.h>
 #include <systemd/sd-daemon.h>
 
+#include "backoff.h"
 #include "bluez.h"
 #include "config.h"
 #include "config_load.h"
@@ -49,11 +50,13 @@ struct gateway {
 	struct operation operation;
 	struct metrics *metrics;
 	struct control *control; /* NULL: none, or none is to be had */
-	struct address_endpoint control_address; /* where it is, or was tried */
-	bool has_control;
+	struct address_endpoint control_address; /* where it is */
 	struct address_endpoint control_wanted; /* where it is to be, */
 	bool is_control_wanted; /* if anywhere, after the */
-	struct loop_task control_task;
+	struct loop_task control_task; /* or, where that failed, the */
+	struct event *control_timer;
+	struct backoff control_retry;
+	struct error control_error; /* a retry that fails alike is silent */
 	struct event *signals[SIGNALS];
 	struct event *stop_deadline;
 	struct event *log_timer; /* until what the log left out is told */
@@ -112,15 +115,12 @@ static void bluez_changed(struct bluez *bluez, void *arg)
 /* bluetoothd tells of adapters, too, but it need not be there. */
 static void gateway_watch_adapters(struct gateway *gateway)
 {
-	int fd = mgmt_open();
-
-	if (fd >= 0)
-		gateway->adapters = mgmt_watch_new(gateway->loop, fd,
-						   adapters_changed, gateway);
+	gateway->adapters = mgmt_watch_new(gateway->loop, mgmt_open,
+					   adapters_changed, gateway);
 	if (!gateway->adapters)
 		log_debug("adapters that come and go show by bluetoothd only: "
 			  "%s",
-			  strerror(fd < 0 ? -fd : errno));
+			  strerror(errno));
 }
 
 static bool needs_bluez(const struct config *config)
@@ -204,42 +204,85 @@ static void notify_ready(const struct gateway *gateway)
 		   count - route_set_hopeless(gateway->routes), count);
 }
 
+/* It is not to be anywhere else than it is, if it is anywhere. */
+static void control_want_no_more(struct gateway *gateway)
+{
+	event_del(gateway->control_timer);
+	backoff_reset(&gateway->control_retry);
+	gateway->control_error.text[0] = '\0';
+	address_endpoint_clear(&gateway->control_wanted);
+	gateway->is_control_wanted = false;
+}
+
+static void close_control(struct gateway *gateway)
+{
+	control_close(gateway->control);
+	gateway->control = NULL;
+	address_endpoint_clear(&gateway->control_address);
+}
+
 /* It is not what the gateway is for: without it everything else goes on. */
+static void control_failed(struct gateway *gateway, const struct error *error)
+{
+	const char *path = gateway->control_wanted.local.path;
+	/* The usual path is for a service; who just tries it out has none. */
+	bool is_usual = strcmp(path, CONFIG_CONTROL_PATH) == 0;
+
+	if (strcmp(error->text, gateway->control_error.text) == 0)
+		log_debug("still no control socket at %s", path);
+	else if (gateway->control)
+		log_warning("the control socket stays at %s: %s; it is tried "
+			    "again",
+			    gateway->control_address.local.path, error->text);
+	else
+		(is_usual ? log_info : log_warning)(
+			"no control socket, and no 'btgate status': %s; it is "
+			"tried again",
+			error->text);
+	gateway->control_error = *error;
+	/* Without memory for the timer the next reload tries. */
+	loop_start_timer(gateway->control_timer,
+			 backoff_next_ms(&gateway->control_retry));
+}
+
 static void open_control(void *arg)
 {
 	struct gateway *gateway = arg;
 	struct error error = {""};
-	bool is_usual;
-	int code = 0;
+	int code;
 
-	if (gateway->is_control_wanted && gateway->control)
-		code = control_move(gateway->control, &gateway->control_address,
-				    &gateway->control_wanted, &error);
-	if (code && control_is_listening(gateway->control)) {
-		log_warning("the control socket stays at %s: %s",
-			    gateway->control_address.local.path, error.text);
-		address_endpoint_clear(&gateway->control_wanted);
+	if (!gateway->is_control_wanted) {
+		close_control(gateway);
 		return;
 	}
-	if (code || !gateway->is_control_wanted) {
-		control_close(gateway->control);
-		gateway->control = NULL;
+	if (gateway->control)
+		code = control_move(gateway->control, &gateway->control_address,
+				    &gateway->control_wanted, &error);
+	else
+		code = control_open(gateway->loop, &gateway->control_wanted,
+				    operation_answer, &gateway->operation,
+				    &gateway->control, &error);
+	if (code) {
+		if (gateway->control && !control_is_listening(gateway->control))
+			close_control(gateway);
+		control_failed(gateway, &error);
+		return;
 	}
 	address_endpoint_clear(&gateway->control_address);
 	gateway->control_address = gateway->control_wanted;
-	gateway->has_control = gateway->is_control_wanted;
 	memset(&gateway->control_wanted, 0, sizeof(gateway->control_wanted));
-	if (gateway->has_control && !gateway->control && code == 0)
-		code = control_open(gateway->loop, &gateway->control_address,
-				    operation_answer, &gateway->operation,
-				    &gateway->control, &error);
-	if (code == 0)
-		return;
-	/* The usual path is for a service; who just tries it out has none. */
-	is_usual = strcmp(gateway->control_address.local.path,
-			  CONFIG_CONTROL_PATH) == 0;
-	(is_usual ? log_info : log_warning)(
-		"no control socket, and no 'btgate status': %s", error.text);
+	if (gateway->control_error.text[0])
+		log_info("the control socket is at %s now",
+			 gateway->control_address.local.path);
+	control_want_no_more(gateway);
+}
+
+static void control_retry(evutil_socket_t fd, short what, void *arg)
+{
+	const struct gateway *gateway = arg;
+
+	if (!gateway->is_stopping)
+		open_control(arg);
 }
 
 /*
@@ -252,16 +295,16 @@ static void gateway_take_control(struct gateway *gateway, struct config *config)
 	char old_text[ADDRESS_ENDPOINT_TEXT_BYTES] = "";
 	char new_text[ADDRESS_ENDPOINT_TEXT_BYTES] = "";
 
-	if (gateway->has_control)
+	if (gateway->control)
 		address_endpoint_format(&gateway->control_address,
 					ENDPOINT_ROLE_LISTEN, old_text);
 	if (new->has_control)
 		address_endpoint_format(&new->control, ENDPOINT_ROLE_LISTEN,
 					new_text);
-	if (strcmp(old_text, new_text) == 0 &&
-	    (gateway->control || !new->has_control))
+	control_want_no_more(gateway);
+	loop_cancel(gateway->loop, &gateway->control_task);
+	if (strcmp(old_text, new_text) == 0)
 		return;
-	address_endpoint_clear(&gateway->control_wanted);
 	gateway->control_wanted = new->control;
 	gateway->is_control_wanted = new->has_control;
 	memset(&new->control, 0, sizeof(new->control));
@@ -475,7 +518,10 @@ static int gateway_init(struct gateway *gateway)
 	gateway->stop_deadline = evtimer_new(gateway->loop->base, stop_deadline,
 					     gateway);
 	gateway->log_timer = evtimer_new(gateway->loop->base, on_log_due, NULL);
-	if (!gateway->routes || !gateway->stop_deadline || !gateway->log_timer)
+	gateway->control_timer = evtimer_new(gateway->loop->base, control_retry,
+					     gateway);
+	if (!gateway->routes || !gateway->stop_deadline ||
+	    !gateway->log_timer || !gateway->control_timer)
 		return -ENOMEM;
 	log_set_due(log_due, gateway);
 	gateway->metrics = metrics_new(gateway->loop, gateway->routes);
@@ -521,6 +567,8 @@ static void gateway_clear(struct gateway *gateway)
 			event_free(gateway->signals[i]);
 	if (gateway->stop_deadline)
 		event_free(gateway->stop_deadline);
+	if (gateway->control_timer)
+		event_free(gateway->control_timer);
 	log_set_due(NULL, NULL);
 	if (gateway->log_timer)
 		event_free(gateway->log_timer);

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "hash.h"
 #include "log_limit.h"
 
 /* Lines of one kind in LOG_LIMIT_WINDOW_MS. */
@@ -204,7 +205,7 @@ void log_tell(void)
 
 /*
  * Lines are of one kind if they are worded alike and about one route ("route
- * gps: ..."): FNV-1a over both. Other lines may begin with a stranger's address,
+ * gps: ..."): a hash of both. Other lines may begin with a stranger's address,
  * and a flood can come from as many as there are.
  */
 static uint64_t kind_of(const char *format, const char *text)
@@ -213,13 +214,9 @@ static uint64_t kind_of(const char *format, const char *text)
 	bool is_about_route = strncmp(format, about_route,
 				      strlen(about_route)) == 0;
 	size_t subject = is_about_route ? strcspn(text, ":") : 0;
-	uint64_t hash = 0xcbf29ce484222325;
 
-	for (const char *c = format; *c; c++)
-		hash = (hash ^ (unsigned char)*c) * 0x100000001b3;
-	for (size_t i = 0; i < subject; i++)
-		hash = (hash ^ (unsigned char)text[i]) * 0x100000001b3;
-	return hash;
+	return hash_add(hash_add(HASH_START, format, strlen(format)), text,
+			subject);
 }
 
 /* Whether the line is to be written; adds to @text that it is the last one. */

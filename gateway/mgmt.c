@@ -13,7 +13,9 @@
 #include <bluetooth/hci.h>
 #include <event2/event.h>
 
+#include "backoff.h"
 #include "error.h"
+#include "log.h"
 #include "loop.h"
 
 /* bluez lib/mgmt.h is not installed; the protocol's numbers are stable. */
@@ -216,8 +218,12 @@ void mgmt_call_free(struct mgmt_call *call)
 /* ---- adapters that come and go ------------------------------------------ */
 
 struct mgmt_watch {
-	int fd;
-	struct event *event;
+	struct loop *loop;
+	int (*open)(void);
+	int fd; /* -1: it broke, and is tried again */
+	struct event *event; /* on that */
+	struct event *retry_timer;
+	struct backoff retry;
 	mgmt_changed_cb changed;
 	void *arg;
 };
@@ -232,6 +238,61 @@ static bool is_change(uint16_t event)
 	       event == EV_NEW_SETTINGS;
 }
 
+static void watch_close(struct mgmt_watch *watch)
+{
+	if (watch->event)
+		event_free(watch->event);
+	watch->event = NULL;
+	if (watch->fd >= 0)
+		close(watch->fd);
+	watch->fd = -1;
+}
+
+static void on_news(evutil_socket_t fd, short what, void *arg);
+
+static int watch_open(struct mgmt_watch *watch)
+{
+	watch->fd = watch->open();
+	if (watch->fd < 0)
+		return watch->fd;
+	watch->event = event_new(watch->loop->base, watch->fd,
+				 EV_READ | EV_PERSIST, on_news, watch);
+	if (watch->event && event_add(watch->event, NULL) == 0)
+		return 0;
+	watch_close(watch);
+	return -ENOMEM;
+}
+
+static void watch_wait(struct mgmt_watch *watch)
+{
+	/* Without memory for the timer bluetoothd is left to tell. */
+	loop_start_timer(watch->retry_timer, backoff_next_ms(&watch->retry));
+}
+
+static void watch_failed(struct mgmt_watch *watch, int code)
+{
+	log_warning("the kernel's management socket broke: %s; until there is "
+		    "another one, adapters that come and go show by bluetoothd "
+		    "only",
+		    code ? strerror(-code) : "it was closed");
+	watch_close(watch);
+	watch_wait(watch);
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+	struct mgmt_watch *watch = arg;
+
+	if (watch_open(watch)) {
+		watch_wait(watch);
+		return;
+	}
+	backoff_reset(&watch->retry);
+	log_info("the kernel's management socket tells of adapters again");
+	/* What has happened meanwhile was not told. */
+	watch->changed(watch->arg);
+}
+
 static void on_news(evutil_socket_t fd, short what, void *arg)
 {
 	struct mgmt_watch *watch = arg;
@@ -241,30 +302,32 @@ static void on_news(evutil_socket_t fd, short what, void *arg)
 	if (bytes < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (bytes <= 0)
-		event_del(watch->event);
+		watch_failed(watch, bytes < 0 ? -errno : 0);
 	else if ((size_t)bytes == sizeof(header) &&
 		 is_change(le16toh(header.code)))
 		watch->changed(watch->arg);
 }
 
-struct mgmt_watch *mgmt_watch_new(struct loop *loop, int fd,
+struct mgmt_watch *mgmt_watch_new(struct loop *loop, int (*open)(void),
 				  mgmt_changed_cb changed, void *arg)
 {
 	struct mgmt_watch *watch = calloc(1, sizeof(*watch));
+	int code = -ENOMEM;
 
-	if (!watch) {
-		close(fd);
+	if (!watch)
 		return NULL;
-	}
-	watch->fd = fd;
+	watch->loop = loop;
+	watch->open = open;
+	watch->fd = -1;
 	watch->changed = changed;
 	watch->arg = arg;
-	watch->event = event_new(loop->base, fd, EV_READ | EV_PERSIST, on_news,
-				 watch);
-	if (watch->event && event_add(watch->event, NULL) == 0)
+	watch->retry_timer = evtimer_new(loop->base, on_retry, watch);
+	if (watch->retry_timer)
+		code = watch_open(watch);
+	if (code == 0)
 		return watch;
 	mgmt_watch_free(watch);
-	errno = ENOMEM;
+	errno = -code;
 	return NULL;
 }
 
@@ -272,8 +335,8 @@ void mgmt_watch_free(struct mgmt_watch *watch)
 {
 	if (!watch)
 		return;
-	if (watch->event)
-		event_free(watch->event);
-	close(watch->fd);
+	watch_close(watch);
+	if (watch->retry_timer)
+		event_free(watch->retry_timer);
 	free(watch);
 }

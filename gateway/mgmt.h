@@ -44,10 +44,11 @@ void mgmt_call_free(struct mgmt_call *call);
 typedef void (*mgmt_changed_cb)(void *arg);
 
 /*
- * Be told of that from now on, on a management socket @fd, which is the
- * watch's from now on, also on failure. NULL with errno set.
+ * Be told of that from now on, on a management socket that @open makes
+ * (mgmt_open). Should it break, that is logged, and @open is asked for another
+ * one until it has one; that is news as well. NULL with errno set.
  */
-struct mgmt_watch *mgmt_watch_new(struct loop *loop, int fd,
+struct mgmt_watch *mgmt_watch_new(struct loop *loop, int (*open)(void),
 				  mgmt_changed_cb changed, void *arg);
 /* NULL is legal. */
 void mgmt_watch_free(struct mgmt_watch *watch);

@@ -4,25 +4,23 @@
 #include <string.h>
 
 #include "endpoint.h"
+#include "hash.h"
 
-/* FNV-1a, 64 bits; never 0. */
-static uint64_t hash(const void *data, size_t bytes)
+/* Never 0. */
+static uint64_t key_of(const void *data, size_t bytes)
 {
-	const uint8_t *byte = data;
-	uint64_t value = 0xcbf29ce484222325;
+	uint64_t value = hash_add(HASH_START, data, bytes);
 
-	while (bytes--)
-		value = (value ^ *byte++) * 0x100000001b3;
 	return value ? value : 1;
 }
 
 uint64_t refusals_key(const struct stream *client)
 {
 	if (client->has_peer_address)
-		return hash(&client->peer_address,
-			    sizeof(client->peer_address));
+		return key_of(&client->peer_address,
+			      sizeof(client->peer_address));
 	if (client->has_peer_ip)
-		return hash(&client->peer_ip, sizeof(client->peer_ip));
+		return key_of(&client->peer_ip, sizeof(client->peer_ip));
 	return 0;
 }
 
@@ -37,7 +35,7 @@ static int find(const struct refusals *refusals, uint64_t who)
 bool refusals_remember(struct refusals *refusals, uint64_t who,
 		       const char *reason)
 {
-	uint64_t why = hash(reason, strlen(reason));
+	uint64_t why = key_of(reason, strlen(reason));
 	int i = find(refusals, who);
 	bool is_news = i < 0 || refusals->ring[i].why != why;
 

@@ -81,9 +81,8 @@ static void remote_dial_free(struct remote_dial *dial)
 	loop_cancel(dial->remote->loop, &dial->start);
 	bluez_lookup_cancel(dial->lookup);
 	sdp_query_cancel(dial->query);
-	if (dial->connector)
-		acl_close_connecting(dial->remote->loop,
-				     connector_release(dial->connector));
+	acl_close_connecting(dial->remote->loop,
+			     connector_release(dial->connector));
 	if (dial->pause)
 		event_free(dial->pause);
 	free(dial);

@@ -43,9 +43,7 @@ struct sdp_query {
 static void query_free(struct sdp_query *query)
 {
 	loop_cancel(query->loop, &query->end_task);
-	if (query->connector)
-		acl_close_connecting(query->loop,
-				     connector_release(query->connector));
+	acl_close_connecting(query->loop, connector_release(query->connector));
 	if (query->readable)
 		event_free(query->readable);
 	if (query->fd >= 0)

@@ -150,6 +150,7 @@ struct session {
 	bool is_client_local;
 	bool is_stopping; /* by session_stop, in whatever phase */
 	session_ended_cb ended;
+	void (*client_left)(void *arg); /* or NULL */
 	void *arg;
 };
 
@@ -381,6 +382,9 @@ static void side_die(struct side *side)
 {
 	if (!side->is_dead && side_other(side)->state == SIDE_STATE_OPEN)
 		side_other(side)->ending_bytes = ENDING_BYTES_MIN;
+	if (!side->is_dead && side->is_client &&
+	    side_session(side)->client_left)
+		side_session(side)->client_left(side_session(side)->arg);
 	side->is_dead = true;
 	side_forget_waiting(side);
 	side_start_ending(side);
@@ -1192,6 +1196,7 @@ struct session *session_new(struct loop *loop, struct stream *client,
 	session->finish.run = session_finish;
 	session->finish.arg = session;
 	session->ended = ended;
+	session->client_left = settings->client_left;
 	session->arg = arg;
 	session->client.is_client = true;
 	session->client.stream = client;

@@ -81,6 +81,12 @@ struct session_settings {
 	 * session; NULL: nobody. It must outlive it. */
 	struct trace *trace;
 	unsigned int number;
+	/*
+	 * session_has_client is false from now on. With the session's @arg, at
+	 * most once, from the loop; nothing may be done to the session from
+	 * here. NULL: nobody wants to know.
+	 */
+	void (*client_left)(void *arg);
 };
 
 /*

@@ -17,6 +17,7 @@
 #include "bluez.h"
 #include "error.h"
 #include "log.h"
+#include "log_lines.h"
 #include "loop.h"
 #include "mgmt.h"
 #include "mock_bluez.h"
@@ -921,6 +922,21 @@ static void on_news(void *arg)
 	++*count;
 }
 
+static int news_fds[2], refused_opens;
+
+/* In the place of mgmt_open. */
+static int open_news(void)
+{
+	if (refused_opens) {
+		refused_opens--;
+		return -EMFILE;
+	}
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0,
+				    news_fds),
+			 0);
+	return news_fds[0];
+}
+
 START_TEST(test_mgmt_news)
 {
 	/* Added, removed, switched; and what is of no interest, and half of it. */
@@ -933,26 +949,31 @@ START_TEST(test_mgmt_news)
 	};
 	struct mgmt_watch *watch;
 	unsigned int count = 0;
-	int ends[2], events;
 
-	events = event_base_get_num_events(loop->base, EVENT_BASE_COUNT_ADDED);
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0,
-				    ends),
-			 0);
-	watch = mgmt_watch_new(loop, ends[0], on_news, &count);
+	refused_opens = 1;
+	ck_assert_ptr_null(mgmt_watch_new(loop, open_news, on_news, &count));
+	ck_assert_int_eq(errno, EMFILE);
+	watch = mgmt_watch_new(loop, open_news, on_news, &count);
 	ck_assert_ptr_nonnull(watch);
 	for (int i = 0; i < COUNT(news); i++) {
-		send(ends[1], news[i].text, news[i].bytes, 0);
+		send(news_fds[1], news[i].text, news[i].bytes, 0);
 		event_base_loop(loop->base, EVLOOP_ONCE);
 	}
 	ck_assert_uint_eq(count, 3);
-	/* The end is no news, and is not told for ever. */
-	close(ends[1]);
+	/* The end is no news; that there is another one is. */
+	log_line_count = 0;
+	close(news_fds[1]);
 	event_base_loop(loop->base, EVLOOP_ONCE);
-	ck_assert_int_eq(event_base_get_num_events(loop->base,
-						   EVENT_BASE_COUNT_ADDED),
-			 events);
 	ck_assert_uint_eq(count, 3);
+	ck_assert(log_has("the kernel's management socket broke"));
+	while (count < 4)
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	ck_assert(log_has("tells of adapters again"));
+	send(news_fds[1], news[0].text, news[0].bytes, 0);
+	while (count < 5)
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	ck_assert_int_eq(log_line_count, 2);
+	close(news_fds[1]);
 	mgmt_watch_free(watch);
 }
 END_TEST

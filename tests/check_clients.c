@@ -49,6 +49,62 @@ START_TEST(max_sessions)
 }
 END_TEST
 
+/* The target does not read; whoever is on the other end is gone. */
+static void fill_and_leave(int number)
+{
+	static const char chunk[16384];
+	int idle = 0;
+
+	while (idle < 3) {
+		idle = send(far_fd[number], chunk, sizeof(chunk),
+			    MSG_NOSIGNAL) > 0
+			       ? 0
+			       : idle + 1;
+		settle();
+	}
+	leave(number);
+	settle();
+}
+
+START_TEST(who_only_drains_takes_no_place)
+{
+	target.target.sessions_max = 0;
+	config.max_sessions = 1;
+	for (int i = 0; i < 3; i++) {
+		come(i);
+		expect_in(i);
+		fill_and_leave(i);
+		ck_assert_uint_eq(clients_count(clients), (unsigned int)i + 1);
+	}
+	come(3);
+	expect_in(3);
+	come(4);
+	expect_closed(far_fd[4]);
+	/* One of them goes at last: that makes no more room. */
+	close(target.far_fds[0]);
+	target.far_fds[0] = -1;
+	await_log("session 1 with client-0 ended");
+	come(5);
+	expect_closed(far_fd[5]);
+	leave(3);
+	await_log("session 4 with client-3 ended");
+	come(6);
+	expect_in(6);
+}
+END_TEST
+
+START_TEST(what_it_was_kept_waiting_is_of_its_time)
+{
+	config.connect_timeout_ms = 60000;
+	target.is_silent = true;
+	waited_ms = 59950;
+	come(0);
+	expect_closed(far_fd[0]);
+	ck_assert(log_has("did not answer within 50ms, what was left of 1m "
+			  "(connect-timeout)"));
+}
+END_TEST
+
 /* ---- replace -------------------------------------------------------------------- */
 
 START_TEST(the_newcomer_replaces)
@@ -174,20 +230,10 @@ END_TEST
 /* Its client is gone; only a target that does not read keeps it. */
 START_TEST(a_session_that_drains_is_replaced)
 {
-	static const char chunk[16384];
-	int idle = 0;
-
 	config.when_busy = WHEN_BUSY_REPLACE;
 	come(0);
 	expect_in(0);
-	while (idle < 3) {
-		idle = send(far_fd[0], chunk, sizeof(chunk), MSG_NOSIGNAL) > 0
-			       ? 0
-			       : idle + 1;
-		settle();
-	}
-	leave(0);
-	settle();
+	fill_and_leave(0);
 	ck_assert_uint_eq(clients_count(clients), 1);
 	come(1);
 	expect_in(1);
@@ -245,6 +291,8 @@ int main(void)
 	tcase_add_test(tests, one_thing_takes_one);
 	tcase_add_test(tests, one_that_is_still_dialling_holds_it_too);
 	tcase_add_test(tests, max_sessions);
+	tcase_add_test(tests, who_only_drains_takes_no_place);
+	tcase_add_test(tests, what_it_was_kept_waiting_is_of_its_time);
 	tcase_add_test(tests, the_newcomer_replaces);
 	tcase_add_test(tests, the_newcomer_is_told_when_its_own_dial_succeeded);
 	tcase_add_test(tests, the_newcomer_s_dial_fails);

@@ -188,8 +188,11 @@ static const struct stream_ops phone_ops = {
 	.close = do_close,
 };
 
+static unsigned int waited_ms; /* of the last one that was taken */
+
 static void on_client(struct stream *client, void *arg)
 {
+	waited_ms = client->waited_ms;
 	++*(unsigned int *)arg;
 	stream_close(client, STREAM_CLOSE_ORDERLY);
 }
@@ -201,6 +204,7 @@ static void add_route(int index, const char *peers)
 
 	routes[index].name = names[index];
 	routes[index].service_name = names[index];
+	routes[index].connect_timeout_ms = 60000;
 	routes[index].listen.kind = ENDPOINT_KIND_RFCOMM;
 	ck_assert_int_eq(address_peers_add(peers, &routes[index].peers, &error),
 			 0);
@@ -613,23 +617,31 @@ START_TEST(medium_is_for_who_is_bonded)
 	is_bonded = true;
 	come("00:AA:01:01:00:01");
 	expect_taken(0);
+	ck_assert_uint_eq(waited_ms, 0);
 	/* It pairs on its way in: bluetoothd tells in a moment. */
 	is_bonded = false;
 	come_and_wait("00:AA:01:01:00:02");
 	is_bonded = true;
 	await_decision();
 	expect_taken(0);
+	ck_assert_uint_ge(waited_ms, 3 * 50);
 }
 END_TEST
 
 START_TEST(who_is_not_bonded_is_refused)
 {
+	uint64_t begin_ms = loop_now_ms();
+
 	open_at(SECURITY_LEVEL_MEDIUM);
+	/* It is to be let in within that, and the target needs some of it. */
+	routes[0].connect_timeout_ms = 1000;
 	paired_name = "Stranger"; /* for this one link */
 	paired_address = address_of("00:AA:01:01:00:01");
 	come("00:AA:01:01:00:01");
 	await_decision();
 	expect_refused();
+	ck_assert_uint_ge(loop_now_ms() - begin_ms, 750);
+	ck_assert_uint_lt(loop_now_ms() - begin_ms, 10000);
 	ck_assert(log_has("route first: refused 00:AA:01:01:00:01: it is not "
 			  "paired with this machine, or not for longer than "
 			  "this one link; 'btgate pair --for 2m' lets it"));

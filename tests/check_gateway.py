@@ -73,7 +73,10 @@ class SocketEnd:
         sock.settimeout(PATIENCE_S)
 
     def send(self, data):
-        self.socket.sendall(data)
+        # Not sendall, whose deadline is for all of it. An empty record is sent.
+        left = memoryview(data)[self.socket.send(data):]
+        while left:
+            left = left[self.socket.send(left):]
 
     def recv(self, size=65536):
         return self.socket.recv(size)
@@ -388,7 +391,10 @@ class GatewayTest(unittest.TestCase):
         gateway = self.start(
             self.route(f"tcp:{port}", f"tcp:127.0.0.1:{target_port}", **keys))
         client = self.dial(port)
-        return gateway, client, self.accept(listener)
+        target = self.accept(listener)
+        # The kernel has accepted it; the gateway may not know yet.
+        gateway.await_line("connected to")
+        return gateway, client, target
 
     def pty_pair(self, **keys):
         """A gateway between a TCP client and a program at a serial port."""
@@ -416,6 +422,15 @@ class GatewayTest(unittest.TestCase):
         while not condition():
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.01)
+
+    def await_idleness(self, gateway, most_s=0.2):
+        """It sleeps, once it has done what there was to do."""
+        def is_idle():
+            before = gateway.cpu_s()
+            time.sleep(0.5)
+            return gateway.cpu_s() - before < most_s
+
+        self.await_that(is_idle)
 
     def assert_echoes(self, end, text=b"hello"):
         end.send(text)

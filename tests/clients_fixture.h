@@ -34,6 +34,7 @@ static struct config_route config;
 static struct clients *clients;
 static unsigned int gone_count;
 static int far_fd[CLIENTS]; /* the clients' own ends */
+static unsigned int waited_ms; /* what those who come were kept waiting */
 
 /* A serial link: no half-close. */
 static const struct stream_ops link_ops = {
@@ -75,6 +76,7 @@ static void setup(void)
 	clients = clients_new(loop, &config, NULL, on_gone, NULL);
 	ck_assert_ptr_nonnull(clients);
 	gone_count = 0;
+	waited_ms = 0;
 	log_line_count = 0;
 	for (int i = 0; i < CLIENTS; i++)
 		far_fd[i] = -1;
@@ -122,6 +124,7 @@ static inline void come(int number)
 	far_fd[number] = ends[1];
 	stream = socket_stream_new(&phone_ops, ends[0], peer);
 	ck_assert_ptr_nonnull(stream);
+	stream->waited_ms = waited_ms;
 	clients_take(clients, stream, served);
 }
 
