@@ -191,8 +191,9 @@ static int pairing_error(const struct remote_dial *dial, struct error *error)
 			 "%s and this machine have no key in common: pair "
 			 "them, 'btgate pair %s'; if they were paired, "
 			 "remove that at both ends first ('bluetoothctl "
-			 "remove %s')",
-			 dial->who, address, address);
+			 "remove %s')%s",
+			 dial->who, address, address,
+			 bt_socket_security_hint(dial->remote->security));
 }
 
 /*

@@ -55,6 +55,25 @@ static void explain_access(const char *path, int code, struct error *error)
 		  path, strerror(-code), group->gr_name);
 }
 
+/*
+ * open(2) of a device whose mode is not for us is EACCES; this is the service
+ * manager's list of devices (security/device_cgroup.c).
+ */
+static void explain_filter(const char *path, int code, struct error *error)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0) {
+		explain_access(path, code, error);
+		return;
+	}
+	error_set(error, code,
+		  "%s is not among the devices that the service may open; add "
+		  "DeviceAllow=char-%u rw to its [Service] by 'systemctl edit "
+		  "btgate', and restart it",
+		  path, major(st.st_rdev));
+}
+
 /* Returns @code, or what is meant by it: gone is gone. */
 static int explain(const char *path, int code, struct error *error)
 {
@@ -68,8 +87,10 @@ static int explain(const char *path, int code, struct error *error)
 				 "%s is not there; is the adapter plugged in?",
 				 path);
 	case -EACCES:
-	case -EPERM:
 		explain_access(path, code, error);
+		return code;
+	case -EPERM:
+		explain_filter(path, code, error);
 		return code;
 	case -EBUSY:
 	case -EWOULDBLOCK:

@@ -285,4 +285,5 @@ def main(what, *args):
         raise SystemExit(__doc__)
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])
