@@ -115,6 +115,10 @@ $(BUILD)/tests/check_hold_faults: \
 $(BUILD)/tests/check_doctor: ALL_LDFLAGS += -Wl,--wrap=socket,--wrap=getpwnam \
 	-Wl,--wrap=controllers_read
 
+# In the terminal's background, and when time is over.
+$(BUILD)/tests/check_pairing_asked: ALL_LDFLAGS += -Wl,--wrap=tcgetpgrp \
+	-Wl,--wrap=loop_start_timer
+
 $(BUILD)/tests build-fuzz:
 	$(Q)mkdir -p $@
 

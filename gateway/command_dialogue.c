@@ -2,25 +2,19 @@
 #include "command_dialogue.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <termios.h>
-#include <unistd.h>
 
 #include <event2/event.h>
 
 #include "address.h"
 #include "bluez.h"
 #include "command.h"
-#include "json.h"
 #include "log.h"
 #include "loop.h"
-#include "text.h"
 
-#define DURATION_MS (2 * 60 * 1000)
 #define DURATION_MS_MAX (60 * 60 * 1000)
 
 static const int signal_numbers[DIALOGUE_SIGNALS] = {
@@ -52,63 +46,11 @@ void dialogue_flush(struct dialogue *dialogue)
 		      &error);
 }
 
-static const char *name_of(const struct device *device)
-{
-	return device->alias ? device->alias : device->name;
-}
-
-void dialogue_print_device(const struct device *device)
-{
-	char address[ADDRESS_BLUETOOTH_TEXT_BYTES], quoted[TEXT_QUOTED_BYTES];
-
-	address_bluetooth_format(&device->address, address);
-	if (name_of(device))
-		printf("%s \"%s\"", address,
-		       text_printable(name_of(device), quoted));
-	else
-		printf("%s (no name)", address);
-}
-
-void dialogue_print_json_device(const char *event, const struct device *device)
-{
-	char address[ADDRESS_BLUETOOTH_TEXT_BYTES];
-
-	address_bluetooth_format(&device->address, address);
-	printf("{\"event\": \"%s\", \"address\": \"%s\", \"name\": ", event,
-	       address);
-	json_print_string(stdout, name_of(device));
-	printf(", \"adapter\": \"%s\"", device->adapter);
-}
-
-void dialogue_print_json_text(const char *key, const char *text)
-{
-	printf(", \"%s\": ", key);
-	json_print_string(stdout, text);
-}
-
 void dialogue_print_paired(struct dialogue *dialogue,
 			   const struct device *device, enum pairing_how how)
 {
-	char address[ADDRESS_BLUETOOTH_TEXT_BYTES];
-
-	if (dialogue->is_json) {
-		dialogue_print_json_device("paired", device);
-		dialogue_print_json_text("how", pairing_how_to_string(how));
-		printf("}\n");
-	} else {
-		printf("paired: ");
-		dialogue_print_device(device);
-		printf(" (%s)\n", pairing_how_to_string(how));
-	}
+	person_print_paired(&dialogue->person, device, how);
 	dialogue_flush(dialogue);
-	if (how != PAIRING_HOW_UNASKED)
-		return;
-	address_bluetooth_format(&device->address, address);
-	log_warning("%s paired and nobody here was asked: another "
-		    "program's agent answered, or it can neither show "
-		    "nor type a number; 'bluetoothctl remove %s' undoes "
-		    "it",
-		    address, address);
 }
 
 const char *dialogue_advice(enum pairing_refusal why)
@@ -132,76 +74,12 @@ const char *dialogue_advice(enum pairing_refusal why)
 	return "";
 }
 
-/* ---- what is asked --------------------------------------------------------------- */
-
 void dialogue_show(const struct device *device, const char *text, void *arg)
 {
 	struct dialogue *dialogue = arg;
 
-	if (dialogue->is_json) {
-		dialogue_print_json_device("show", device);
-		dialogue_print_json_text("type", text);
-		printf("}\n");
-	} else {
-		dialogue_print_device(device);
-		printf(": type %s on it\n", text);
-	}
+	person_show(&dialogue->person, device, text);
 	dialogue_flush(dialogue);
-}
-
-/*
- * What was typed before it was asked answers nothing. Bounded, for who types
- * faster than is read.
- */
-static void drop_input(void)
-{
-	struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
-	char text[1024];
-
-	if (isatty(STDIN_FILENO)) {
-		tcflush(STDIN_FILENO, TCIFLUSH);
-		return;
-	}
-	for (int i = 0; i < 64 && poll(&input, 1, 0) == 1; i++)
-		if (read(STDIN_FILENO, text, sizeof(text)) <= 0)
-			return;
-}
-
-static void print_json_question(const struct device *device,
-				enum pairing_question question, uint32_t number)
-{
-	static const char *const words[] = {
-		[PAIRING_QUESTION_PIN] = "pin",
-		[PAIRING_QUESTION_NUMBER] = "number",
-		[PAIRING_QUESTION_COMPARE] = "compare",
-		[PAIRING_QUESTION_ALLOW] = "allow",
-	};
-
-	dialogue_print_json_device("ask", device);
-	dialogue_print_json_text("question", words[question]);
-	if (question == PAIRING_QUESTION_COMPARE)
-		printf(", \"number\": \"%06u\"", number);
-	printf("}\n");
-}
-
-static void print_question(const struct device *device,
-			   enum pairing_question question, uint32_t number)
-{
-	dialogue_print_device(device);
-	switch (question) {
-	case PAIRING_QUESTION_PIN:
-		printf(" wants a PIN; which one? ");
-		break;
-	case PAIRING_QUESTION_NUMBER:
-		printf(" shows a number; which one? ");
-		break;
-	case PAIRING_QUESTION_COMPARE:
-		printf(" wants to pair; does it show %06u (yes, no)? ", number);
-		break;
-	case PAIRING_QUESTION_ALLOW:
-		printf(" wants to pair, without a number (yes, no)? ");
-		break;
-	}
 }
 
 void dialogue_ask(const struct device *device, enum pairing_question question,
@@ -209,17 +87,7 @@ void dialogue_ask(const struct device *device, enum pairing_question question,
 {
 	struct dialogue *dialogue = arg;
 
-	if (dialogue->is_end_of_input) {
-		pairing_refuse(dialogue->pairing);
-		return;
-	}
-	drop_input();
-	dialogue->answer_bytes = 0;
-	dialogue->is_asking = true;
-	if (dialogue->is_json)
-		print_json_question(device, question, number);
-	else
-		print_question(device, question, number);
+	person_ask(&dialogue->person, device, question, number);
 	dialogue_flush(dialogue);
 }
 
@@ -227,60 +95,8 @@ void dialogue_withdrawn(void *arg)
 {
 	struct dialogue *dialogue = arg;
 
-	if (!dialogue->is_asking)
-		return;
-	dialogue->is_asking = false;
-	if (dialogue->is_json)
-		printf("{\"event\": \"withdrawn\"}\n");
-	else
-		printf("\nno longer asked\n");
+	person_withdraw(&dialogue->person);
 	dialogue_flush(dialogue);
-}
-
-/* ---- answers ---------------------------------------------------------------------- */
-
-static void take_answer(struct dialogue *dialogue)
-{
-	struct error error;
-	char *line;
-
-	dialogue->answer[dialogue->answer_bytes] = '\0';
-	dialogue->answer_bytes = 0;
-	line = text_trim(dialogue->answer);
-	if (!dialogue->is_asking)
-		return;
-	if (pairing_answer(dialogue->pairing, line, &error) == 0)
-		dialogue->is_asking = false;
-	else
-		log_say("%s", error.text);
-	explicit_bzero(dialogue->answer, sizeof(dialogue->answer));
-}
-
-static void on_input(evutil_socket_t fd, short what, void *arg)
-{
-	struct dialogue *dialogue = arg;
-	char text[256];
-	ssize_t bytes = read(fd, text, sizeof(text));
-
-	if (bytes < 0 && (errno == EINTR || errno == EAGAIN))
-		return;
-	if (bytes <= 0) {
-		dialogue->is_end_of_input = true;
-		event_del(dialogue->input);
-		if (dialogue->is_asking)
-			pairing_refuse(dialogue->pairing);
-		dialogue->is_asking = false;
-		log_warning("the end of input: nobody can confirm any more, "
-			    "and who asks is refused");
-		return;
-	}
-	for (ssize_t i = 0; i < bytes; i++) {
-		if (text[i] == '\n')
-			take_answer(dialogue);
-		else if (dialogue->answer_bytes < sizeof(dialogue->answer) - 1)
-			dialogue->answer[dialogue->answer_bytes++] = text[i];
-	}
-	explicit_bzero(text, sizeof(text));
 }
 
 /* ---- from the beginning to the end ------------------------------------------ */
@@ -319,22 +135,19 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 	loop_stop(dialogue->loop);
 }
 
-static int start_input(struct dialogue *dialogue)
+static int start_person(struct dialogue *dialogue)
 {
+	int code = person_start(&dialogue->person, dialogue->loop);
 	struct error error;
 
-	dialogue->input = event_new(dialogue->loop->base, STDIN_FILENO,
-				    EV_READ | EV_PERSIST, on_input, dialogue);
-	if (!dialogue->input)
-		return -ENOMEM;
-	if (event_add(dialogue->input, NULL) == 0)
-		return 0;
+	if (code != -EPERM)
+		return code;
 	dialogue_fail(dialogue,
-		      error_set(&error, -EPERM,
+		      error_set(&error, code,
 				"--confirm asks on standard input, which is "
 				"none that can be waited for"),
 		      &error);
-	return -EPERM;
+	return code;
 }
 
 static int start_events(struct dialogue *dialogue)
@@ -352,7 +165,7 @@ static int start_events(struct dialogue *dialogue)
 			return -ENOMEM;
 	}
 	return dialogue->settings.method == PAIRING_METHOD_ASK
-		       ? start_input(dialogue)
+		       ? start_person(dialogue)
 		       : 0;
 }
 
@@ -375,9 +188,9 @@ int dialogue_start(struct dialogue *dialogue,
 
 int dialogue_register(struct dialogue *dialogue, const struct pairing_ops *ops)
 {
-	dialogue->pairing = pairing_new(dialogue->bluez, &dialogue->settings,
-					ops, dialogue);
-	return dialogue->pairing ? 0 : -errno;
+	dialogue->person.pairing = pairing_new(
+		dialogue->bluez, &dialogue->settings, ops, dialogue);
+	return dialogue->person.pairing ? 0 : -errno;
 }
 
 void dialogue_limit(struct dialogue *dialogue)
@@ -387,12 +200,11 @@ void dialogue_limit(struct dialogue *dialogue)
 
 void dialogue_clear(struct dialogue *dialogue)
 {
-	pairing_free(dialogue->pairing);
+	person_stop(&dialogue->person);
+	pairing_free(dialogue->person.pairing);
 	bluez_free(dialogue->bluez);
 	if (dialogue->deadline)
 		event_free(dialogue->deadline);
-	if (dialogue->input)
-		event_free(dialogue->input);
 	for (size_t i = 0; i < DIALOGUE_SIGNALS; i++)
 		if (dialogue->signals[i])
 			event_free(dialogue->signals[i]);
@@ -441,8 +253,9 @@ int dialogue_parse(struct dialogue *dialogue,
 {
 	int code = parse_method(dialogue, options, error);
 
-	dialogue->duration_ms = DURATION_MS;
-	dialogue->is_json = options->is_json;
+	dialogue->duration_ms = PAIRING_WINDOW_MS;
+	dialogue->person.output = stdout;
+	dialogue->person.is_json = options->is_json;
 	if (code == 0 && options->adapter)
 		code = address_adapter_parse(
 			options->adapter, &dialogue->settings.adapter, error);

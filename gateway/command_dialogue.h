@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A person at a terminal while devices pair: what is printed, asked and typed,
- * and what ends it. For both ways of btgate pair, the window and the one device.
+ * What both ways of btgate pair have in common, the window and the one device:
+ * options, bluetoothd, the person who is asked, and what ends it.
  *
  * Knows bluetoothd as far as it has to be there; does not know who is to pair.
  */
@@ -14,6 +14,7 @@
 
 #include "error.h"
 #include "pairing.h"
+#include "person.h"
 
 struct bluez;
 struct bluez_settings;
@@ -36,21 +37,15 @@ struct dialogue {
 	void *owner; /* for the owner's pairing_ops, whose @arg is this */
 	struct loop *loop;
 	struct bluez *bluez;
-	struct pairing *pairing; /* NULL: bluetoothd has no agent of ours */
+	struct person person; /* its pairing NULL: there is no agent of ours */
 	struct pairing_settings settings;
 	unsigned int duration_ms;
-	bool is_json;
 	bool is_called_off; /* by a signal */
 	int code; /* 0, or why it came to nothing */
 	struct error error;
 	/* What follows is its own. */
 	struct event *deadline;
 	struct event *signals[DIALOGUE_SIGNALS];
-	struct event *input; /* answers; NULL: nobody is asked */
-	char answer[64]; /* the line so far */
-	size_t answer_bytes;
-	bool is_asking;
-	bool is_end_of_input;
 	char *pin;
 };
 
@@ -80,11 +75,6 @@ const char *dialogue_advice(enum pairing_refusal why);
 
 /* Who reads along has gone: that fails it. */
 void dialogue_flush(struct dialogue *dialogue);
-/* 00:11:22:33:44:55 "Name" */
-void dialogue_print_device(const struct device *device);
-/* {"event": "EVENT", "address": ..., without the end. */
-void dialogue_print_json_device(const char *event, const struct device *device);
-void dialogue_print_json_text(const char *key, const char *text);
 /* The line of a device that has paired. */
 void dialogue_print_paired(struct dialogue *dialogue,
 			   const struct device *device, enum pairing_how how);

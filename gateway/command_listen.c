@@ -6,16 +6,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <event2/event.h>
 
 #include "bluez.h"
 #include "command_netcat.h"
+#include "config.h"
+#include "config_load.h"
 #include "error.h"
 #include "log.h"
 #include "loop.h"
+#include "pairing.h"
+#include "pairing_asked.h"
 #include "publish.h"
 #include "sdp.h"
+#include "terminal.h"
+#include "tty.h"
 
 #define SERVICE_NAME "btgate"
 /* More than command_netcat.c's LINGER_MS. */
@@ -27,6 +34,8 @@ struct listen {
 	struct publisher *publisher;
 	struct publication *publication;
 	struct sdp_service service;
+	struct pairing_asked *asked; /* NULL: nobody is */
+	const char *forbidden_by; /* the configuration; NULL: pairing is not */
 	struct stream *held; /* waits for the one who is there to leave */
 	struct event *patience; /* how long */
 };
@@ -48,9 +57,11 @@ static void take(struct listen *self, struct stream *client)
 		log_warning("%s left before it was connected: %s", client->peer,
 			    strerror(-code));
 		stream_close(client, STREAM_CLOSE_ABORT);
-	} else if (netcat_join(&self->netcat, client)) {
-		netcat_end(&self->netcat, COMMAND_STATUS_FAILED);
+		return;
 	}
+	pairing_asked_pause(self->asked, true);
+	if (netcat_join(&self->netcat, client))
+		netcat_end(&self->netcat, COMMAND_STATUS_FAILED);
 }
 
 static void stop_holding(struct listen *self)
@@ -74,6 +85,8 @@ static void take_held(void *arg)
 	struct listen *self = arg;
 	struct stream *client = self->held;
 
+	/* Another one may have been faster. */
+	pairing_asked_pause(self->asked, self->netcat.session != NULL);
 	if (!client)
 		return;
 	stop_holding(self);
@@ -98,6 +111,66 @@ static void client_came(struct stream *client, void *arg)
 	}
 }
 
+/* ---- who is not paired yet ------------------------------------------------------ */
+
+/* Else the kernel turns them away, and nobody here ever hears of it. */
+static void say_who_pairs(const struct listen *self)
+{
+	const struct netcat *netcat = &self->netcat;
+
+	if (self->asked || netcat->settings.security == SECURITY_LEVEL_LOW ||
+	    bluez_is_pairable(netcat->bluez, &netcat->settings.adapter))
+		return;
+	if (self->forbidden_by)
+		log_say("a phone that is not paired with this machine may have "
+			"to be first, and pairing is 'never' in %s, which is "
+			"also what holds without the key",
+			self->forbidden_by);
+	else
+		log_say("a phone that is not paired with this machine may have "
+			"to be first: 'btgate pair' lets it");
+}
+
+/* A person who sees a question, and can answer it. */
+static bool is_somebody_there(const struct netcat *netcat)
+{
+	return netcat->is_chatty && terminal_is_interactive(netcat->terminal) &&
+	       isatty(STDERR_FILENO) && tty_is_foreground(STDIN_FILENO);
+}
+
+static void log_finding(const char *text, void *arg)
+{
+	log_info("%s", text);
+}
+
+/* As btgate pair --confirm is: a configuration with errors allows nothing. */
+static bool is_asking_allowed(struct listen *self, const char *path)
+{
+	enum config_pairing pairing = CONFIG_PAIRING_WINDOW;
+	struct config *config;
+
+	if (config_load_if_there(path, &config, log_finding, NULL))
+		return false;
+	if (config)
+		pairing = config->gateway.pairing;
+	config_free(config);
+	if (pairing == CONFIG_PAIRING_NEVER)
+		self->forbidden_by = path;
+	return pairing == CONFIG_PAIRING_WINDOW;
+}
+
+static int let_pair(struct listen *self, const char *config_path)
+{
+	struct netcat *netcat = &self->netcat;
+
+	if (!netcat->bluez || netcat->settings.security == SECURITY_LEVEL_LOW ||
+	    !is_asking_allowed(self, config_path) || !is_somebody_there(netcat))
+		return 0;
+	self->asked = pairing_asked_new(netcat->bluez, &netcat->bluez_settings,
+					PAIRING_WINDOW_MS);
+	return self->asked ? 0 : -errno;
+}
+
 /* ---- being found ------------------------------------------------------------ */
 
 static void format_place(const struct listener *listener, char *text,
@@ -114,17 +187,6 @@ static void format_place(const struct listener *listener, char *text,
 		snprintf(text, bytes, "%s", listener->name);
 		break;
 	}
-}
-
-/* Else the kernel turns them away, and nobody here ever hears of it. */
-static void say_who_pairs(const struct listen *self)
-{
-	const struct netcat *netcat = &self->netcat;
-
-	if (netcat->settings.security != SECURITY_LEVEL_LOW &&
-	    !bluez_is_pairable(netcat->bluez, &netcat->settings.adapter))
-		log_say("a phone that is not paired with this machine may have "
-			"to be first: 'btgate pair' lets it");
 }
 
 static void published(struct publication *publication,
@@ -176,7 +238,8 @@ static int publish(struct listen *self, struct error *error)
 
 /* ---- the command --------------------------------------------------------------- */
 
-static int start(struct listen *self, struct error *error)
+static int start(struct listen *self, const char *config_path,
+		 struct error *error)
 {
 	struct netcat *netcat = &self->netcat;
 	char place[STREAM_PEER_BYTES];
@@ -190,6 +253,10 @@ static int start(struct listen *self, struct error *error)
 			     client_came, self, &self->listener, error);
 	if (code)
 		return code;
+	code = let_pair(self, config_path);
+	if (code)
+		return error_set(error, code, "cannot ask who may pair: %s",
+				 strerror(-code));
 	if (self->listener->protocol != SERVICE_PROTOCOL_NONE)
 		return publish(self, error);
 	format_place(self->listener, place, sizeof(place));
@@ -215,7 +282,7 @@ int command_listen(const struct command_options *options)
 	status = netcat_open(&self.netcat, options, ENDPOINT_ROLE_LISTEN);
 	self.netcat.is_kept_going = options->is_kept_listening;
 	self.netcat.next = (struct loop_task){.run = take_held, .arg = &self};
-	if (!status && start(&self, &error)) {
+	if (!status && start(&self, options->config_path, &error)) {
 		log_error("%s", error.text);
 		status = COMMAND_STATUS_FAILED;
 	}
@@ -227,6 +294,7 @@ int command_listen(const struct command_options *options)
 	publication_free(self.publication);
 	publisher_free(self.publisher);
 	listener_close(self.listener);
+	pairing_asked_free(self.asked);
 	if (self.patience)
 		event_free(self.patience);
 	return netcat_close(&self.netcat);

@@ -283,15 +283,14 @@ static int open_terminal(struct netcat *netcat,
 
 static int open_bluez(struct netcat *netcat)
 {
-	const struct bluez_settings settings = {
+	netcat->bluez_settings = (struct bluez_settings){
 		.adapter = netcat->settings.adapter,
 		.is_reachable = netcat->role == ENDPOINT_ROLE_LISTEN,
 		.is_discoverable = true,
 	};
-
 	if (!address_endpoint_is_bluetooth(&netcat->endpoint))
 		return 0;
-	netcat->bluez = bluez_new(netcat->loop, &settings);
+	netcat->bluez = bluez_new(netcat->loop, &netcat->bluez_settings);
 	netcat->settings.bluez = netcat->bluez;
 	return netcat->bluez ? 0 : -errno;
 }

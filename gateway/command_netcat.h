@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 
+#include "adapter.h"
 #include "address_endpoint.h"
 #include "endpoint.h"
 #include "loop.h"
@@ -31,12 +32,13 @@ struct netcat {
 	struct address_endpoint endpoint;
 	struct endpoint_settings settings;
 	struct bluez *bluez; /* NULL: the endpoint is no Bluetooth one */
+	struct bluez_settings bluez_settings;
+	struct terminal *terminal;
 	struct session *session; /* NULL: nobody is connected */
 	char peer[STREAM_PEER_BYTES]; /* who is, or was last */
 	bool is_chatty; /* tell what goes well, too */
 	/* The command's own: */
 	enum endpoint_role role;
-	struct terminal *terminal;
 	struct session_settings session_settings;
 	struct event *signals[NETCAT_SIGNALS];
 	int signal; /* the one that is to end us; 0: none */

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <event2/event.h>
 
@@ -45,7 +44,7 @@ static void print_open(struct window *window,
 	char time[24];
 
 	address_bluetooth_format(&adapter->address, address);
-	if (dialogue->is_json) {
+	if (dialogue->person.is_json) {
 		printf("{\"event\": \"open\", \"adapter\": \"%s\", "
 		       "\"address\": \"%s\", \"name\": ",
 		       adapter->name, address);
@@ -62,7 +61,7 @@ static void print_open(struct window *window,
 
 static void print_closed(const struct window *window)
 {
-	if (window->dialogue.is_json)
+	if (window->dialogue.person.is_json)
 		printf("{\"event\": \"closed\", \"paired\": %u}\n",
 		       window->paired_count);
 	else if (window->paired_count)
@@ -90,14 +89,16 @@ static void on_refused(const struct device *device, enum pairing_refusal why,
 		       void *arg)
 {
 	struct dialogue *dialogue = arg;
+	const struct person *person = &dialogue->person;
 
-	if (dialogue->is_json) {
-		dialogue_print_json_device("refused", device);
-		dialogue_print_json_text("why", pairing_refusal_to_string(why));
+	if (person->is_json) {
+		person_print_json_device(person, "refused", device);
+		person_print_json_text(person, "why",
+				       pairing_refusal_to_string(why));
 		printf("}\n");
 	} else {
 		printf("refused: ");
-		dialogue_print_device(device);
+		person_print_device(person, device);
 		printf(": %s%s\n", pairing_refusal_to_string(why),
 		       dialogue_advice(why));
 	}
@@ -236,10 +237,10 @@ static void log_finding(const char *text, void *arg)
  */
 static int read_config(struct window *window, const char *path)
 {
-	if (access(path, F_OK) < 0 && errno == ENOENT)
-		return 0;
-	if (config_load(path, &window->config, log_finding, NULL))
+	if (config_load_if_there(path, &window->config, log_finding, NULL))
 		return -EINVAL;
+	if (!window->config)
+		return 0;
 	switch (window->config->gateway.pairing) {
 	case CONFIG_PAIRING_NEVER:
 		log_error(

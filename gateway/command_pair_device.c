@@ -42,14 +42,15 @@ static void call_fail(struct call *call, int code, struct error *error)
 static void call_end_already(struct call *call, const struct device *device)
 {
 	struct dialogue *dialogue = &call->dialogue;
+	const struct person *person = &dialogue->person;
 
-	if (dialogue->is_json) {
-		dialogue_print_json_device("paired", device);
-		dialogue_print_json_text("how", "already");
+	if (person->is_json) {
+		person_print_json_device(person, "paired", device);
+		person_print_json_text(person, "how", "already");
 		printf("}\n");
 	} else {
 		printf("paired already: ");
-		dialogue_print_device(device);
+		person_print_device(person, device);
 		printf("\n");
 	}
 	call->is_paired = true;
@@ -135,7 +136,7 @@ static void on_registered(int code, const struct error *error, void *arg)
 	if (call->is_begun)
 		return;
 	call->is_begun = true;
-	code = pairing_begin(dialogue->pairing, call->path);
+	code = pairing_begin(dialogue->person.pairing, call->path);
 	if (code)
 		call_fail(call, error_set(&said, code, "%s", strerror(-code)),
 			  &said);

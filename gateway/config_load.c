@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "config_check.h"
 #include "config_draft.h"
@@ -104,6 +105,15 @@ int config_load(const char *path, struct config **out, config_error_cb report,
 		code = parse_texts(files.texts, files.count, out, report, arg);
 	config_files_clear(&files);
 	return code;
+}
+
+int config_load_if_there(const char *path, struct config **out,
+			 config_error_cb report, void *arg)
+{
+	*out = NULL;
+	if (access(path, F_OK) < 0 && errno == ENOENT)
+		return 0;
+	return config_load(path, out, report, arg);
 }
 
 static void ignore_error(const char *text, void *arg)

@@ -23,6 +23,13 @@ int config_load(const char *path, struct config **out, config_error_cb report,
 		void *arg);
 
 /*
+ * The same for commands that need no configuration: 0 with *out NULL where
+ * there is no file.
+ */
+int config_load_if_there(const char *path, struct config **out,
+			 config_error_cb report, void *arg);
+
+/*
  * Only the path of the control socket, also from files with errors in them: of
  * a gateway that runs with what they said before. The usual one if they do not
  * say or cannot be read. 0, or -ENOTSUP if there is to be none.

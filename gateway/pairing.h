@@ -29,6 +29,9 @@ struct pairing;
 #define PAIRING_PIN_BYTES_MAX 16
 #define PAIRING_PIN_BYTES (PAIRING_PIN_BYTES_MAX + 1)
 
+/* How long a person lets devices pair who has not said. */
+#define PAIRING_WINDOW_MS (2 * 60 * 1000)
+
 enum pairing_method {
 	PAIRING_METHOD_FREE, /* who comes pairs; who wants a PIN does not */
 	PAIRING_METHOD_PIN, /* who knows the PIN; who wants none does not */

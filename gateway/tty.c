@@ -29,7 +29,7 @@ static struct {
 } saved;
 
 /* In the background it is the shell's own modes that are in effect. */
-static bool is_foreground(int fd)
+bool tty_is_foreground(int fd)
 {
 	pid_t group = tcgetpgrp(fd);
 
@@ -40,7 +40,7 @@ static bool is_foreground(int fd)
 /* Async-signal-safe (POSIX 2.4.3): tcgetpgrp, getpgrp, tcsetattr. */
 static void give_back(void)
 {
-	if (saved.is_changed && is_foreground(saved.fd))
+	if (saved.is_changed && tty_is_foreground(saved.fd))
 		tcsetattr(saved.fd, TCSANOW, &saved.modes);
 	saved.is_changed = 0;
 }
@@ -80,7 +80,7 @@ int tty_enter(int fd, enum tty_mode mode)
 {
 	struct termios modes;
 
-	if (!is_foreground(fd))
+	if (!tty_is_foreground(fd))
 		return -EAGAIN;
 	if (!saved.is_changed) {
 		if (tcgetattr(fd, &saved.modes) < 0)

@@ -25,6 +25,11 @@ enum tty_mode {
  * the background, which would be stopped for it (SIGTTOU).
  */
 int tty_enter(int fd, enum tty_mode mode);
+/*
+ * Whether this process may use the terminal @fd: in the background it is stopped
+ * for that.
+ */
+bool tty_is_foreground(int fd);
 /* Give back what was there, if it was changed. */
 void tty_leave(void);
 
