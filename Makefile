@@ -155,7 +155,7 @@ bench: $(PROGRAM) $(BUILD)/bench/load $(BUILD)/bench/relay
 # Results go to $(BUILD)/bench/radio/results.json.
 bench-radio: $(PROGRAM) $(BUILD)/bench/load
 	$(Q)scripts/setup radio
-	$(Q)scripts/virtual-radio run -n 16 -t 7200 -o $(BUILD)/bench/radio \
+	$(Q)scripts/virtual-radio run -n 16 -c 2 -t 7200 -o $(BUILD)/bench/radio \
 		--env BTGATE=$(CURDIR)/$(PROGRAM) \
 		--env LOAD=$(CURDIR)/$(BUILD)/bench/load tests/bench/radio \
 		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
