@@ -76,6 +76,7 @@ fault_begin() { # NAME
 	FAULT_KB=$(gateway_kb)
 	FAULT_LINE=$(wc -l <"$GATEWAY_LOG")
 	FAULT_BYTES=$(calm_total go)
+	FAULT_RENEWALS=$RADIO_RENEWALS
 }
 
 fault_end() { # PATTERN COUNT: what the log tells, and how many times
@@ -88,7 +89,10 @@ fault_end() { # PATTERN COUNT: what the log tells, and how many times
 	grown=$(($(gateway_kb) - FAULT_KB))
 	[ -z "$FAULT_KB_MOST" ] || check "$FAULT: memory is, too ($grown KiB more)" \
 		test "$grown" -lt "$FAULT_KB_MOST"
-	if [ -n "$1" ]; then
+	if [ "$RADIO_RENEWALS" -ne "$FAULT_RENEWALS" ]; then
+		echo "bluetoothd hung, and told the gateway nothing of it"
+		said=-
+	elif [ -n "$1" ]; then
 		said=$(gateway_said "$1")
 		check "$FAULT: said $2 times" test "$said" -eq "$2"
 	fi

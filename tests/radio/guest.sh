@@ -229,7 +229,9 @@ bluetoothd_hangs() {
 	[ -n "$RADIO_BLUETOOTHD_PID" ] &&
 		grep -qs l2cap_sock_accept "/proc/$RADIO_BLUETOOTHD_PID/stack"
 }
+RADIO_RENEWALS=0
 bluetoothd_renew() {
+	RADIO_RENEWALS=$((RADIO_RENEWALS + 1))
 	echo "bluetoothd hangs, and is started anew"
 	bluetoothd_kill
 	bluetoothd_start
