@@ -272,11 +272,15 @@ radio_vanish() {
 	hcitool -i "hci$1" cmd 0x01 0x0006 $octets 08 >/dev/null
 }
 
+# What it does it tells with RADIO_DEBUG set (--env RADIO_DEBUG=1): an emulated one
+# takes as long to write it down as to do it.
+: "${RADIO_DEBUG:=}"
+
 # bluetoothd_start [OPTION...]: stock options, unless a scenario is about others.
 # shellcheck disable=SC2120 # options are for scenarios to give
 bluetoothd_start() {
-	# It says much, and would wait for $RADIO_OUT, outside, with each line.
-	/usr/libexec/bluetooth/bluetoothd -n -d "$@" \
+	# It may say much, and would wait for $RADIO_OUT, outside, with each line.
+	/usr/libexec/bluetooth/bluetoothd -n ${RADIO_DEBUG:+-d} "$@" \
 		> >(exec cat >>"$RADIO_OUT/bluetoothd.log") 2>&1 &
 	RADIO_BLUETOOTHD_PID=$!
 	disown "$RADIO_BLUETOOTHD_PID"
