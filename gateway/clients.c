@@ -68,6 +68,7 @@ struct clients {
 	unsigned int next_number;
 	struct client_refusal last_refusal;
 	struct refusals refusals; /* for want of room */
+	struct refusals target_refusals; /* of devices, since it was reached */
 	struct client_totals totals; /* of sessions that are over */
 	struct loop_task room_task;
 	clients_gone_cb gone;
@@ -106,21 +107,58 @@ static void clients_refuse(struct clients *clients,
 		    reason);
 }
 
+/* The same reason as the last time. */
+static void clients_refuse_again(struct clients *clients,
+				 enum client_refusal_kind kind,
+				 const char *peer, const char *reason)
+{
+	clients_note_refusal(clients, kind, peer, reason);
+	log_debug("route %s: refused %s, as before: %s", clients->config->name,
+		  peer, reason);
+}
+
 /* There is no room: who tries again and again is mentioned once. */
 static void clients_refuse_for_room(struct clients *clients,
 				    const struct stream *stream,
 				    const char *reason)
 {
-	if (refusals_remember(&clients->refusals, refusals_key(stream),
-			      reason)) {
+	if (refusals_remember(&clients->refusals, refusals_key(stream), reason))
 		clients_refuse(clients, CLIENT_REFUSAL_BUSY, stream->peer,
 			       reason);
-		return;
-	}
-	clients_note_refusal(clients, CLIENT_REFUSAL_BUSY, stream->peer,
-			     reason);
-	log_debug("route %s: refused %s, as before: %s", clients->config->name,
-		  stream->peer, reason);
+	else
+		clients_refuse_again(clients, CLIENT_REFUSAL_BUSY, stream->peer,
+				     reason);
+}
+
+/* How long was left for the target differs each time. */
+static void drop_numbers(const char *text, char *to)
+{
+	for (; *text; text++)
+		if (*text < '0' || *text > '9')
+			*to++ = *text;
+	*to = '\0';
+}
+
+/*
+ * The target was not reached. A phone tries again for as long as it is near, all
+ * day long: each is mentioned once until the target was reached.
+ */
+static void client_refuse_for_target(const struct client *client,
+				     const char *reason)
+{
+	struct clients *clients = client->clients;
+	const char *peer = admission_client(client->admission);
+	uint64_t who = client->has_address
+			       ? refusals_device_key(&client->address)
+			       : 0;
+	char key[ERROR_TEXT_BYTES];
+
+	drop_numbers(reason, key);
+	if (refusals_remember(&clients->target_refusals, who, key))
+		clients_refuse(clients, CLIENT_REFUSAL_TARGET, peer, reason);
+	else
+		clients_refuse_again(clients, CLIENT_REFUSAL_TARGET, peer,
+				     reason);
 }
 
 /* ---- ends ------------------------------------------------------------------- */
@@ -284,8 +322,7 @@ static void client_admitted(struct admission *admission, struct stream *stream,
 	};
 
 	if (!stream) {
-		clients_refuse(clients, CLIENT_REFUSAL_TARGET,
-			       admission_client(admission), error->text);
+		client_refuse_for_target(client, error->text);
 		client_free(client);
 		return;
 	}
@@ -302,6 +339,7 @@ static void client_admitted(struct admission *admission, struct stream *stream,
 	}
 	client->target_stream = target;
 	refusals_forget(&clients->refusals, refusals_key(stream));
+	clients->target_refusals = (struct refusals){0};
 	clients->totals.sessions++;
 	log_info("route %s: session %u: %s connected to %s",
 		 clients->config->name, client->number, stream->peer,

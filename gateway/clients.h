@@ -4,7 +4,9 @@
  * (max-sessions, when-busy), each one's way in and then its session.
  *
  * Does not know where clients come from, nor which route they should take.
- * Logs one line per refusal, per session start and per session end.
+ * Logs one line per session start and per session end, and one per refusal; but
+ * not again for whoever finds no room again, nor for a device whose target is not
+ * reached again.
  */
 #ifndef BTGATE_CLIENTS_H
 #define BTGATE_CLIENTS_H

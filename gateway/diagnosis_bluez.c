@@ -100,6 +100,7 @@ struct search {
 	const char *name;
 	unsigned int known;
 	unsigned int paired;
+	unsigned int trusted; /* of those that are paired */
 };
 
 static bool is_called(const struct device *device, const char *name)
@@ -117,8 +118,20 @@ static void take_device(const struct device *device, void *arg)
 			    : !is_called(device, search->name))
 		return;
 	search->known++;
-	if (device->is_paired)
+	if (device->is_paired) {
 		search->paired++;
+		search->trusted += device->is_trusted;
+	}
+}
+
+/*
+ * Trust is for services at which bluetoothd itself listens: it then asks no agent.
+ * People look for it all the same when a device does not get in.
+ */
+static const char *search_trust(const struct search *search)
+{
+	return search->trusted ? "and trusted"
+			       : "not trusted, which no route asks for";
 }
 
 static void look_at_target(struct diagnosis *diagnosis,
@@ -142,7 +155,7 @@ static void look_at_target(struct diagnosis *diagnosis,
 	snprintf(cure, sizeof(cure), "btgate pair %s", shown);
 	if (search.paired == 1)
 		diagnosis_add(diagnosis, FINDING_OK, subject, NULL,
-			      "%s is paired", shown);
+			      "%s is paired, %s", shown, search_trust(&search));
 	else if (search.paired > 1 && device->name)
 		diagnosis_add(diagnosis, FINDING_PROBLEM, subject,
 			      "write the address, as 'btgate scan' shows it",
@@ -172,6 +185,7 @@ static void look_at_peers(struct diagnosis *diagnosis,
 		const struct address_peer *peer = &route->peers.items[i];
 		struct search search = {0};
 		char text[ADDRESS_PEER_TEXT_BYTES], shown[TEXT_QUOTED_BYTES];
+		char cure[40 + TEXT_QUOTED_BYTES];
 
 		if (peer->choice == PEER_CHOICE_PREFIX)
 			continue;
@@ -181,12 +195,18 @@ static void look_at_peers(struct diagnosis *diagnosis,
 					 : NULL;
 		bluez_devices(bluez, &route->adapter, take_device, &search);
 		address_peer_format(peer, text);
-		if (!search.paired && (peer->choice == PEER_CHOICE_NAME ||
-				       route->security > SECURITY_LEVEL_LOW))
-			diagnosis_add(diagnosis, FINDING_NOTE, subject,
-				      "pair it, or correct peers",
+		text_printable(text, shown);
+		snprintf(cure, sizeof(cure), "btgate pair %s, or correct peers",
+			 shown);
+		if (search.paired)
+			diagnosis_add(diagnosis, FINDING_OK, subject, NULL,
+				      "peers names %s, which is paired, %s",
+				      shown, search_trust(&search));
+		else if (peer->choice == PEER_CHOICE_NAME ||
+			 route->security > SECURITY_LEVEL_LOW)
+			diagnosis_add(diagnosis, FINDING_NOTE, subject, cure,
 				      "peers names %s, which is not paired",
-				      text_printable(text, shown));
+				      shown);
 	}
 }
 

@@ -196,12 +196,16 @@ static void look_at_serial(const struct visit *visit, const char *path)
 
 static void look_at_file(const struct visit *visit, const char *path)
 {
+	char cure[PATH_MAX + 64];
+
+	snprintf(cure, sizeof(cure),
+		 "sudo setfacl -m u:%u:rw '%s', or another path",
+		 (unsigned int)geteuid(), path);
 	if (access(path, F_OK) < 0)
 		look_at_room(visit, path);
 	else if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) < 0)
 		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
-			      "sudo chown it, or choose another path",
-			      "%s cannot be written: %s", path,
+			      cure, "%s cannot be written: %s", path,
 			      strerror(errno));
 	else
 		diagnosis_add(visit->diagnosis, FINDING_OK, visit->subject,

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -332,15 +333,35 @@ static bool entrance_wants_bond(const struct entrance *entrance,
 	return false;
 }
 
+/*
+ * The shortest connect-timeout of those that a client may get: @found, and while
+ * its name is not known the earlier ones that name any.
+ */
+static unsigned int entrance_timeout_ms(const struct entrance *entrance,
+					const struct door *found,
+					const char *name)
+{
+	unsigned int timeout_ms = found ? found->route->connect_timeout_ms
+					: UINT_MAX;
+	const struct door *door;
+
+	for (door = TAILQ_FIRST(&entrance->doors);
+	     !name && door && door != found; door = TAILQ_NEXT(door, link))
+		if (address_peers_has_names(&door->route->peers) &&
+		    door->route->connect_timeout_ms < timeout_ms)
+			timeout_ms = door->route->connect_timeout_ms;
+	return timeout_ms;
+}
+
 /* Whether it waits still: a quarter of connect-timeout is left for the target. */
 static bool entrance_waits(const struct entrance *entrance,
 			   const struct stream *client)
 {
-	const struct door *door = entrance_find_door(
-		entrance, client, entrance_peer_name(entrance, client));
+	const char *name = entrance_peer_name(entrance, client);
+	const struct door *door = entrance_find_door(entrance, client, name);
 
-	if (door &&
-	    client->waited_ms >= door->route->connect_timeout_ms / 4 * 3)
+	if (client->waited_ms >=
+	    entrance_timeout_ms(entrance, door, name) / 4 * 3)
 		return false;
 	return (client->waited_ms < NAME_WAIT_MS &&
 		entrance_wants_name(entrance, client, door)) ||

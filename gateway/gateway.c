@@ -42,7 +42,7 @@ struct gateway {
 	struct loop *loop;
 	struct bluez *bluez; /* NULL: no end is Bluetooth, nor ever was */
 	struct bluez_watcher bluez_watcher;
-	struct mgmt_watch *adapters; /* NULL: as bluez, or none to be had */
+	struct mgmt_watch *adapters; /* NULL: as bluez, or no Bluetooth */
 	struct publisher *publisher; /* NULL: nobody listens on Bluetooth */
 	struct pairing_always *pairing; /* NULL: not always */
 	struct address_adapter pairing_adapter; /* with which devices pair */

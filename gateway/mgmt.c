@@ -220,10 +220,11 @@ void mgmt_call_free(struct mgmt_call *call)
 struct mgmt_watch {
 	struct loop *loop;
 	int (*open)(void);
-	int fd; /* -1: it broke, and is tried again */
+	int fd; /* -1: none to be had, or it broke; it is tried again */
 	struct event *event; /* on that */
 	struct event *retry_timer;
 	struct backoff retry;
+	unsigned int failures; /* without news between; the first is told */
 	mgmt_changed_cb changed;
 	void *arg;
 };
@@ -269,12 +270,19 @@ static void watch_wait(struct mgmt_watch *watch)
 	loop_start_timer(watch->retry_timer, backoff_next_ms(&watch->retry));
 }
 
-static void watch_failed(struct mgmt_watch *watch, int code)
+/* @what happened to it; the first time in a row is told. */
+static void watch_failed(struct mgmt_watch *watch, const char *what, int code)
 {
-	log_warning("the kernel's management socket broke: %s; until there is "
-		    "another one, adapters that come and go show by bluetoothd "
-		    "only",
-		    code ? strerror(-code) : "it was closed");
+	const char *why = code ? strerror(-code) : "it was closed";
+
+	if (watch->failures++)
+		log_debug("the kernel's management socket %s again: %s", what,
+			  why);
+	else
+		log_warning("the kernel's management socket %s: %s; until "
+			    "there is another one, adapters that come and go "
+			    "show by bluetoothd only",
+			    what, why);
 	watch_close(watch);
 	watch_wait(watch);
 }
@@ -287,8 +295,9 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 		watch_wait(watch);
 		return;
 	}
-	backoff_reset(&watch->retry);
-	log_info("the kernel's management socket tells of adapters again");
+	if (watch->failures == 1)
+		log_info("the kernel's management socket tells of adapters "
+			 "now");
 	/* What has happened meanwhile was not told. */
 	watch->changed(watch->arg);
 }
@@ -301,10 +310,14 @@ static void on_news(evutil_socket_t fd, short what, void *arg)
 
 	if (bytes < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (bytes <= 0)
-		watch_failed(watch, bytes < 0 ? -errno : 0);
-	else if ((size_t)bytes == sizeof(header) &&
-		 is_change(le16toh(header.code)))
+	if (bytes <= 0) {
+		watch_failed(watch, "broke", bytes < 0 ? -errno : 0);
+		return;
+	}
+	/* It works, which one that was only opened need not do. */
+	watch->failures = 0;
+	backoff_reset(&watch->retry);
+	if ((size_t)bytes == sizeof(header) && is_change(le16toh(header.code)))
 		watch->changed(watch->arg);
 }
 
@@ -324,11 +337,15 @@ struct mgmt_watch *mgmt_watch_new(struct loop *loop, int (*open)(void),
 	watch->retry_timer = evtimer_new(loop->base, on_retry, watch);
 	if (watch->retry_timer)
 		code = watch_open(watch);
-	if (code == 0)
-		return watch;
-	mgmt_watch_free(watch);
-	errno = -code;
-	return NULL;
+	/* Without Bluetooth in the kernel, or here, there is nothing to wait for. */
+	if (!watch->retry_timer || code == -EAFNOSUPPORT) {
+		mgmt_watch_free(watch);
+		errno = -code;
+		return NULL;
+	}
+	if (code)
+		watch_failed(watch, "cannot be had", code);
+	return watch;
 }
 
 void mgmt_watch_free(struct mgmt_watch *watch)

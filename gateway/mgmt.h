@@ -45,8 +45,9 @@ typedef void (*mgmt_changed_cb)(void *arg);
 
 /*
  * Be told of that from now on, on a management socket that @open makes
- * (mgmt_open). Should it break, that is logged, and @open is asked for another
- * one until it has one; that is news as well. NULL with errno set.
+ * (mgmt_open). Should there be none, or should it break, that is logged, and @open
+ * is asked for another one until it has one; that is news as well. NULL with errno
+ * set: no memory, or EAFNOSUPPORT, which stays so.
  */
 struct mgmt_watch *mgmt_watch_new(struct loop *loop, int (*open)(void),
 				  mgmt_changed_cb changed, void *arg);

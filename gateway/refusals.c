@@ -14,11 +14,15 @@ static uint64_t key_of(const void *data, size_t bytes)
 	return value ? value : 1;
 }
 
+uint64_t refusals_device_key(const struct address_bluetooth *address)
+{
+	return key_of(address, sizeof(*address));
+}
+
 uint64_t refusals_key(const struct stream *client)
 {
 	if (client->has_peer_address)
-		return key_of(&client->peer_address,
-			      sizeof(client->peer_address));
+		return refusals_device_key(&client->peer_address);
 	if (client->has_peer_ip)
 		return key_of(&client->peer_ip, sizeof(client->peer_ip));
 	return 0;

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct address_bluetooth;
 struct stream;
 
 #define REFUSALS_MAX 64
@@ -29,6 +30,8 @@ struct refusals {
  * each refusal is news.
  */
 uint64_t refusals_key(const struct stream *client);
+/* The same for the device at @address. */
+uint64_t refusals_device_key(const struct address_bluetooth *address);
 
 /* Remember it. Whether it is news: not what was said of it last. */
 bool refusals_remember(struct refusals *refusals, uint64_t who,

@@ -56,8 +56,8 @@ static void explain_access(const char *path, int code, struct error *error)
 }
 
 /*
- * open(2) of a device whose mode is not for us is EACCES; this is the service
- * manager's list of devices (security/device_cgroup.c).
+ * open(2) of a device whose mode is not for us is EACCES; this is the list of
+ * devices of a service or a container (security/device_cgroup.c).
  */
 static void explain_filter(const char *path, int code, struct error *error)
 {
@@ -68,10 +68,11 @@ static void explain_filter(const char *path, int code, struct error *error)
 		return;
 	}
 	error_set(error, code,
-		  "%s is not among the devices that the service may open; add "
-		  "DeviceAllow=char-%u rw to its [Service] by 'systemctl edit "
-		  "btgate', and restart it",
-		  path, major(st.st_rdev));
+		  "%s is not among the devices that this process may open: "
+		  "for a service add DeviceAllow=char-%u rw to its [Service] "
+		  "('systemctl edit btgate'), and restart it; start a "
+		  "container with --device %s",
+		  path, major(st.st_rdev), path);
 }
 
 /* Returns @code, or what is meant by it: gone is gone. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -937,6 +938,11 @@ static int open_news(void)
 	return news_fds[0];
 }
 
+static int open_nothing(void)
+{
+	return -EAFNOSUPPORT;
+}
+
 START_TEST(test_mgmt_news)
 {
 	/* Added, removed, switched; and what is of no interest, and half of it. */
@@ -950,9 +956,8 @@ START_TEST(test_mgmt_news)
 	struct mgmt_watch *watch;
 	unsigned int count = 0;
 
-	refused_opens = 1;
-	ck_assert_ptr_null(mgmt_watch_new(loop, open_news, on_news, &count));
-	ck_assert_int_eq(errno, EMFILE);
+	ck_assert_ptr_null(mgmt_watch_new(loop, open_nothing, on_news, &count));
+	ck_assert_int_eq(errno, EAFNOSUPPORT);
 	watch = mgmt_watch_new(loop, open_news, on_news, &count);
 	ck_assert_ptr_nonnull(watch);
 	for (int i = 0; i < COUNT(news); i++) {
@@ -968,12 +973,55 @@ START_TEST(test_mgmt_news)
 	ck_assert(log_has("the kernel's management socket broke"));
 	while (count < 4)
 		event_base_loop(loop->base, EVLOOP_ONCE);
-	ck_assert(log_has("tells of adapters again"));
+	ck_assert(log_has("tells of adapters now"));
 	send(news_fds[1], news[0].text, news[0].bytes, 0);
 	while (count < 5)
 		event_base_loop(loop->base, EVLOOP_ONCE);
 	ck_assert_int_eq(log_line_count, 2);
+	/* It has worked: that it breaks is told again. */
 	close(news_fds[1]);
+	event_base_loop(loop->base, EVLOOP_ONCE);
+	ck_assert_uint_eq(log_count("socket broke"), 2);
+	mgmt_watch_free(watch);
+}
+END_TEST
+
+/* When the only timer there is has its time. */
+static int timer_end(const struct event_base *base, const struct event *event,
+		     void *arg)
+{
+	struct timeval end;
+
+	if (event_pending(event, EV_TIMEOUT, &end))
+		*(struct timeval *)arg = end;
+	return 0;
+}
+
+/* None at first, and then one that never says anything. */
+START_TEST(test_mgmt_without_news)
+{
+	struct mgmt_watch *watch;
+	struct timeval begin, end = {0};
+	unsigned int count = 0;
+
+	log_line_count = 0;
+	refused_opens = 1;
+	watch = mgmt_watch_new(loop, open_news, on_news, &count);
+	ck_assert_ptr_nonnull(watch);
+	ck_assert(log_has("the kernel's management socket cannot be had: Too "
+			  "many open files"));
+	ck_assert_int_eq(log_level_of("cannot be had"), LOG_LEVEL_WARNING);
+	while (count < 1)
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	ck_assert(log_has("tells of adapters now"));
+	gettimeofday(&begin, NULL);
+	close(news_fds[1]);
+	event_base_loop(loop->base, EVLOOP_ONCE);
+	/* Not a line each second for as long as that goes on. */
+	ck_assert_int_eq(log_level_of("broke again"), LOG_LEVEL_DEBUG);
+	event_base_foreach_event(loop->base, timer_end, &end);
+	timersub(&end, &begin, &end);
+	ck_assert_int_ge(end.tv_sec * 1000 + end.tv_usec / 1000, 1500);
 	mgmt_watch_free(watch);
 }
 END_TEST
@@ -1018,6 +1066,7 @@ int main(void)
 	tcase_add_loop_test(tcase, test_mgmt, 0, COUNT(exchanges));
 	tcase_add_test(tcase, test_mgmt_closed);
 	tcase_add_test(tcase, test_mgmt_news);
+	tcase_add_test(tcase, test_mgmt_without_news);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

@@ -155,6 +155,51 @@ START_TEST(the_newcomer_s_dial_fails)
 }
 END_TEST
 
+/* A phone tries all day long; TCP clients are mentioned each time. */
+START_TEST(a_device_is_mentioned_once_until_the_target_was_reached)
+{
+	unsigned int before;
+
+	target.target.sessions_max = 0;
+	are_devices = _i == 0;
+	for (int round = 1; round <= 2; round++) {
+		target.refusal = -EIO;
+		for (int i = 0; i < 3; i++) {
+			come(1);
+			expect_closed(far_fd[1]);
+			leave(1);
+		}
+		come(2);
+		expect_closed(far_fd[2]);
+		leave(2);
+		ck_assert_uint_eq(log_count("refused client-1: the fake"),
+				  are_devices ? round : 3 * round);
+		ck_assert_uint_eq(log_count("refused client-2: the fake"),
+				  round);
+		ck_assert_uint_eq(clients_last_refusal(clients)->count,
+				  4 * round);
+		/* It is well in between: for anybody. */
+		target.refusal = 0;
+		come(2);
+		expect_in(2);
+		leave(2);
+		settle();
+	}
+	/* Another reason is told; how long it took is none. */
+	before = log_count("refused client-1: ");
+	target.is_silent = true;
+	config.connect_timeout_ms = 30;
+	for (waited_ms = 11; waited_ms <= 13; waited_ms++) {
+		come(1);
+		expect_closed(far_fd[1]);
+		leave(1);
+	}
+	ck_assert_uint_eq(log_count("refused client-1: ") - before,
+			  are_devices ? 1 : 3);
+	ck_assert(log_has("did not answer within 19ms, what was left of 30ms"));
+}
+END_TEST
+
 START_TEST(one_that_still_dials_is_replaced)
 {
 	config.when_busy = WHEN_BUSY_REPLACE;
@@ -296,6 +341,9 @@ int main(void)
 	tcase_add_test(tests, the_newcomer_replaces);
 	tcase_add_test(tests, the_newcomer_is_told_when_its_own_dial_succeeded);
 	tcase_add_test(tests, the_newcomer_s_dial_fails);
+	tcase_add_loop_test(
+		tests, a_device_is_mentioned_once_until_the_target_was_reached,
+		0, 2);
 	tcase_add_test(tests, one_that_still_dials_is_replaced);
 	tcase_add_test(tests,
 		       one_that_waits_for_another_to_go_is_replaced_in_turn);

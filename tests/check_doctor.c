@@ -524,7 +524,10 @@ START_TEST(test_devices)
 		const char *said;
 	} table[] = {
 		{"listen = tcp:7\nconnect = rfcomm:\"one\"",
-		 "ok       route r: \"one\" is paired"},
+		 "ok       route r: \"one\" is paired, not trusted, which no "
+		 "route asks for\n"},
+		{"listen = tcp:7\nconnect = rfcomm:\"trusty\"",
+		 "ok       route r: \"trusty\" is paired, and trusted\n"},
 		{"listen = tcp:7\nconnect = rfcomm:\"two\"",
 		 "problem  route r: 2 paired devices are called \"two\"\n"
 		 "         -> write the address"},
@@ -538,9 +541,15 @@ START_TEST(test_devices)
 		 "problem  route r: 00:11:22:33:44:55 is not known, and "
 		 "security = medium needs a pairing\n"
 		 "         -> btgate pair 00:11:22:33:44:55"},
-		{"listen = rfcomm\nconnect = echo\npeers = \"one\", \"loose\"",
+		{"listen = rfcomm\nconnect = echo\n"
+		 "peers = \"one\", \"trusty\", \"loose\"",
+		 "ok       route r: peers names \"one\", which is paired, not "
+		 "trusted, which no route asks for\n"
+		 "ok       route r: peers names \"trusty\", which is paired, "
+		 "and trusted\n"
 		 "note     route r: peers names \"loose\", which is not "
-		 "paired"},
+		 "paired\n"
+		 "         -> btgate pair \"loose\", or correct peers\n"},
 	};
 
 	mock_bus_start(&mock, "");
@@ -550,10 +559,10 @@ START_TEST(test_devices)
 	mock_tell(&mock, "device 0 2 paired two");
 	mock_tell(&mock, "device 0 3 paired two");
 	mock_tell(&mock, "device 0 4 known loose");
+	mock_tell(&mock, "device 0 5 trusted trusty");
 	start_bluez();
 	diagnosis_devices(&diagnosis, bluez, route("%s", table[_i].lines));
 	assert_said(table[_i].said);
-	assert_not_said("names \"one\"");
 	stop_bluez();
 	clear_route();
 }
@@ -705,7 +714,7 @@ START_TEST(test_not_permitted)
 		{"connect = echo\ntrace = ",
 		 "/there",
 		 {"/there cannot be written: Permission denied\n"
-		  "         -> sudo chown it, or choose another path\n",
+		  "         -> sudo setfacl -m u:65534:rw '",
 		  "/there.1 cannot be made: Permission denied in "}},
 	};
 
@@ -987,7 +996,7 @@ int main(void)
 	tcase_add_test(tcase, test_no_daemon);
 	tcase_add_test(tcase, test_bus_policy);
 	tcase_add_test(tcase, test_daemon_adapters);
-	tcase_add_loop_test(tcase, test_devices, 0, 6);
+	tcase_add_loop_test(tcase, test_devices, 0, 7);
 	tcase_add_test(tcase, test_device_of_two_adapters);
 	tcase_add_loop_test(tcase, test_agent, 0, 7);
 	tcase_add_test(tcase, test_tcp);

@@ -491,6 +491,30 @@ START_TEST(one_that_has_just_paired_is_waited_for)
 }
 END_TEST
 
+/* A name decides: whichever route that will be, its target has a quarter left. */
+START_TEST(who_waits_for_a_name_leaves_time_for_the_target)
+{
+	uint64_t begin_ms = loop_now_ms();
+
+	add_route(0, "HC-05");
+	add_route(1, "Printer");
+	add_route(2, _i ? "any" : "Scale");
+	for (int i = 0; i < DOORS; i++)
+		open_door(i);
+	routes[1].connect_timeout_ms = 200;
+	come("00:AA:01:01:00:01");
+	await_decision();
+	/* It would wait for three seconds. */
+	ck_assert_uint_lt(loop_now_ms() - begin_ms, 3000);
+	if (!_i) {
+		expect_refused();
+		return;
+	}
+	expect_taken(2);
+	ck_assert_uint_ge(waited_ms, 150);
+}
+END_TEST
+
 START_TEST(nobody_waits_for_a_name_that_changes_nothing)
 {
 	open_three("00:AA:*", "HC-05", "any");
@@ -835,6 +859,8 @@ int main(void)
 	tcase_add_test(tests, peers_of_a_single_route);
 	tcase_add_test(tests, why_no_name_is_known);
 	tcase_add_test(tests, one_that_has_just_paired_is_waited_for);
+	tcase_add_loop_test(
+		tests, who_waits_for_a_name_leaves_time_for_the_target, 0, 2);
 	tcase_add_test(tests, nobody_waits_for_a_name_that_changes_nothing);
 	tcase_add_test(tests, who_may_have_a_name_is_not_taken_for_another);
 	tcase_add_test(tests, who_waits_when_it_is_closed_is_refused);

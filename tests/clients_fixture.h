@@ -35,6 +35,7 @@ static struct clients *clients;
 static unsigned int gone_count;
 static int far_fd[CLIENTS]; /* the clients' own ends */
 static unsigned int waited_ms; /* what those who come were kept waiting */
+static bool are_devices; /* those who come have addresses */
 
 /* A serial link: no half-close. */
 static const struct stream_ops link_ops = {
@@ -77,6 +78,7 @@ static void setup(void)
 	ck_assert_ptr_nonnull(clients);
 	gone_count = 0;
 	waited_ms = 0;
+	are_devices = false;
 	log_line_count = 0;
 	for (int i = 0; i < CLIENTS; i++)
 		far_fd[i] = -1;
@@ -125,6 +127,8 @@ static inline void come(int number)
 	stream = socket_stream_new(&phone_ops, ends[0], peer);
 	ck_assert_ptr_nonnull(stream);
 	stream->waited_ms = waited_ms;
+	stream->has_peer_address = are_devices;
+	stream->peer_address.octets[5] = (uint8_t)number;
 	clients_take(clients, stream, served);
 }
 

@@ -59,6 +59,7 @@ struct mock_device {
 	uint32_t class;
 	int16_t rssi;
 	int paired;
+	int trusted;
 	int connected;
 	int bonded;
 	sd_bus_slot *slot;
@@ -345,6 +346,8 @@ static inline int mock_on_get_device(sd_bus *bus, const char *path,
 		return sd_bus_message_append(reply, "n", device->rssi);
 	if (strcmp(property, "Paired") == 0)
 		return sd_bus_message_append(reply, "b", device->paired);
+	if (strcmp(property, "Trusted") == 0)
+		return sd_bus_message_append(reply, "b", device->trusted);
 	if (strcmp(property, "Bonded") == 0)
 		return sd_bus_message_append(reply, "b", device->bonded);
 	if (strcmp(property, "Connected") == 0)
@@ -505,7 +508,7 @@ static inline void mock_crowd(struct mock_daemon *daemon, int n, int first,
 
 /*
  * "device ADAPTER NUMBER MANNER [NAME]": known, 10:00:00:00:ADAPTER:NUMBER;
- * "le" is one with a random address; "old" one that is paired with a bluetoothd
+ * "paired"; "trusted" is that as well; "le" is one with a random address; "old" one that is paired with a bluetoothd
  * before 5.66, which says no more; "bonded" one that came and was paired
  * before bluetoothd told of it; "common" one that is paired with several adapters,
  * 10:00:00:00:FF:NUMBER at each.
@@ -534,7 +537,9 @@ static inline void mock_add_device(struct mock_daemon *daemon, int n,
 			if (*c == ':')
 				*c = '-';
 	}
-	device->paired = is_common || strcmp(manner, "paired") == 0 ||
+	device->trusted = strcmp(manner, "trusted") == 0;
+	device->paired = is_common || device->trusted ||
+			 strcmp(manner, "paired") == 0 ||
 			 strcmp(manner, "old") == 0;
 	device->bonded = device->connected = strcmp(manner, "bonded") == 0;
 	device->type = strcmp(manner, "le") ? "public" : "random";
