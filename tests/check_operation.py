@@ -793,6 +793,8 @@ class Trace(Controlled):
         dump.process.send_signal(signal.SIGINT)
         self.assertEqual(dump.process.wait(PATIENCE_S), -signal.SIGINT)
         self.assertEqual(gateway.stop(), 0)
+        # Both: one that is killed as it ends may leave its leak checker behind.
+        self.assertEqual(lines.process.wait(PATIENCE_S), 1)
         self.assertEqual(text.process.wait(PATIENCE_S), 1)
         self.assertIn("the gateway tells no more", text.process.stderr.read())
 
