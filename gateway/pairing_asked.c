@@ -23,7 +23,9 @@ struct pairing_asked {
 	struct person person; /* its pairing NULL: the time is over */
 	struct event *limit;
 	unsigned int duration_ms;
-	bool is_limited; /* the time runs */
+	struct bluez_watcher watcher;
+	bool is_registered; /* bluetoothd has our agent */
+	bool is_open; /* devices can pair, and the time runs */
 	bool is_paused;
 	bool is_refusal_told; /* bluetoothd's, of our agent */
 	bool is_end_untold;
@@ -82,24 +84,39 @@ static void on_withdrawn(void *arg)
 	person_withdraw(&asked->person);
 }
 
+/* Once there is an adapter with which they can. */
+static void open_window(struct pairing_asked *asked)
+{
+	char time[24];
+
+	if (asked->is_open || !asked->is_registered ||
+	    !bluez_is_pairable(asked->bluez, &asked->settings.adapter))
+		return;
+	asked->is_open = true;
+	bluez_unwatch(&asked->watcher);
+	loop_start_timer(asked->limit, asked->duration_ms);
+	address_duration_format(asked->duration_ms, time);
+	log_say("phones can pair with this machine for %s: you are asked "
+		"about each that can show or type a number",
+		time);
+}
+
 static void on_registered(int code, const struct error *error, void *arg)
 {
 	struct pairing_asked *asked = arg;
-	char time[24];
 
 	if (code && !asked->is_refusal_told) {
 		asked->is_refusal_told = true;
 		log_warning("nobody can pair: bluetoothd takes no agent: %s",
 			    error->text);
 	}
-	if (code || asked->is_limited)
-		return;
-	asked->is_limited = true;
-	loop_start_timer(asked->limit, asked->duration_ms);
-	address_duration_format(asked->duration_ms, time);
-	log_say("phones can pair with this machine for %s: you are asked "
-		"about each",
-		time);
+	asked->is_registered = !code;
+	open_window(asked);
+}
+
+static void on_bluez_changed(struct bluez *bluez, void *arg)
+{
+	open_window(arg);
 }
 
 /* ---- from the beginning to the end ------------------------------------------ */
@@ -167,12 +184,16 @@ static int start(struct pairing_asked *asked)
 	code = person_start(&asked->person, loop);
 	if (code)
 		return code;
+	/* This process may be stopped (Ctrl-Z), and no timer of its own runs. */
 	pairable.is_pairable = true;
+	pairable.pairable_s = asked->duration_ms / 1000 +
+			      PAIRING_WINDOW_GRACE_S;
 	code = bluez_change(asked->bluez, &pairable);
 	if (code)
 		return code;
 	asked->person.pairing = pairing_new(asked->bluez, &settings, &ops,
 					    asked);
+	bluez_watch(asked->bluez, &asked->watcher, on_bluez_changed, asked);
 	return asked->person.pairing ? 0 : -errno;
 }
 
@@ -202,6 +223,7 @@ void pairing_asked_free(struct pairing_asked *asked)
 {
 	if (!asked)
 		return;
+	bluez_unwatch(&asked->watcher);
 	person_stop(&asked->person);
 	pairing_free(asked->person.pairing);
 	if (asked->limit)

@@ -18,7 +18,7 @@ struct bluez_settings;
 struct pairing_asked;
 
 /*
- * For @duration_ms from when bluetoothd has our agent. @settings are the bluez's
+ * For @duration_ms from when an adapter lets devices pair. @settings are the bluez's
  * without this, and copied: it has them again afterwards. NULL with errno set.
  */
 struct pairing_asked *pairing_asked_new(struct bluez *bluez,

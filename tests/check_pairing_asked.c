@@ -155,7 +155,8 @@ static void open_window(void)
 {
 	start();
 	wait_for_screen("btgate: phones can pair with this machine for 2m: you "
-			"are asked about each\r\n");
+			"are asked about each that can show or type a "
+			"number\r\n");
 	mock_expect(&mock, "agent /btgate/agent KeyboardDisplay");
 	mock_tell(&mock, "device 0 2 known phone");
 }
@@ -187,7 +188,7 @@ START_TEST(test_answered)
 	stop();
 	mock_expect(&mock, "agent gone");
 	mock_tell(&mock, "look 0");
-	mock_expect(&mock, "look: discoverable 0, limit 180, pairable 0");
+	mock_expect(&mock, "look: discoverable 0, limit 180, pairable 0, limit 0");
 }
 END_TEST
 
@@ -293,7 +294,7 @@ START_TEST(test_over)
 	wait_for_screen("the time in which phones could pair is over: 'btgate "
 			"pair' lets more of them\r\n");
 	mock_tell(&mock, "look 0");
-	mock_expect(&mock, "look: discoverable 1, limit 0, pairable 0");
+	mock_expect(&mock, "look: discoverable 1, limit 0, pairable 0, limit 0");
 	/* Clients come and go all the same. */
 	pairing_asked_pause(asked, true);
 	pairing_asked_pause(asked, false);
