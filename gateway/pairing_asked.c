@@ -16,6 +16,7 @@
 #include "loop.h"
 #include "pairing.h"
 #include "person.h"
+#include "tty.h"
 
 struct pairing_asked {
 	struct bluez *bluez;
@@ -29,6 +30,8 @@ struct pairing_asked {
 	bool is_paused;
 	bool is_refusal_told; /* bluetoothd's, of our agent */
 	bool is_end_untold;
+	struct address_bluetooth refused; /* beside a client, the last one */
+	bool is_refused_untold;
 };
 
 static void log_refused(const struct device *device, const char *why)
@@ -37,6 +40,20 @@ static void log_refused(const struct device *device, const char *why)
 
 	address_bluetooth_format(&device->address, address);
 	log_info("refused %s: %s", address, why);
+}
+
+/* To whoever tries in vain, maybe by a btgate pair in another terminal. */
+static void tell_refused(struct pairing_asked *asked)
+{
+	char address[ADDRESS_BLUETOOTH_TEXT_BYTES];
+
+	if (!asked->is_refused_untold)
+		return;
+	asked->is_refused_untold = false;
+	address_bluetooth_format(&asked->refused, address);
+	log_say("refused %s, which wanted to pair: nobody is asked while a "
+		"client has the terminal",
+		address);
 }
 
 /* ---- what happens ------------------------------------------------------------ */
@@ -70,7 +87,10 @@ static void on_ask(const struct device *device, enum pairing_question question,
 	struct pairing_asked *asked = arg;
 
 	if (asked->is_paused) {
-		log_refused(device, "a client has the terminal");
+		asked->refused = device->address;
+		asked->is_refused_untold = true;
+		if (!tty_is_changed())
+			tell_refused(asked);
 		pairing_refuse(asked->person.pairing);
 		return;
 	}
@@ -150,14 +170,20 @@ static void on_limit(evutil_socket_t fd, short what, void *arg)
 	tell_end(asked);
 }
 
-void pairing_asked_pause(struct pairing_asked *asked, bool is_paused)
+bool pairing_asked_pause(struct pairing_asked *asked, bool is_paused)
 {
+	bool was_asking;
+
 	if (!asked)
-		return;
+		return false;
+	was_asking = asked->person.is_asking;
 	asked->is_paused = is_paused;
 	if (is_paused)
 		person_call_off(&asked->person);
+	else
+		tell_refused(asked);
 	tell_end(asked);
+	return is_paused && was_asking;
 }
 
 static int start(struct pairing_asked *asked)
@@ -224,6 +250,7 @@ void pairing_asked_free(struct pairing_asked *asked)
 	if (!asked)
 		return;
 	bluez_unwatch(&asked->watcher);
+	tell_refused(asked);
 	person_stop(&asked->person);
 	pairing_free(asked->person.pairing);
 	if (asked->limit)

@@ -29,8 +29,9 @@ void pairing_asked_free(struct pairing_asked *asked);
 
 /*
  * A client has the terminal, or no more. Once that is said nothing else reads
- * standard input. NULL is legal.
+ * standard input. True: what is typed may still be meant for a question, which
+ * has just been called off. NULL is legal.
  */
-void pairing_asked_pause(struct pairing_asked *asked, bool is_paused);
+bool pairing_asked_pause(struct pairing_asked *asked, bool is_paused);
 
 #endif
