@@ -6,14 +6,18 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <event2/event.h>
 
 #include "bluez.h"
+#include "command.h"
 #include "endpoint.h"
 #include "error.h"
 #include "log.h"
@@ -420,6 +424,7 @@ START_TEST(test_over)
 	wait_for_screen("no longer asked\r\n");
 	wait_for_screen("the time in which phones could pair is over: 'btgate "
 			"pair' lets more of them\r\n");
+	mock_expect(&mock, "set /org/bluez/hci0 PairableTimeout 0");
 	mock_tell(&mock, "look 0");
 	mock_expect(&mock,
 		    "look: discoverable 1, limit 0, pairable 0, limit 0");
@@ -457,6 +462,114 @@ START_TEST(test_over_beside_a_client)
 }
 END_TEST
 
+/* ---- btgate listen itself -------------------------------------------------- */
+
+/* Also where there is no Bluetooth. */
+static void close_listener(struct listener *listener)
+{
+}
+
+int __wrap_listener_open(struct loop *its_loop,
+			 const struct address_endpoint *address,
+			 const struct endpoint_settings *settings,
+			 listener_client_cb client_cb, void *arg,
+			 struct listener **out, struct error *error);
+int __wrap_listener_open(struct loop *its_loop,
+			 const struct address_endpoint *address,
+			 const struct endpoint_settings *settings,
+			 listener_client_cb client_cb, void *arg,
+			 struct listener **out, struct error *error)
+{
+	static const struct listener_ops ops = {.close = close_listener};
+	static struct listener listener = {
+		.ops = &ops,
+		.protocol = SERVICE_PROTOCOL_RFCOMM,
+		.port = 22,
+	};
+
+	*out = &listener;
+	return 0;
+}
+
+static pid_t start_listen(const char *config_path, const char *security)
+{
+	char endpoint[] = "rfcomm", *arguments[] = {endpoint, NULL};
+	const struct command_options options = {
+		.config_path = config_path,
+		.arguments = arguments,
+		.argument_count = 1,
+		.security = security,
+	};
+	pid_t child = fork();
+
+	if (child)
+		return child;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	dup2(STDIN_FILENO, STDOUT_FILENO);
+	_exit(command_listen(&options));
+}
+
+static void write_config(const char *path, const char *line)
+{
+	FILE *file = fopen(path, "w");
+
+	ck_assert_ptr_nonnull(file);
+	fprintf(file,
+		"[gateway]\n%s\n[route a]\nlisten = rfcomm\nconnect = echo\n",
+		line);
+	fclose(file);
+}
+
+#define FIRST \
+	"a phone that is not paired with this machine may have to be first"
+
+/* Who lets phones pair, and what is said where it does not. */
+START_TEST(test_listen)
+{
+	static const struct {
+		const char *config; /* NULL: there is none */
+		const char *security;
+		const char *said;
+		bool is_window;
+	} cases[] = {
+		{NULL, NULL, "phones can pair with this machine for 2m", true},
+		{"pairing = window", NULL,
+		 "phones can pair with this machine for 2m", true},
+		{"pairing = always", NULL, FIRST ": 'btgate pair' lets it",
+		 false},
+		{"", NULL, FIRST ", and pairing is 'never' in ", false},
+		{"pairing = perhaps", NULL,
+		 FIRST ", and nobody is let pair with a configuration that "
+		       "cannot be read: 'btgate check -c ",
+		 false},
+		{"pairing = window", "low", "listening on RFCOMM channel 22 as",
+		 false},
+	};
+	char path[64];
+	pid_t child;
+	int status;
+
+	snprintf(path, sizeof(path), "%s/btgate.conf", mock.directory);
+	if (cases[_i].config)
+		write_config(path, cases[_i].config);
+	child = start_listen(path, cases[_i].security);
+	wait_for_screen(cases[_i].said);
+	mock_expect(&mock, "register ");
+	wait_for_screen("listening on RFCOMM channel 22 as");
+	kill(child, SIGTERM);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+	event_base_loop(loop->base, EVLOOP_NONBLOCK);
+	unlink(path);
+	if (!cases[_i].is_window) {
+		ck_assert_ptr_null(mock_take(&mock, "agent"));
+		assert_not_shown("phones can");
+	}
+	if (cases[_i].security)
+		assert_not_shown("may have to be first");
+}
+END_TEST
+
 START_TEST(test_no_agent)
 {
 	mock_tell(&mock, "agent-error org.freedesktop.DBus.Error.AccessDenied");
@@ -490,6 +603,7 @@ int main(void)
 	tcase_add_test(tcase, test_over);
 	tcase_add_test(tcase, test_over_beside_another_agent);
 	tcase_add_test(tcase, test_over_beside_a_client);
+	tcase_add_loop_test(tcase, test_listen, 0, 6);
 	tcase_add_test(tcase, test_no_agent);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
