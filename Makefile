@@ -115,9 +115,9 @@ $(BUILD)/tests/check_hold_faults: \
 $(BUILD)/tests/check_doctor: ALL_LDFLAGS += -Wl,--wrap=socket,--wrap=getpwnam \
 	-Wl,--wrap=controllers_read
 
-# In the terminal's background, and when time is over.
+# In the terminal's background, when time is over, and without Bluetooth.
 $(BUILD)/tests/check_pairing_asked: ALL_LDFLAGS += -Wl,--wrap=tcgetpgrp \
-	-Wl,--wrap=loop_start_timer
+	-Wl,--wrap=loop_start_timer -Wl,--wrap=listener_open
 
 $(BUILD)/tests build-fuzz:
 	$(Q)mkdir -p $@

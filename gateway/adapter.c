@@ -37,14 +37,16 @@ enum adapter_step {
 	ADAPTER_STEP_DISCOVERABLE = 1 << 2,
 	/* After it: taking Discoverable away takes this with it. */
 	ADAPTER_STEP_CONNECTABLE = 1 << 3,
+	/* Before it, as above. */
+	ADAPTER_STEP_PAIRABLE_LIMIT = 1 << 4,
 	/* Last: a first agent makes bluetoothd do it by itself. */
-	ADAPTER_STEP_PAIRABLE = 1 << 4,
+	ADAPTER_STEP_PAIRABLE = 1 << 5,
 };
 
 #define ADAPTER_STEPS_ALL                                       \
 	(ADAPTER_STEP_ALIAS | ADAPTER_STEP_TIMEOUT |            \
 	 ADAPTER_STEP_DISCOVERABLE | ADAPTER_STEP_CONNECTABLE | \
-	 ADAPTER_STEP_PAIRABLE)
+	 ADAPTER_STEP_PAIRABLE_LIMIT | ADAPTER_STEP_PAIRABLE)
 
 /* Adapter1's properties, those that matter here. */
 struct adapter_properties {
@@ -52,6 +54,7 @@ struct adapter_properties {
 	bool is_discoverable;
 	bool is_pairable;
 	uint32_t timeout_s;
+	uint32_t pairable_limit_s;
 	char *alias;
 	struct address_bluetooth address;
 };
@@ -63,6 +66,7 @@ struct adapter {
 	const char *name; /* hciN, in the path */
 	uint16_t index;
 	bool is_chosen; /* matches the settings */
+	bool was_pairable; /* when there was no agent of ours yet */
 	struct adapter_properties now;
 	unsigned int todo; /* enum adapter_step bits */
 	enum adapter_step step; /* asked, not answered */
@@ -70,6 +74,7 @@ struct adapter {
 	char *asked_alias;
 	bool asked_discoverable;
 	bool asked_pairable;
+	uint32_t asked_pairable_limit_s;
 	sd_bus_slot *call;
 	struct mgmt_call *mgmt;
 	struct event *timer; /* off: the grace; on: the next try */
@@ -94,6 +99,9 @@ struct adapter_before {
 	uint32_t timeout_s;
 	bool has_pairable;
 	bool is_pairable;
+	bool has_pairable_limit;
+	uint32_t pairable_limit_s;
+	uint32_t made_pairable_limit_s; /* what it was changed to last */
 };
 
 struct adapter_list {
@@ -140,6 +148,8 @@ static const char *step_to_string(enum adapter_step step)
 		return "change whether it is discoverable";
 	case ADAPTER_STEP_CONNECTABLE:
 		return "make it connectable";
+	case ADAPTER_STEP_PAIRABLE_LIMIT:
+		return "limit for how long devices can pair";
 	case ADAPTER_STEP_PAIRABLE:
 		return "let devices pair";
 	}
@@ -202,39 +212,18 @@ static int on_set(sd_bus_message *answer, void *arg, sd_bus_error *unused)
 	case ADAPTER_STEP_DISCOVERABLE:
 		adapter->now.is_discoverable = adapter->asked_discoverable;
 		break;
+	case ADAPTER_STEP_PAIRABLE_LIMIT:
+		adapter->now.pairable_limit_s = adapter->asked_pairable_limit_s;
+		break;
 	case ADAPTER_STEP_PAIRABLE:
 		adapter->now.is_pairable = adapter->asked_pairable;
+		adapter->list->changed(adapter->list->arg);
 		break;
 	case ADAPTER_STEP_CONNECTABLE:
 		break;
 	}
 	finish_step(adapter);
 	return 0;
-}
-
-static int append_value(sd_bus_message *call, enum adapter_step step,
-			const struct bluez_settings *settings)
-{
-	switch (step) {
-	case ADAPTER_STEP_ALIAS:
-		return sd_bus_message_append(call, "ssv", ADAPTER_INTERFACE,
-					     "Alias", "s", settings->name);
-	case ADAPTER_STEP_TIMEOUT:
-		return sd_bus_message_append(call, "ssv", ADAPTER_INTERFACE,
-					     "DiscoverableTimeout", "u",
-					     settings->window_s);
-	case ADAPTER_STEP_DISCOVERABLE:
-		return sd_bus_message_append(call, "ssv", ADAPTER_INTERFACE,
-					     "Discoverable", "b",
-					     settings->is_discoverable);
-	case ADAPTER_STEP_PAIRABLE:
-		return sd_bus_message_append(call, "ssv", ADAPTER_INTERFACE,
-					     "Pairable", "b",
-					     settings->is_pairable);
-	case ADAPTER_STEP_CONNECTABLE:
-		break;
-	}
-	return -EINVAL;
 }
 
 /* NULL: nothing of it was changed, or there is no room for a new one. */
@@ -257,6 +246,50 @@ static struct adapter_before *find_before(const struct adapter *adapter,
 	return before;
 }
 
+/* How long bluetoothd is to let devices pair: by the settings, or as before. */
+static uint32_t wanted_pairable_limit_s(const struct adapter *adapter)
+{
+	const struct bluez_settings *settings = adapter->list->settings;
+	const struct adapter_before *before = find_before(adapter, false);
+
+	if (settings->is_pairable)
+		return settings->pairable_s;
+	if (before && before->has_pairable_limit &&
+	    adapter->now.pairable_limit_s == before->made_pairable_limit_s)
+		return before->pairable_limit_s;
+	return adapter->now.pairable_limit_s;
+}
+
+static int append_value(sd_bus_message *call, const struct adapter *adapter)
+{
+	const struct bluez_settings *settings = adapter->list->settings;
+
+	switch (adapter->step) {
+	case ADAPTER_STEP_ALIAS:
+		return sd_bus_message_append(call, "ssv", ADAPTER_INTERFACE,
+					     "Alias", "s", settings->name);
+	case ADAPTER_STEP_TIMEOUT:
+		return sd_bus_message_append(call, "ssv", ADAPTER_INTERFACE,
+					     "DiscoverableTimeout", "u",
+					     settings->window_s);
+	case ADAPTER_STEP_DISCOVERABLE:
+		return sd_bus_message_append(call, "ssv", ADAPTER_INTERFACE,
+					     "Discoverable", "b",
+					     settings->is_discoverable);
+	case ADAPTER_STEP_PAIRABLE_LIMIT:
+		return sd_bus_message_append(call, "ssv", ADAPTER_INTERFACE,
+					     "PairableTimeout", "u",
+					     wanted_pairable_limit_s(adapter));
+	case ADAPTER_STEP_PAIRABLE:
+		return sd_bus_message_append(call, "ssv", ADAPTER_INTERFACE,
+					     "Pairable", "b",
+					     settings->is_pairable);
+	case ADAPTER_STEP_CONNECTABLE:
+		break;
+	}
+	return -EINVAL;
+}
+
 /* Before the first change: whether bluetoothd carries it out is told late. */
 static void remember(const struct adapter *adapter)
 {
@@ -274,6 +307,13 @@ static void remember(const struct adapter *adapter)
 		   !before->has_timeout) {
 		before->has_timeout = true;
 		before->timeout_s = adapter->now.timeout_s;
+	} else if (adapter->step == ADAPTER_STEP_PAIRABLE_LIMIT) {
+		if (!before->has_pairable_limit)
+			before->pairable_limit_s =
+				adapter->now.pairable_limit_s;
+		before->has_pairable_limit =
+			adapter->list->settings->is_pairable;
+		before->made_pairable_limit_s = adapter->asked_pairable_limit_s;
 	} else if (adapter->step == ADAPTER_STEP_PAIRABLE) {
 		if (!before->has_pairable)
 			before->is_pairable = adapter->now.is_pairable;
@@ -300,7 +340,7 @@ static int set_property(struct adapter *adapter)
 				"org.freedesktop.DBus.Properties", "Set");
 
 	if (code >= 0)
-		code = append_value(call, adapter->step, list->settings);
+		code = append_value(call, adapter);
 	if (code >= 0 && adapter->step == ADAPTER_STEP_ALIAS) {
 		free(adapter->asked_alias);
 		adapter->asked_alias = strdup(list->settings->name);
@@ -309,6 +349,7 @@ static int set_property(struct adapter *adapter)
 	}
 	adapter->asked_discoverable = list->settings->is_discoverable;
 	adapter->asked_pairable = list->settings->is_pairable;
+	adapter->asked_pairable_limit_s = wanted_pairable_limit_s(adapter);
 	if (code >= 0) {
 		remember(adapter);
 		code = send_set(adapter, call, on_set);
@@ -367,6 +408,18 @@ static bool is_limit_needed(const struct adapter *adapter)
 	       !(adapter->now.is_discoverable && !adapter->now.timeout_s);
 }
 
+/* As above. What is none of ours (any more) stays as it is. */
+static bool is_pairable_limit_wrong(const struct adapter *adapter)
+{
+	const struct adapter_properties *now = &adapter->now;
+
+	if (adapter->list->settings->is_pairable &&
+	    (!adapter->list->has_agent ||
+	     (adapter->was_pairable && !now->pairable_limit_s)))
+		return false;
+	return now->pairable_limit_s != wanted_pairable_limit_s(adapter);
+}
+
 /* It is not as it is to be; no longer pairable only if it was made that. */
 static bool is_pairable_wrong(const struct adapter *adapter)
 {
@@ -396,6 +449,8 @@ static bool is_step_needed(const struct adapter *adapter,
 	case ADAPTER_STEP_CONNECTABLE:
 		/* Discoverable takes connectable with it. */
 		return !settings->is_discoverable;
+	case ADAPTER_STEP_PAIRABLE_LIMIT:
+		return is_pairable_limit_wrong(adapter);
 	case ADAPTER_STEP_PAIRABLE:
 		return is_pairable_wrong(adapter);
 	}
@@ -510,6 +565,9 @@ static int read_property(sd_bus_message *message, const char *name, void *arg)
 			out->is_pairable = flag;
 	} else if (strcmp(name, "DiscoverableTimeout") == 0) {
 		code = sd_bus_message_read(message, "v", "u", &out->timeout_s);
+	} else if (strcmp(name, "PairableTimeout") == 0) {
+		code = sd_bus_message_read(message, "v", "u",
+					   &out->pairable_limit_s);
 	} else if (strcmp(name, "Alias") == 0) {
 		code = sd_bus_message_read(message, "v", "s", &text);
 		alias = code >= 0 ? strdup(text) : NULL;
@@ -673,6 +731,7 @@ static int add_adapter(sd_bus_message *message, const char *path, void *arg)
 		return code;
 	}
 	adapter->is_chosen = is_match(adapter, &list->settings->adapter);
+	adapter->was_pairable = adapter->now.is_pairable;
 	take_power(adapter);
 	return 0;
 }
@@ -771,7 +830,7 @@ int adapter_list_take_changed(struct adapter_list *list,
 			      struct sd_bus_message *signal)
 {
 	struct adapter *adapter = find(list, sd_bus_message_get_path(signal));
-	bool was_powered, was_discoverable;
+	bool was_powered, was_discoverable, was_pairable;
 	const char *interface;
 	int code;
 
@@ -779,6 +838,7 @@ int adapter_list_take_changed(struct adapter_list *list,
 		return 0;
 	was_powered = adapter->now.is_powered;
 	was_discoverable = adapter->now.is_discoverable;
+	was_pairable = adapter->now.is_pairable;
 	code = sd_bus_message_read(signal, "s", &interface);
 	if (code >= 0)
 		code = bus_read_properties(signal, read_property,
@@ -799,6 +859,8 @@ int adapter_list_take_changed(struct adapter_list *list,
 	} else if (was_discoverable && !adapter->now.is_discoverable) {
 		take_connectable(adapter);
 	}
+	if (adapter->now.is_pairable != was_pairable)
+		list->changed(list->arg);
 	return 0;
 }
 
@@ -876,7 +938,8 @@ static void take_agent(struct adapter *adapter)
 	if (settings->window_s) {
 		begin(adapter);
 	} else if (settings->is_reachable && settings->is_pairable) {
-		adapter->todo |= ADAPTER_STEP_PAIRABLE;
+		adapter->todo |= ADAPTER_STEP_PAIRABLE_LIMIT |
+				 ADAPTER_STEP_PAIRABLE;
 		advance(adapter);
 	}
 }
@@ -889,9 +952,14 @@ void adapter_list_set_agent(struct adapter_list *list, bool is_there)
 		return;
 	list->has_agent = is_there;
 	for (adapter = TAILQ_FIRST(&list->adapters); adapter;
-	     adapter = TAILQ_NEXT(adapter, link))
-		if (is_there && adapter->is_chosen && adapter->now.is_powered)
+	     adapter = TAILQ_NEXT(adapter, link)) {
+		if (!is_there)
+			continue;
+		/* What a first one changes bluetoothd tells later. */
+		adapter->was_pairable = adapter->now.is_pairable;
+		if (adapter->is_chosen && adapter->now.is_powered)
 			take_agent(adapter);
+	}
 }
 
 bool adapter_list_shown(const struct adapter_list *list, size_t index,
@@ -993,6 +1061,12 @@ static void give_back_next(struct adapter *adapter)
 		before->has_pairable = false;
 		if (now->is_pairable && !before->is_pairable)
 			give_back_property(adapter, "Pairable", "b", 0);
+	}
+	if (!adapter->call && before->has_pairable_limit) {
+		before->has_pairable_limit = false;
+		if (now->pairable_limit_s == before->made_pairable_limit_s)
+			give_back_property(adapter, "PairableTimeout", "u",
+					   before->pairable_limit_s);
 	}
 }
 

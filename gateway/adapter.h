@@ -40,6 +40,11 @@ struct bluez_settings {
 	 * so many seconds.
 	 */
 	unsigned int window_s;
+	/*
+	 * Not 0: in case nobody is left to do it bluetoothd ends "pairable" after
+	 * so many seconds; but not what was so before, and without a limit.
+	 */
+	unsigned int pairable_s;
 };
 
 /* One that is as the settings want it. */
@@ -50,8 +55,8 @@ struct adapter_shown {
 };
 
 /*
- * An adapter, of the settings or not, came, went, was powered on or off, or is
- * as the settings want it.
+ * An adapter, of the settings or not, came, went, was powered on or off, lets
+ * devices pair or does no more, or is as the settings want it.
  */
 typedef void (*adapter_changed_cb)(void *arg);
 
@@ -87,7 +92,7 @@ bool adapter_list_shown(const struct adapter_list *list, size_t index,
 void adapter_list_take_settings(struct adapter_list *list);
 
 /*
- * At the end: give Discoverable, its time limit and Pairable the values that
+ * At the end: give Discoverable, Pairable and their time limits the values that
  * they had before they were changed here, also by way of a restart of
  * bluetoothd;
  * not where another program has changed them since. Waits for bluetoothd's

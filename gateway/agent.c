@@ -94,9 +94,12 @@ void agent_refuse(struct agent *agent)
 
 void agent_give_pin(struct agent *agent, const char *pin)
 {
-	if (agent->question && agent->kind == AGENT_REQUEST_PIN)
-		finish_question(agent, sd_bus_reply_method_return(
-					       agent->question, "s", pin));
+	if (!agent->question || agent->kind != AGENT_REQUEST_PIN)
+		return;
+	/* So is its answer: wiped when it is freed. */
+	sd_bus_message_sensitive(agent->question);
+	finish_question(agent,
+			sd_bus_reply_method_return(agent->question, "s", pin));
 }
 
 void agent_give_number(struct agent *agent, uint32_t number)

@@ -1095,6 +1095,7 @@ int bluez_change(struct bluez *bluez, const struct bluez_settings *settings)
 		       now->is_discoverable == settings->is_discoverable &&
 		       now->is_pairable == settings->is_pairable &&
 		       now->window_s == settings->window_s &&
+		       now->pairable_s == settings->pairable_s &&
 		       is_same_text(now->name, settings->name);
 
 	if (settings->name && !name)

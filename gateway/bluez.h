@@ -51,7 +51,8 @@ void bluez_free(struct bluez *bluez);
 
 /*
  * The state or the reason for it changed, an adapter came, went, was powered on
- * or off, or made reachable, or a device was paired.
+ * or off, or made reachable, lets devices pair or does no more, or a device was
+ * paired.
  * Runs from the loop only, once for what changed in one turn. What this callback does, freeing the bluez included, is its own
  * affair.
  */

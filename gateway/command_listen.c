@@ -36,6 +36,7 @@ struct listen {
 	struct sdp_service service;
 	struct pairing_asked *asked; /* NULL: nobody is */
 	const char *forbidden_by; /* the configuration; NULL: pairing is not */
+	bool is_config_bad; /* it is, by errors */
 	struct stream *held; /* waits for the one who is there to leave */
 	struct event *patience; /* how long */
 };
@@ -59,7 +60,9 @@ static void take(struct listen *self, struct stream *client)
 		stream_close(client, STREAM_CLOSE_ABORT);
 		return;
 	}
-	pairing_asked_pause(self->asked, true);
+	/* Half a PIN is nothing for a client. */
+	if (pairing_asked_pause(self->asked, true))
+		terminal_drop_line(self->netcat.terminal);
 	if (netcat_join(&self->netcat, client))
 		netcat_end(&self->netcat, COMMAND_STATUS_FAILED);
 }
@@ -121,7 +124,13 @@ static void say_who_pairs(const struct listen *self)
 	if (self->asked || netcat->settings.security == SECURITY_LEVEL_LOW ||
 	    bluez_is_pairable(netcat->bluez, &netcat->settings.adapter))
 		return;
-	if (self->forbidden_by)
+	if (self->is_config_bad)
+		log_say("a phone that is not paired with this machine may have "
+			"to be first, and nobody is let pair with a "
+			"configuration that cannot be read: 'btgate check -c "
+			"%s' says why",
+			self->forbidden_by);
+	else if (self->forbidden_by)
 		log_say("a phone that is not paired with this machine may have "
 			"to be first, and pairing is 'never' in %s, which is "
 			"also what holds without the key",
@@ -149,8 +158,11 @@ static bool is_asking_allowed(struct listen *self, const char *path)
 	enum config_pairing pairing = CONFIG_PAIRING_WINDOW;
 	struct config *config;
 
-	if (config_load_if_there(path, &config, log_finding, NULL))
+	if (config_load_if_there(path, &config, log_finding, NULL)) {
+		self->forbidden_by = path;
+		self->is_config_bad = true;
 		return false;
+	}
 	if (config)
 		pairing = config->gateway.pairing;
 	config_free(config);

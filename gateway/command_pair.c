@@ -20,9 +20,6 @@
 #include "pairing.h"
 #include "text.h"
 
-/* What bluetoothd is given on top to close the window if nobody else does. */
-#define WINDOW_GRACE_S 10
-
 struct window {
 	struct dialogue dialogue;
 	struct bluez_watcher watcher;
@@ -195,12 +192,15 @@ static void on_start_timer(evutil_socket_t fd, short what, void *arg)
 static int window_start(struct window *window)
 {
 	struct dialogue *dialogue = &window->dialogue;
+	const unsigned int window_s = dialogue->duration_ms / 1000 +
+				      PAIRING_WINDOW_GRACE_S;
 	const struct bluez_settings settings = {
 		.adapter = dialogue->settings.adapter,
 		.is_reachable = true,
 		.is_discoverable = true,
 		.is_pairable = true,
-		.window_s = dialogue->duration_ms / 1000 + WINDOW_GRACE_S,
+		.window_s = window_s,
+		.pairable_s = window_s,
 	};
 	int code = dialogue_start(dialogue, &settings);
 

@@ -213,6 +213,8 @@ static void ask(struct pairing *pairing, const struct device *device,
 	pairing->is_asking = true;
 	pairing->question = question;
 	pairing->asked = device->address;
+	/* What was answered before was another attempt's. */
+	find_note(pairing, &device->address)->is_answered = false;
 	pairing->ops->ask(device, question, number, pairing->arg);
 }
 

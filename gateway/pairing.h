@@ -31,6 +31,8 @@ struct pairing;
 
 /* How long a person lets devices pair who has not said. */
 #define PAIRING_WINDOW_MS (2 * 60 * 1000)
+/* What bluetoothd is given on top to close the window if nobody else does. */
+#define PAIRING_WINDOW_GRACE_S 10
 
 enum pairing_method {
 	PAIRING_METHOD_FREE, /* who comes pairs; who wants a PIN does not */

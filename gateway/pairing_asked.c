@@ -16,6 +16,7 @@
 #include "loop.h"
 #include "pairing.h"
 #include "person.h"
+#include "tty.h"
 
 struct pairing_asked {
 	struct bluez *bluez;
@@ -23,10 +24,14 @@ struct pairing_asked {
 	struct person person; /* its pairing NULL: the time is over */
 	struct event *limit;
 	unsigned int duration_ms;
-	bool is_limited; /* the time runs */
+	struct bluez_watcher watcher;
+	bool is_registered; /* bluetoothd has our agent */
+	bool is_open; /* devices can pair, and the time runs */
 	bool is_paused;
 	bool is_refusal_told; /* bluetoothd's, of our agent */
 	bool is_end_untold;
+	struct address_bluetooth refused; /* beside a client, the last one */
+	bool is_refused_untold;
 };
 
 static void log_refused(const struct device *device, const char *why)
@@ -35,6 +40,20 @@ static void log_refused(const struct device *device, const char *why)
 
 	address_bluetooth_format(&device->address, address);
 	log_info("refused %s: %s", address, why);
+}
+
+/* To whoever tries in vain, maybe by a btgate pair in another terminal. */
+static void tell_refused(struct pairing_asked *asked)
+{
+	char address[ADDRESS_BLUETOOTH_TEXT_BYTES];
+
+	if (!asked->is_refused_untold)
+		return;
+	asked->is_refused_untold = false;
+	address_bluetooth_format(&asked->refused, address);
+	log_say("refused %s, which wanted to pair: nobody is asked while a "
+		"client has the terminal",
+		address);
 }
 
 /* ---- what happens ------------------------------------------------------------ */
@@ -68,7 +87,10 @@ static void on_ask(const struct device *device, enum pairing_question question,
 	struct pairing_asked *asked = arg;
 
 	if (asked->is_paused) {
-		log_refused(device, "a client has the terminal");
+		asked->refused = device->address;
+		asked->is_refused_untold = true;
+		if (!tty_is_changed())
+			tell_refused(asked);
 		pairing_refuse(asked->person.pairing);
 		return;
 	}
@@ -82,24 +104,39 @@ static void on_withdrawn(void *arg)
 	person_withdraw(&asked->person);
 }
 
+/* Once there is an adapter with which they can. */
+static void open_window(struct pairing_asked *asked)
+{
+	char time[24];
+
+	if (asked->is_open || !asked->is_registered ||
+	    !bluez_is_pairable(asked->bluez, &asked->settings.adapter))
+		return;
+	asked->is_open = true;
+	bluez_unwatch(&asked->watcher);
+	loop_start_timer(asked->limit, asked->duration_ms);
+	address_duration_format(asked->duration_ms, time);
+	log_say("phones can pair with this machine for %s: you are asked "
+		"about each that can show or type a number",
+		time);
+}
+
 static void on_registered(int code, const struct error *error, void *arg)
 {
 	struct pairing_asked *asked = arg;
-	char time[24];
 
 	if (code && !asked->is_refusal_told) {
 		asked->is_refusal_told = true;
 		log_warning("nobody can pair: bluetoothd takes no agent: %s",
 			    error->text);
 	}
-	if (code || asked->is_limited)
-		return;
-	asked->is_limited = true;
-	loop_start_timer(asked->limit, asked->duration_ms);
-	address_duration_format(asked->duration_ms, time);
-	log_say("phones can pair with this machine for %s: you are asked "
-		"about each",
-		time);
+	asked->is_registered = !code;
+	open_window(asked);
+}
+
+static void on_bluez_changed(struct bluez *bluez, void *arg)
+{
+	open_window(arg);
 }
 
 /* ---- from the beginning to the end ------------------------------------------ */
@@ -133,14 +170,20 @@ static void on_limit(evutil_socket_t fd, short what, void *arg)
 	tell_end(asked);
 }
 
-void pairing_asked_pause(struct pairing_asked *asked, bool is_paused)
+bool pairing_asked_pause(struct pairing_asked *asked, bool is_paused)
 {
+	bool was_asking;
+
 	if (!asked)
-		return;
+		return false;
+	was_asking = asked->person.is_asking;
 	asked->is_paused = is_paused;
 	if (is_paused)
 		person_call_off(&asked->person);
+	else
+		tell_refused(asked);
 	tell_end(asked);
+	return is_paused && was_asking;
 }
 
 static int start(struct pairing_asked *asked)
@@ -167,12 +210,16 @@ static int start(struct pairing_asked *asked)
 	code = person_start(&asked->person, loop);
 	if (code)
 		return code;
+	/* This process may be stopped (Ctrl-Z), and no timer of its own runs. */
 	pairable.is_pairable = true;
+	pairable.pairable_s = asked->duration_ms / 1000 +
+			      PAIRING_WINDOW_GRACE_S;
 	code = bluez_change(asked->bluez, &pairable);
 	if (code)
 		return code;
 	asked->person.pairing = pairing_new(asked->bluez, &settings, &ops,
 					    asked);
+	bluez_watch(asked->bluez, &asked->watcher, on_bluez_changed, asked);
 	return asked->person.pairing ? 0 : -errno;
 }
 
@@ -202,6 +249,8 @@ void pairing_asked_free(struct pairing_asked *asked)
 {
 	if (!asked)
 		return;
+	bluez_unwatch(&asked->watcher);
+	tell_refused(asked);
 	person_stop(&asked->person);
 	pairing_free(asked->person.pairing);
 	if (asked->limit)

@@ -18,7 +18,7 @@ struct bluez_settings;
 struct pairing_asked;
 
 /*
- * For @duration_ms from when bluetoothd has our agent. @settings are the bluez's
+ * For @duration_ms from when an adapter lets devices pair. @settings are the bluez's
  * without this, and copied: it has them again afterwards. NULL with errno set.
  */
 struct pairing_asked *pairing_asked_new(struct bluez *bluez,
@@ -29,8 +29,9 @@ void pairing_asked_free(struct pairing_asked *asked);
 
 /*
  * A client has the terminal, or no more. Once that is said nothing else reads
- * standard input. NULL is legal.
+ * standard input. True: what is typed may still be meant for a question, which
+ * has just been called off. NULL is legal.
  */
-void pairing_asked_pause(struct pairing_asked *asked, bool is_paused);
+bool pairing_asked_pause(struct pairing_asked *asked, bool is_paused);
 
 #endif

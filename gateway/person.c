@@ -239,17 +239,22 @@ static void take_answer(struct person *person)
 	person->answer[person->answer_bytes] = '\0';
 	person->answer_bytes = 0;
 	line = text_trim(person->answer);
-	if (!person->is_asking)
-		return;
-	if (pairing_answer(person->pairing, line, &error) == 0)
-		end(person);
-	else
-		log_say("%s", error.text);
+	if (person->is_asking) {
+		if (pairing_answer(person->pairing, line, &error) == 0)
+			end(person);
+		else
+			log_say("%s", error.text);
+	}
 	explicit_bzero(person->answer, sizeof(person->answer));
 }
 
-static void take_end_of_input(struct person *person)
+/* A guest's is nothing but Ctrl-D: the terminal is there for the next one. */
+static void take_end_of_input(struct person *person, bool is_failure)
 {
+	if (person->is_guest && !is_failure) {
+		person_call_off(person);
+		return;
+	}
 	person->is_end_of_input = true;
 	event_del(person->input);
 	if (person->is_asking)
@@ -276,7 +281,7 @@ static void on_input(evutil_socket_t fd, short what, void *arg)
 	if (bytes < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
 	if (bytes <= 0) {
-		take_end_of_input(person);
+		take_end_of_input(person, bytes < 0);
 		return;
 	}
 	for (ssize_t i = 0; i < bytes; i++) {
@@ -303,6 +308,7 @@ int person_start(struct person *person, struct loop *loop)
 
 void person_stop(struct person *person)
 {
+	person_call_off(person);
 	if (person->input)
 		event_free(person->input);
 	person->input = NULL;

@@ -42,6 +42,7 @@ struct person {
  * be waited for.
  */
 int person_start(struct person *person, struct loop *loop);
+/* What is being asked is called off. */
 void person_stop(struct person *person);
 
 /* For the owner's pairing_ops; a question that nobody can answer is refused. */

@@ -24,6 +24,8 @@
 #define CTRL_Z 0x1a
 /* Nothing tells that a job in the background comes to the fore. */
 #define FOREGROUND_POLL_MS 300
+/* Between two keys of one word. */
+#define DROP_MS 1000
 
 struct terminal {
 	struct loop *loop;
@@ -35,6 +37,7 @@ struct terminal {
 	bool is_input_over;
 	bool is_raw; /* the modes are to be changed */
 	bool is_escaping; /* the last key was the escape */
+	uint64_t drop_until_ms; /* drop the line; 0: do not */
 	struct event *suspended; /* SIGTSTP */
 	struct event *continued; /* SIGCONT */
 	struct event *foreground; /* a timer */
@@ -189,6 +192,27 @@ static ssize_t read_keys(struct terminal *terminal, uint8_t *buffer,
 	return kept ? (ssize_t)kept : -EAGAIN;
 }
 
+/* How much of @bytes is left, at @buffer. */
+static size_t drop_line(struct terminal *terminal, uint8_t *buffer,
+			size_t bytes)
+{
+	uint64_t now_ms = loop_now_ms();
+	size_t dropped = 0;
+
+	if (now_ms >= terminal->drop_until_ms) {
+		terminal->drop_until_ms = 0;
+		return bytes;
+	}
+	terminal->drop_until_ms = now_ms + DROP_MS;
+	while (dropped < bytes && terminal->drop_until_ms) {
+		if (buffer[dropped] == '\n' || buffer[dropped] == '\r')
+			terminal->drop_until_ms = 0;
+		dropped++;
+	}
+	memmove(buffer, buffer + dropped, bytes - dropped);
+	return bytes - dropped;
+}
+
 static ssize_t terminal_read(struct stream *stream, void *buffer, size_t bytes)
 {
 	struct terminal *terminal = terminal_of(stream);
@@ -200,6 +224,10 @@ static ssize_t terminal_read(struct stream *stream, void *buffer, size_t bytes)
 		got = read_keys(terminal, buffer, bytes);
 	else
 		got = inherited_read(&terminal->input, buffer, bytes);
+	if (got > 0 && terminal->drop_until_ms) {
+		got = (ssize_t)drop_line(terminal, buffer, (size_t)got);
+		return got ? got : -EAGAIN;
+	}
 	/* A terminal that was hung up, or is another session's by now. */
 	if (got == -EIO && terminal->input.is_tty)
 		got = 0;
@@ -426,6 +454,11 @@ bool terminal_is_input_over(const struct terminal *terminal)
 void terminal_end_input(struct terminal *terminal)
 {
 	terminal->is_input_over = true;
+}
+
+void terminal_drop_line(struct terminal *terminal)
+{
+	terminal->drop_until_ms = loop_now_ms() + DROP_MS;
 }
 
 const char *terminal_failure(const struct terminal *terminal)

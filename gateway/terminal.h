@@ -55,6 +55,11 @@ bool terminal_is_input_over(const struct terminal *terminal);
  */
 struct stream *terminal_stream_new(struct terminal *terminal);
 
+/*
+ * What is typed now is for nobody, up to the end of the line, or until nothing
+ * more of it comes for a second.
+ */
+void terminal_drop_line(struct terminal *terminal);
 /* Read no more; what has not been read stays for who comes after us. */
 void terminal_end_input(struct terminal *terminal);
 /* Give the modes back now; the stream can still be written to. */

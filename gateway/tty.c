@@ -101,6 +101,11 @@ int tty_enter(int fd, enum tty_mode mode)
 	return tcsetattr(fd, TCSANOW, &modes) < 0 ? -errno : 0;
 }
 
+bool tty_is_changed(void)
+{
+	return saved.is_changed;
+}
+
 void tty_leave(void)
 {
 	if (!saved.is_changed)

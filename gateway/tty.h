@@ -30,6 +30,8 @@ int tty_enter(int fd, enum tty_mode mode);
  * for that.
  */
 bool tty_is_foreground(int fd);
+/* Whether they are changed now. */
+bool tty_is_changed(void);
 /* Give back what was there, if it was changed. */
 void tty_leave(void);
 

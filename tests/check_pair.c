@@ -119,6 +119,8 @@ START_TEST(test_pair)
 	mock_expect(&mock, "agent /btgate/agent NoInputNoOutput");
 	mock_expect(&mock, "set /org/bluez/hci0 DiscoverableTimeout 130");
 	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 1");
+	/* Also for a btgate pair that is stopped, or killed. */
+	mock_expect(&mock, "set /org/bluez/hci0 PairableTimeout 130");
 	mock_tell(&mock, "device 0 2 known \x1b[31mred\n");
 	mock_tell(&mock, "bond 0 2");
 	wait_for_stdout("paired: 10:00:00:00:00:02 \"?[31mred\" (just "
@@ -132,7 +134,7 @@ START_TEST(test_pair)
 		   "(just works)\nclosed; 3 devices paired\n");
 	ck_assert_ptr_null(strstr(program.out_text, "old"));
 	ck_assert_str_eq(program.err_text, "");
-	expect_before("look: discoverable 0, limit 180, pairable 0");
+	expect_before("look: discoverable 0, limit 180, pairable 0, limit 0");
 }
 END_TEST
 
@@ -147,7 +149,21 @@ START_TEST(test_other_agent)
 	close_window(1);
 	mock_expect(&mock, "set /org/bluez/hci0 Pairable 0");
 	ck_assert_ptr_null(mock_take(&mock, "set /org/bluez/hci0 Disc"));
-	expect_before("look: discoverable 1, limit 0, pairable 0");
+	expect_before("look: discoverable 1, limit 0, pairable 0, limit 0");
+}
+END_TEST
+
+/* Who lets devices pair without a limit has none by us. */
+START_TEST(test_pairable_before)
+{
+	start_daemon();
+	mock_tell(&mock, "other-agent");
+	mock_tell(&mock, "pairable 0 1");
+	open_window(NULL);
+	mock_expect(&mock, "set /org/bluez/hci0 Discoverable 1");
+	close_window(1);
+	ck_assert_ptr_null(mock_take(&mock, "set /org/bluez/hci0 Pairable"));
+	expect_before("look: discoverable 0, limit 180, pairable 1, limit 0");
 }
 END_TEST
 
@@ -161,7 +177,7 @@ START_TEST(test_taken_over)
 	pair(3, "phone");
 	wait_for_stdout("paired: 10:00:00:00:00:03");
 	close_window(0);
-	expect_before("look: discoverable 1, limit 0, pairable 0");
+	expect_before("look: discoverable 1, limit 0, pairable 0, limit 0");
 }
 END_TEST
 
@@ -175,7 +191,7 @@ START_TEST(test_time_is_over)
 	run_to_the_end(1);
 	assert_has(program.out_text, "closed; nothing was paired\n");
 	mock_expect(&mock, "agent gone");
-	expect_before("look: discoverable 0, limit 180, pairable 0");
+	expect_before("look: discoverable 0, limit 180, pairable 0, limit 0");
 }
 END_TEST
 
@@ -209,7 +225,7 @@ START_TEST(test_ends)
 		run_to_the_end(1);
 	}
 	mock_expect(&mock, "agent gone");
-	expect_before("look: discoverable 0, limit 180, pairable 0");
+	expect_before("look: discoverable 0, limit 180, pairable 0, limit 0");
 }
 END_TEST
 
@@ -261,7 +277,7 @@ START_TEST(test_restart)
 	wait_for_stdout("paired: 10:00:00:00:00:04");
 	close_window(0);
 	assert_has(program.out_text, "closed; 2 devices paired\n");
-	expect_before("look: discoverable 0, limit 180, pairable 0");
+	expect_before("look: discoverable 0, limit 180, pairable 0, limit 0");
 }
 END_TEST
 
@@ -1058,7 +1074,7 @@ START_TEST(test_always)
 	kill(program.pid, SIGTERM);
 	run_to_the_end(0);
 	mock_expect(&mock, "agent gone");
-	expect_before("look: discoverable 0, limit 180, pairable 0");
+	expect_before("look: discoverable 0, limit 180, pairable 0, limit 0");
 }
 END_TEST
 
@@ -1187,6 +1203,7 @@ int main(void)
 	tcase_add_checked_fixture(window, setup, teardown);
 	tcase_add_test(window, test_pair);
 	tcase_add_test(window, test_other_agent);
+	tcase_add_test(window, test_pairable_before);
 	tcase_add_test(window, test_taken_over);
 	tcase_add_test(window, test_time_is_over);
 	tcase_add_test(window, test_once);

@@ -44,6 +44,7 @@ struct mock_adapter {
 	int discoverable;
 	int pairable;
 	uint32_t timeout;
+	uint32_t pairable_timeout;
 	char alias[64];
 	bool is_discovering; /* for its one client */
 	sd_bus_slot *slot;
@@ -228,6 +229,9 @@ static inline int mock_on_get(sd_bus *bus, const char *path,
 		return sd_bus_message_append(reply, "b", adapter->discoverable);
 	if (strcmp(property, "Pairable") == 0)
 		return sd_bus_message_append(reply, "b", adapter->pairable);
+	if (strcmp(property, "PairableTimeout") == 0)
+		return sd_bus_message_append(reply, "u",
+					     adapter->pairable_timeout);
 	return sd_bus_message_append(reply, "u", adapter->timeout);
 }
 
@@ -253,6 +257,10 @@ static inline int mock_on_set(sd_bus *bus, const char *path,
 		sd_bus_message_read(value, "u", &adapter->timeout);
 		mock_report(daemon, "set %s DiscoverableTimeout %u", path,
 			    adapter->timeout);
+	} else if (strcmp(property, "PairableTimeout") == 0) {
+		sd_bus_message_read(value, "u", &adapter->pairable_timeout);
+		mock_report(daemon, "set %s PairableTimeout %u", path,
+			    adapter->pairable_timeout);
 	} else if (strcmp(property, "Pairable") == 0) {
 		sd_bus_message_read(value, "b", &adapter->pairable);
 		mock_report(daemon, "set %s Pairable %d", path,
@@ -433,6 +441,10 @@ static const sd_bus_vtable mock_adapter_vtable[] = {
 				 SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE |
 					 SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_WRITABLE_PROPERTY("Pairable", "b", mock_on_get, mock_on_set, 0,
+				 SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE |
+					 SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_WRITABLE_PROPERTY("PairableTimeout", "u", mock_on_get,
+				 mock_on_set, 0,
 				 SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE |
 					 SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_WRITABLE_PROPERTY("DiscoverableTimeout", "u", mock_on_get,
@@ -753,9 +765,10 @@ static inline void mock_obey(struct mock_daemon *daemon, const char *command)
 		mock_set_pairable(adapter, (int)number);
 	} else if (strncmp(command, "look", 4) == 0) {
 		mock_report(daemon,
-			    "look: discoverable %d, limit %u, pairable %d",
+			    "look: discoverable %d, limit %u, pairable %d, "
+			    "limit %u",
 			    adapter->discoverable, adapter->timeout,
-			    adapter->pairable);
+			    adapter->pairable, adapter->pairable_timeout);
 	} else if (sscanf(command, "register-error %127s", text) == 1) {
 		snprintf(daemon->register_error, sizeof(daemon->register_error),
 			 "%s", strcmp(text, "none") ? text : "");
