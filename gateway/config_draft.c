@@ -115,7 +115,7 @@ static int parse_control(const struct key_info *key, struct config_draft *draft,
 		return error_set(error, -EINVAL,
 				 "control is 'no' or a unix socket, like "
 				 "unix:" CONFIG_CONTROL_PATH
-				 ",mode=0660,group=adm");
+				 ",mode=0660,group=dialout");
 	}
 	address_endpoint_clear(&gateway->control);
 	gateway->control = endpoint;
