@@ -541,7 +541,7 @@ class Privileged(Ground):
             for _ in range(3):
                 self.assert_echoes(client, random.randbytes(MEGABYTE))
             client.close()
-        self.assertEqual(len(self.gateway.matches("cannot be written")), 1)
+        self.gateway.await_exactly("cannot be written", 1)
         # Somebody makes room; the next session finds it.
         os.unlink(f"/proc/{self.gateway.pid}/root{where}/trace")
         self.await_that(lambda: self.assert_echoes(self.dial(self.fire), b"x")

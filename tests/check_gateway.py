@@ -237,6 +237,14 @@ class Gateway:
             raise AssertionError(f"no line like {pattern!r} in:\n{self.log()}")
         return found[count - 1]
 
+    def await_exactly(self, pattern, count):
+        """So many lines and no more; the last may still be on its way."""
+        self.await_line(pattern, count)
+        found = self.matches(pattern)
+        if len(found) != count:
+            raise AssertionError(f"{len(found)} lines like {pattern!r}, not "
+                                 f"{count}, in:\n{self.log()}")
+
     def log(self):
         return "\n".join(self.lines)
 
@@ -1058,8 +1066,7 @@ class Limits(GatewayTest):
         clients = [self.dial(port) for _ in range(30)]
         gateway.await_line("no more clients for now")
         time.sleep(2.5)
-        self.assertEqual(len(gateway.matches("no more clients for now")), 1,
-                         gateway.log())
+        gateway.await_exactly("no more clients for now", 1)
         for client in clients:
             client.close()
 
@@ -1395,8 +1402,7 @@ class Holding(GatewayTest):
         first, _ = self.two_gateways(text)
         self.assert_echoes(self.dial_unix(self.path("s")))
         first.await_line("session .* connected to")
-        self.assertEqual(len(first.matches("session .* connected to")), 1,
-                         first.log())
+        first.await_exactly("session .* connected to", 1)
 
     def test_two_ports_share_a_directory_that_was_missing(self):
         there = self.path("made")

@@ -230,7 +230,7 @@ class Modem(LocalTest):
         other.close()
         self.assertEqual(target.recv_all(), b"")
         gateway.await_line("ended")
-        self.assertEqual(len(gateway.matches("connected to")), 1)
+        gateway.await_exactly("connected to", 1)
 
     def test_a_stop_lets_the_program_read(self):
         listener, port = self.server()
@@ -600,7 +600,7 @@ class Programs(LocalTest):
         self.read_line(client)
         self.assertEqual(gateway.stop(), 0)
         self.assertEqual(self.content(path), b"bye\n")
-        self.assertTrue(gateway.matches("exited with status 0"))
+        gateway.await_line("exited with status 0")
 
     def test_shared_it_is_hung_up_with_the_last(self):
         path = self.file()
@@ -622,7 +622,7 @@ class Programs(LocalTest):
         self.assertFalse(os.path.exists(path))
         clients[1].close()
         gateway.await_line("exited with status|was killed")
-        self.assertTrue(gateway.matches("exited with status 0"))
+        gateway.await_line("exited with status 0")
         self.assertEqual(self.content(path), b"bye\n")
 
     def test_what_was_sent_is_read(self):

@@ -122,8 +122,8 @@ class NumberTests(MetricsTest):
                          "tls"))
         for _ in range(3):
             self.assert_turned_away(port)
-        self.assertEqual(len(gateway.matches("refused 127.0.0.1.* not among the "
-                                             "clients of any route")), 1)
+        gateway.await_exactly("refused 127.0.0.1.* not among the clients of any "
+                              "route", 1)
         end = self.dial(tls)
         end.send(b"this is not TLS\r\n")
         with contextlib.suppress(ConnectionResetError):
@@ -181,8 +181,8 @@ class NumberTests(MetricsTest):
             with self.assertRaises((ConnectionError,
                                     http.client.BadStatusLine)):
                 self.get()
-        self.assertEqual(len(gateway.matches(
-            "metrics: refused 127.0.0.1.* not among metrics-clients")), 1)
+        gateway.await_exactly(
+            "metrics: refused 127.0.0.1.* not among metrics-clients", 1)
         # Another choice at the same port.
         self.config(self.gateway_section()
                     + "metrics-clients = 127.0.0.0/8\n" + route)
@@ -255,7 +255,7 @@ class NumberTests(MetricsTest):
         holder.close()
         gateway.await_line("metrics at http://127.0.0.1:")
         self.assertEqual(self.get()[0].status, 200)
-        self.assertEqual(len(gateway.matches("no metrics: ")), 1)
+        gateway.await_exactly("no metrics: ", 1)
 
     def test_a_port_that_is_no_longer_wanted(self):
         """Another one, or none: the old one is not tried any more."""
@@ -277,7 +277,7 @@ class NumberTests(MetricsTest):
         gateway.await_line("in force", 3)
         holder.close()
         self.assertEqual(gateway.fd_count(), fds - 1)
-        self.assertEqual(len(gateway.matches("metrics at ")), 1)
+        gateway.await_exactly("metrics at ", 1)
 
 
 class HttpTests(MetricsTest):

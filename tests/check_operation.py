@@ -106,7 +106,7 @@ class Reload(base.GatewayTest):
         self.assert_echoes(self.dial(kept))
         with self.assertRaises(ConnectionRefusedError):
             self.dial(other)
-        self.assertEqual(len(gateway.matches("route kept: .*listening")), 1)
+        gateway.await_exactly("route kept: .*listening", 1)
 
     def test_a_bad_file_changes_nothing(self):
         port = self.port()
@@ -621,7 +621,7 @@ class Control(Controlled):
         os.mkdir(where)
         self.await_that(self.answers)
         self.ask("status")
-        self.assertEqual(len(gateway.matches("control socket")), 2)
+        gateway.await_exactly("control socket", 2)
         gateway.stop()
         os.rmdir(where)
 
@@ -958,8 +958,8 @@ class Refusals(base.GatewayTest):
         self.assert_refused_from("127.0.2.1", port)
         gateway.await_line(r"refused 127.0.2.1:\d+: it is not among the clients "
                            "of any route; it is not mentioned again")
-        self.assertEqual(len(gateway.matches("refused 127.0.0.1:")), 1)
-        self.assertEqual(len(gateway.matches("refused")), 2)
+        gateway.await_exactly("refused 127.0.0.1:", 1)
+        gateway.await_exactly("refused", 2)
 
     def test_want_of_room_is_said_once(self):
         port = self.port()
@@ -970,7 +970,7 @@ class Refusals(base.GatewayTest):
             self.assert_refused_from("127.0.0.2", port)
         self.assert_refused_from("127.0.0.3", port)
         gateway.await_line("refused 127.0.0.3:.* max-sessions")
-        self.assertEqual(len(gateway.matches("refused 127.0.0.2:")), 1)
+        gateway.await_exactly("refused 127.0.0.2:", 1)
         # Once it was in, it is news again.
         first.close()
         gateway.await_line("ended")
