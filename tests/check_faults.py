@@ -922,7 +922,8 @@ class Allocations(Ground):
             with sock, context.wrap_socket(
                     sock, server_hostname="localhost") as end:
                 end.sendall(b"hello")
-                self.assertEqual(end.recv(5), b"hello")
+                # Which may be what there is no memory for: it ends then.
+                self.assertIn(end.recv(5), (b"hello", b""))
         self.each("tls", self.route(
             f"tls:{self.fire}," + certificates.pair("server"), "echo"), talk,
                   1000)
