@@ -547,9 +547,11 @@ class Privileged(Ground):
         self.await_that(lambda: self.assert_echoes(self.dial(self.fire), b"x")
                         or self.gateway.matches("the trace in .* goes on; "))
 
-    def prepare_with_dns(self, host, code=None):
+    def prepare_with_dns(self, number, code=None):
         """A route to a name, for which a server of ours is asked: it says what
         is the matter (RFC 1035, 4.1.1), or nothing. When it was asked."""
+        # Its port is given: the address is this run's own, and this test's.
+        host = f"127.{number}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
         server = self.keep(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         server.bind((host, 53))
 
@@ -584,7 +586,7 @@ class Privileged(Ground):
 
     @once
     def test_slow_dns(self):
-        asked = self.prepare_with_dns("127.0.0.77")
+        asked = self.prepare_with_dns(77)
         with self.fault("a name server that does not answer",
                         "route fire: refused .* did not answer within 1s"):
             client = self.dial(self.fire)
@@ -594,13 +596,13 @@ class Privileged(Ground):
             self.assertGreater(self.beside.total, before)
 
     def test_failing_dns(self):
-        self.prepare_with_dns("127.0.0.78", 2)
+        self.prepare_with_dns(78, 2)
         with self.fault("a name server that has failed",
                         "route fire: refused .*Temporary failure"):
             self.assert_turned_away(self.fire)
 
     def test_unknown_name(self):
-        self.prepare_with_dns("127.0.0.79", 3)
+        self.prepare_with_dns(79, 3)
         with self.fault("a name that is not there",
                         "route fire: refused .*not known"):
             self.assert_turned_away(self.fire)
