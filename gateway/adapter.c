@@ -279,7 +279,7 @@ static int append_value(sd_bus_message *call, const struct adapter *adapter)
 	case ADAPTER_STEP_PAIRABLE_LIMIT:
 		return sd_bus_message_append(call, "ssv", ADAPTER_INTERFACE,
 					     "PairableTimeout", "u",
-					     wanted_pairable_limit_s(adapter));
+					     adapter->asked_pairable_limit_s);
 	case ADAPTER_STEP_PAIRABLE:
 		return sd_bus_message_append(call, "ssv", ADAPTER_INTERFACE,
 					     "Pairable", "b",
@@ -339,6 +339,9 @@ static int set_property(struct adapter *adapter)
 	int code = bus_new_call(list->handle, &call, adapter->path,
 				"org.freedesktop.DBus.Properties", "Set");
 
+	adapter->asked_discoverable = list->settings->is_discoverable;
+	adapter->asked_pairable = list->settings->is_pairable;
+	adapter->asked_pairable_limit_s = wanted_pairable_limit_s(adapter);
 	if (code >= 0)
 		code = append_value(call, adapter);
 	if (code >= 0 && adapter->step == ADAPTER_STEP_ALIAS) {
@@ -347,9 +350,6 @@ static int set_property(struct adapter *adapter)
 		if (!adapter->asked_alias)
 			code = -ENOMEM;
 	}
-	adapter->asked_discoverable = list->settings->is_discoverable;
-	adapter->asked_pairable = list->settings->is_pairable;
-	adapter->asked_pairable_limit_s = wanted_pairable_limit_s(adapter);
 	if (code >= 0) {
 		remember(adapter);
 		code = send_set(adapter, call, on_set);

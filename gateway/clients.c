@@ -107,11 +107,15 @@ static void clients_refuse(struct clients *clients,
 		    reason);
 }
 
-/* The same reason as the last time. */
-static void clients_refuse_again(struct clients *clients,
-				 enum client_refusal_kind kind,
-				 const char *peer, const char *reason)
+/* Not mentioned if it is no news: for the same reason as the last time. */
+static void clients_refuse_if_news(struct clients *clients, bool is_news,
+				   enum client_refusal_kind kind,
+				   const char *peer, const char *reason)
 {
+	if (is_news) {
+		clients_refuse(clients, kind, peer, reason);
+		return;
+	}
 	clients_note_refusal(clients, kind, peer, reason);
 	log_debug("route %s: refused %s, as before: %s", clients->config->name,
 		  peer, reason);
@@ -122,12 +126,11 @@ static void clients_refuse_for_room(struct clients *clients,
 				    const struct stream *stream,
 				    const char *reason)
 {
-	if (refusals_remember(&clients->refusals, refusals_key(stream), reason))
-		clients_refuse(clients, CLIENT_REFUSAL_BUSY, stream->peer,
-			       reason);
-	else
-		clients_refuse_again(clients, CLIENT_REFUSAL_BUSY, stream->peer,
-				     reason);
+	bool is_news = refusals_remember(&clients->refusals,
+					 refusals_key(stream), reason);
+
+	clients_refuse_if_news(clients, is_news, CLIENT_REFUSAL_BUSY,
+			       stream->peer, reason);
 }
 
 /* How long was left for the target differs each time. */
@@ -147,18 +150,16 @@ static void client_refuse_for_target(const struct client *client,
 				     const char *reason)
 {
 	struct clients *clients = client->clients;
-	const char *peer = admission_client(client->admission);
 	uint64_t who = client->has_address
 			       ? refusals_device_key(&client->address)
 			       : 0;
 	char key[ERROR_TEXT_BYTES];
 
 	drop_numbers(reason, key);
-	if (refusals_remember(&clients->target_refusals, who, key))
-		clients_refuse(clients, CLIENT_REFUSAL_TARGET, peer, reason);
-	else
-		clients_refuse_again(clients, CLIENT_REFUSAL_TARGET, peer,
-				     reason);
+	clients_refuse_if_news(
+		clients, refusals_remember(&clients->target_refusals, who, key),
+		CLIENT_REFUSAL_TARGET, admission_client(client->admission),
+		reason);
 }
 
 /* ---- ends ------------------------------------------------------------------- */

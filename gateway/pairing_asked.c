@@ -152,7 +152,6 @@ static void tell_end(struct pairing_asked *asked)
 
 static int end(struct pairing_asked *asked)
 {
-	person_call_off(&asked->person);
 	person_stop(&asked->person);
 	pairing_free(asked->person.pairing);
 	asked->person.pairing = NULL;
