@@ -58,7 +58,7 @@ TAILQ_HEAD(client_list, client);
 struct clients {
 	struct loop *loop;
 	const struct config_route *config;
-	struct trace *trace; /* or NULL */
+	struct session_settings session_settings;
 	struct client_list list;
 	unsigned int count;
 	/* Of them; counted, so that who comes or goes costs the same in a crowd. */
@@ -201,7 +201,7 @@ static uint64_t client_discarded_bytes(const struct client *client)
 static void client_trace(const struct client *client, enum trace_kind kind,
 			 const char *text)
 {
-	struct trace *trace = client->clients->trace;
+	struct trace *trace = client->clients->session_settings.trace;
 	struct trace_event event = {
 		.kind = kind,
 		.session = client->number,
@@ -311,24 +311,15 @@ static void client_admitted(struct admission *admission, struct stream *stream,
 {
 	struct client *client = arg;
 	struct clients *clients = client->clients;
-	const struct session_settings settings = {
-		.linger_ms = clients->config->linger_ms,
-		.drain_timeout_ms = clients->config->drain_timeout_ms,
-		.idle_timeout_ms = clients->config->idle_timeout_ms,
-		.client_packing = clients->config->listen.packing,
-		.target_packing = clients->config->connect.packing,
-		.trace = clients->trace,
-		.number = client->number,
-		.client_left = client_left,
-	};
 
 	if (!stream) {
 		client_refuse_for_target(client, error->text);
 		client_free(client);
 		return;
 	}
-	client->session = session_new(clients->loop, stream, target, &settings,
-				      client_session_ended, client);
+	client->session = session_new(clients->loop, stream, target,
+				      &clients->session_settings,
+				      client->number, client);
 	client->state = CLIENT_STATE_RELAYED;
 	if (!client->session) {
 		clients_refuse(clients, CLIENT_REFUSAL_RESOURCES, stream->peer,
@@ -495,7 +486,16 @@ struct clients *clients_new(struct loop *loop,
 		return NULL;
 	clients->loop = loop;
 	clients->config = config;
-	clients->trace = trace;
+	clients->session_settings = (struct session_settings){
+		.linger_ms = config->linger_ms,
+		.drain_timeout_ms = config->drain_timeout_ms,
+		.idle_timeout_ms = config->idle_timeout_ms,
+		.client_packing = config->listen.packing,
+		.target_packing = config->connect.packing,
+		.trace = trace,
+		.ended = client_session_ended,
+		.client_left = client_left,
+	};
 	clients->gone = gone;
 	clients->arg = arg;
 	clients->room_task.run = clients_make_room;

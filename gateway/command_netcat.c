@@ -91,8 +91,8 @@ int netcat_join(struct netcat *netcat, struct stream *remote)
 		netcat->session_settings.client_linger_ms = 0;
 	if (local)
 		netcat->session = session_new(netcat->loop, local, remote,
-					      &netcat->session_settings,
-					      session_has_ended, netcat);
+					      &netcat->session_settings, 0,
+					      netcat);
 	if (netcat->session)
 		return 0;
 	log_error("cannot go on with %s: %s", netcat->peer, strerror(ENOMEM));
@@ -235,6 +235,7 @@ static int parse_session(struct netcat *netcat,
 {
 	struct session_settings *settings = &netcat->session_settings;
 
+	settings->ended = session_has_ended;
 	settings->is_client_local = true;
 	settings->target_name = netcat->peer;
 	settings->target_packing = netcat->endpoint.packing;

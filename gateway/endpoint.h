@@ -140,38 +140,38 @@ struct stream_ops {
 
 struct stream {
 	const struct stream_ops *ops;
+	/* Who is there, for people; of its own or of what outlives it. */
+	const char *peer;
+	int read_fd; /* to watch for reading; never -1 */
+	int write_fd; /* to watch for writing; often the same */
 	/*
-	 * The other side cannot be slowed down by not reading (L2CAP without
-	 * retransmission): what waits for the other end is bounded by ending
-	 * the session. A read says -ENOBUFS, once, where something is missing,
-	 * and gives what is left then.
+	 * What it has thrown away itself, of what came behind a gap: a stream
+	 * around another one, whose session does not see that. Bytes.
 	 */
-	bool has_no_flow_control;
+	uint64_t lost_bytes;
 	/*
 	 * Whoever reads must have room for so many bytes (TLS: a record), or
 	 * what is left is there without being seen at the descriptor. 0: any.
 	 */
 	uint32_t read_bytes_min;
 	/*
-	 * What it has thrown away itself, of what came behind a gap: a stream
-	 * around another one, whose session does not see that. Bytes.
-	 */
-	uint64_t lost_bytes;
-	int read_fd; /* to watch for reading; never -1 */
-	int write_fd; /* to watch for writing; often the same */
-	/* Who is there, for people; of its own or of what outlives it. */
-	const char *peer;
-	/* A Bluetooth client's; set by the listener that brings it. */
-	bool has_peer_address;
-	struct address_bluetooth peer_address;
-	/* An IP client's, likewise. */
-	bool has_peer_ip;
-	struct address_ip peer_ip;
-	/*
 	 * A client's: what it has been kept waiting before it was given to its
 	 * route (entrance.c), which counts as its time to be let in.
 	 */
 	unsigned int waited_ms;
+	/* An IP client's, where has_peer_ip; set by the listener that brings it. */
+	struct address_ip peer_ip;
+	/* A Bluetooth client's, likewise. */
+	struct address_bluetooth peer_address;
+	bool has_peer_ip : 1;
+	bool has_peer_address : 1;
+	/*
+	 * The other side cannot be slowed down by not reading (L2CAP without
+	 * retransmission): what waits for the other end is bounded by ending
+	 * the session. A read says -ENOBUFS, once, where something is missing,
+	 * and gives what is left then.
+	 */
+	bool has_no_flow_control : 1;
 };
 
 int stream_admit(struct stream *stream);

@@ -125,18 +125,13 @@ struct session {
 	struct loop *loop;
 	struct side client;
 	struct side target;
-	unsigned int linger_ms;
-	unsigned int drain_timeout_ms;
-	unsigned int client_linger_ms;
-	unsigned int number; /* in the trace */
-	const char *target_name; /* NULL: "target" */
-	struct trace *trace; /* or NULL */
+	const struct session_settings *settings;
 	struct session_counters counters;
 	struct event *timer; /* made when first needed */
 	struct event *idle; /* NULL where off */
 	/* loop_now_ms when something last passed, or finishing got on. */
 	uint64_t moved_ms;
-	unsigned int idle_timeout_ms; /* 0: off */
+	unsigned int number; /* in the trace */
 	int end_detail; /* an errno or a number of bytes */
 	uint32_t finish_left; /* as the streams said last */
 	char *replaced_by; /* whom it had to make room for, as far as known */
@@ -147,10 +142,7 @@ struct session {
 	enum stream_close close_how : 8;
 	bool has_end_side; /* it is the end of one, */
 	bool is_end_client; /* the client */
-	bool is_client_local;
 	bool is_stopping; /* by session_stop, in whatever phase */
-	session_ended_cb ended;
-	void (*client_left)(void *arg); /* or NULL */
 	void *arg;
 };
 
@@ -255,7 +247,7 @@ static void session_finish(void *arg)
 
 	session->counters.lost_bytes += client->lost_bytes + target->lost_bytes;
 	/* The streams still know who they are, for the line in the log. */
-	session->ended(session, session->arg);
+	session->settings->ended(session, session->arg);
 	session_free(session);
 	stream_close(client, how);
 	stream_close(target, how);
@@ -290,7 +282,7 @@ static void session_finish_step(struct session *session)
 		session->moved_ms = now_ms;
 	}
 	if (left == 0 ||
-	    now_ms - session->moved_ms >= session->drain_timeout_ms ||
+	    now_ms - session->moved_ms >= session->settings->drain_timeout_ms ||
 	    session_start_timer(session, SESSION_TIMER_FINISH))
 		session_finish_with(session, STREAM_CLOSE_ORDERLY);
 }
@@ -383,8 +375,9 @@ static void side_die(struct side *side)
 	if (!side->is_dead && side_other(side)->state == SIDE_STATE_OPEN)
 		side_other(side)->ending_bytes = ENDING_BYTES_MIN;
 	if (!side->is_dead && side->is_client &&
-	    side_session(side)->client_left)
-		side_session(side)->client_left(side_session(side)->arg);
+	    side_session(side)->settings->client_left)
+		side_session(side)->settings->client_left(
+			side_session(side)->arg);
 	side->is_dead = true;
 	side_forget_waiting(side);
 	side_start_ending(side);
@@ -413,7 +406,7 @@ static enum side_watch side_wanted_watch(const struct side *side)
 	 * ever for what a local client has, which stays where it is.
 	 */
 	if (other->is_dead && (other->state != SIDE_STATE_ENDED ||
-			       side_session(side)->is_client_local))
+			       side_session(side)->settings->is_client_local))
 		return SIDE_WATCH_HANG_UP;
 	return SIDE_WATCH_READ;
 }
@@ -505,10 +498,10 @@ static unsigned int timer_ms(const struct session *session,
 	switch (timer) {
 	case SESSION_TIMER_LINGER:
 		return session->target.state == SIDE_STATE_ENDED
-			       ? session->client_linger_ms
-			       : session->linger_ms;
+			       ? session->settings->client_linger_ms
+			       : session->settings->linger_ms;
 	case SESSION_TIMER_DRAIN:
-		return session->drain_timeout_ms;
+		return session->settings->drain_timeout_ms;
 	case SESSION_TIMER_FINISH:
 		return FINISH_POLL_MS;
 	case SESSION_TIMER_NONE:
@@ -553,7 +546,7 @@ static void session_progress(struct session *session, enum session_timer timer)
  */
 static void session_passed(struct session *session)
 {
-	if (session->idle_timeout_ms)
+	if (session->settings->idle_timeout_ms)
 		session->moved_ms = loop_now_ms();
 }
 
@@ -771,7 +764,7 @@ static bool side_ends_session(const struct side *side)
 {
 	const struct session *session = side_session(side);
 	const struct side *other = side_other(side);
-	bool is_local = session->is_client_local;
+	bool is_local = session->settings->is_client_local;
 
 	if (is_local && side->is_dead && side->is_client)
 		return true;
@@ -786,8 +779,9 @@ static bool side_ends_session(const struct side *side)
 	/* A target that closes has said all; a client may want an answer. */
 	if (side == &session->target)
 		return !stream_has_half_close(other->stream) ||
-		       (is_local && session->client_linger_ms == 0);
-	return !stream_has_half_close(other->stream) && session->linger_ms == 0;
+		       (is_local && session->settings->client_linger_ms == 0);
+	return !stream_has_half_close(other->stream) &&
+	       session->settings->linger_ms == 0;
 }
 
 /* It has said all, and waits for the other, who cannot tell when it has. */
@@ -798,9 +792,9 @@ static bool side_is_lingering(const struct side *side)
 	if (!side_is_through(side) || side->waiting.bytes || side->is_dead)
 		return false;
 	if (side == &session->target)
-		return session->is_client_local;
+		return session->settings->is_client_local;
 	return !stream_has_half_close(side_other(side)->stream) &&
-	       session->linger_ms != SESSION_LINGER_FOREVER;
+	       session->settings->linger_ms != SESSION_LINGER_FOREVER;
 }
 
 /* It is gone, and the other has something to take or to say before it goes. */
@@ -816,8 +810,8 @@ static enum session_timer session_wanted_timer(const struct session *session)
 	    side_is_draining(&session->client))
 		return SESSION_TIMER_DRAIN;
 	if (side_is_draining(&session->target))
-		return session->is_client_local ? SESSION_TIMER_NONE
-						: SESSION_TIMER_DRAIN;
+		return session->settings->is_client_local ? SESSION_TIMER_NONE
+							  : SESSION_TIMER_DRAIN;
 	if (side_is_lingering(&session->client) ||
 	    side_is_lingering(&session->target))
 		return SESSION_TIMER_LINGER;
@@ -930,14 +924,15 @@ static void side_trace(const struct side *side, const uint8_t *data,
 		.bytes = bytes,
 	};
 
-	trace_tell(session->trace, &event);
+	trace_tell(session->settings->trace, &event);
 }
 
 static void side_received(struct side *side, size_t bytes, bool is_peek)
 {
 	struct session *session = side_session(side);
 	const uint8_t *data = session->loop->buffer;
-	const bool is_traced = session->trace && trace_is_on(session->trace);
+	const bool is_traced = session->settings->trace &&
+			       trace_is_on(session->settings->trace);
 
 	session_passed(session);
 	session_progress(session, SESSION_TIMER_LINGER);
@@ -1035,7 +1030,7 @@ static void side_hung_up(evutil_socket_t fd, short what, void *arg)
 	if (side->is_dead || !stream_is_hung_up(side->stream))
 		return;
 	/* That input has ended, which is read in time, says nothing of output. */
-	if (session->is_client_local && side->is_client)
+	if (session->settings->is_client_local && side->is_client)
 		return;
 	code = stream_check(side->stream);
 	if (code)
@@ -1127,9 +1122,9 @@ static void session_look_idle(evutil_socket_t fd, short what, void *arg)
 	if (session->phase != SESSION_PHASE_RELAYING)
 		return;
 	/* The loop's clock may be some ms ahead. */
-	if (idle_ms < session->idle_timeout_ms) {
+	if (idle_ms < session->settings->idle_timeout_ms) {
 		if (loop_start_timer(session->idle,
-				     session->idle_timeout_ms + 1 -
+				     session->settings->idle_timeout_ms + 1 -
 					     (unsigned int)idle_ms))
 			session_out_of_memory(session);
 		return;
@@ -1163,9 +1158,10 @@ static int side_init(struct side *side, const struct endpoint_packing *packing)
 	return event_add(&side->readable, NULL) ? -ENOMEM : 0;
 }
 
-static int session_start_idle(struct session *session, unsigned int timeout_ms)
+static int session_start_idle(struct session *session)
 {
-	session->idle_timeout_ms = timeout_ms;
+	const unsigned int timeout_ms = session->settings->idle_timeout_ms;
+
 	if (!timeout_ms)
 		return 0;
 	session->moved_ms = session->counters.started_ms;
@@ -1178,32 +1174,25 @@ static int session_start_idle(struct session *session, unsigned int timeout_ms)
 struct session *session_new(struct loop *loop, struct stream *client,
 			    struct stream *target,
 			    const struct session_settings *settings,
-			    session_ended_cb ended, void *arg)
+			    unsigned int number, void *arg)
 {
 	struct session *session = calloc(1, sizeof(*session));
 
 	if (!session)
 		return NULL;
 	session->loop = loop;
-	session->linger_ms = settings->linger_ms;
-	session->drain_timeout_ms = settings->drain_timeout_ms;
-	session->client_linger_ms = settings->client_linger_ms;
-	session->is_client_local = settings->is_client_local;
-	session->target_name = settings->target_name;
-	session->trace = settings->trace;
-	session->number = settings->number;
+	session->settings = settings;
+	session->number = number;
 	session->counters.started_ms = loop_now_ms();
 	session->finish.run = session_finish;
 	session->finish.arg = session;
-	session->ended = ended;
-	session->client_left = settings->client_left;
 	session->arg = arg;
 	session->client.is_client = true;
 	session->client.stream = client;
 	session->target.stream = target;
 	if (side_init(&session->client, &settings->client_packing) ||
 	    side_init(&session->target, &settings->target_packing) ||
-	    session_start_idle(session, settings->idle_timeout_ms)) {
+	    session_start_idle(session)) {
 		session_free(session);
 		errno = ENOMEM;
 		return NULL;
@@ -1313,9 +1302,11 @@ void session_format_reason(const struct session *session,
 			   char text[SESSION_REASON_BYTES])
 {
 	const bool is_client = session->is_end_client;
-	const char *client = session->is_client_local ? "input" : "client";
-	const char *target = session->target_name ? session->target_name
-						  : "target";
+	const char *client = session->settings->is_client_local ? "input"
+								: "client";
+	const char *target = session->settings->target_name
+				     ? session->settings->target_name
+				     : "target";
 	const char *who = is_client ? client : target;
 	const char *other = is_client ? target : client;
 	const int detail = session->end_detail;
@@ -1368,7 +1359,8 @@ void session_format_reason(const struct session *session,
 					      : "another client");
 		break;
 	case SESSION_END_IDLE:
-		address_duration_format(session->idle_timeout_ms, limit);
+		address_duration_format(session->settings->idle_timeout_ms,
+					limit);
 		snprintf(text, SESSION_REASON_BYTES,
 			 "nothing passed for %s (idle-timeout)", limit);
 		break;

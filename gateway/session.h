@@ -54,6 +54,10 @@ struct trace;
 /* For linger_ms: as long as it takes. */
 #define SESSION_LINGER_FOREVER UINT_MAX
 
+/* The session is over and both streams are closed; it frees itself. */
+typedef void (*session_ended_cb)(struct session *session, void *arg);
+
+/* What sessions may share; it must outlive them. */
 struct session_settings {
 	unsigned int linger_ms;
 	unsigned int drain_timeout_ms;
@@ -70,17 +74,17 @@ struct session_settings {
 	bool is_client_local;
 	unsigned int client_linger_ms;
 	/*
-	 * In reasons; NULL: "target". It must outlive it. A local client is
-	 * "input", others "client".
+	 * In reasons; NULL: "target". A local client is "input", others
+	 * "client".
 	 */
 	const char *target_name;
 	/* What comes from either side; off where zeroed. */
 	struct endpoint_packing client_packing;
 	struct endpoint_packing target_packing;
-	/* Who is told what is read from either side, as it came, and as which
-	 * session; NULL: nobody. It must outlive it. */
+	/* Who is told what is read from either side, as it came; NULL: nobody. */
 	struct trace *trace;
-	unsigned int number;
+	/* With the session's @arg, once, from the loop, whatever ends it. */
+	session_ended_cb ended;
 	/*
 	 * session_has_client is false from now on. With the session's @arg, at
 	 * most once, from the loop; nothing may be done to the session from
@@ -102,17 +106,14 @@ struct session_counters {
 	uint64_t lost_bytes; /* read, and not delivered in the end */
 };
 
-/* The session is over and both streams are closed; it frees itself. */
-typedef void (*session_ended_cb)(struct session *session, void *arg);
-
 /*
- * Start relaying. Takes over both streams on success; NULL with errno set.
- * The callback runs once, from the loop, whatever ends the session.
+ * Start relaying, as the session of that @number in the trace. Takes over both
+ * streams on success; NULL with errno set.
  */
 struct session *session_new(struct loop *loop, struct stream *client,
 			    struct stream *target,
 			    const struct session_settings *settings,
-			    session_ended_cb ended, void *arg);
+			    unsigned int number, void *arg);
 
 /*
  * Take what has arrived, deliver it and end: an orderly stop. Not bounded in

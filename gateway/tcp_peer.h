@@ -21,9 +21,9 @@
 struct tcp_peer {
 	struct loop_alarm alarm; /* set while something may be underway */
 	struct loop *loop;
-	unsigned int limit_ms; /* 0: it may be silent for ever */
 	int fd;
-	bool is_gone;
+	unsigned int limit_ms : 31; /* 0: it may be silent for ever */
+	bool is_gone : 1;
 };
 
 /*

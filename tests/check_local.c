@@ -87,6 +87,7 @@ static int start_session(struct stream *stream)
 	static const struct session_settings limits = {
 		.linger_ms = 2000,
 		.drain_timeout_ms = 1000,
+		.ended = session_over,
 	};
 	static const struct stream_ops ops = {
 		.read = socket_read,
@@ -103,7 +104,7 @@ static int start_session(struct stream *stream)
 			 0);
 	is_over = false;
 	session = session_new(loop, socket_stream_new(&ops, ends[0], "client"),
-			      stream, &limits, session_over, NULL);
+			      stream, &limits, 0, NULL);
 	ck_assert_ptr_nonnull(session);
 	return ends[1];
 }

@@ -27,6 +27,7 @@
 
 static struct loop *loop;
 static struct session *session;
+static struct session_settings settings;
 static int client_fd, target_fd; /* the far ends */
 static bool is_ended;
 static char reason[SESSION_REASON_BYTES];
@@ -120,13 +121,13 @@ static void on_other_end(struct session *ended, void *arg)
 static void start_with(struct stream *client, struct stream *target,
 		       unsigned int linger_ms, unsigned int drain_timeout_ms)
 {
-	const struct session_settings settings = {
+	settings = (struct session_settings){
 		.linger_ms = linger_ms,
 		.drain_timeout_ms = drain_timeout_ms,
+		.ended = on_end,
 	};
-
 	is_ended = false;
-	session = session_new(loop, client, target, &settings, on_end, NULL);
+	session = session_new(loop, client, target, &settings, 0, NULL);
 	ck_assert_ptr_nonnull(session);
 }
 
@@ -426,15 +427,17 @@ START_TEST(a_stalled_session_leaves_others_alone)
 	int other_client, other_target;
 	struct stream *client = unix_end(&link_ops, &other_client);
 	struct stream *target = unix_end(&whole_ops, &other_target);
-	const struct session_settings settings = {.linger_ms = 2000,
-						  .drain_timeout_ms = 5000};
+	const struct session_settings others = {
+		.linger_ms = 2000,
+		.drain_timeout_ms = 5000,
+		.ended = on_other_end,
+	};
 	struct session *other;
 	bool is_other_ended = false;
 
 	start(&link_ops, &whole_ops);
 	fill(client_fd);
-	other = session_new(loop, client, target, &settings, on_other_end,
-			    &is_other_ended);
+	other = session_new(loop, client, target, &others, 0, &is_other_ended);
 	transfer(other_client, other_target, MEGABYTE, 60000);
 	session_abort(other);
 	loop_flush(loop);
@@ -726,17 +729,14 @@ END_TEST
 /* epoll(7) knows no regular files: there is nothing to watch. */
 START_TEST(a_session_that_cannot_be_made)
 {
-	const struct session_settings settings = {.linger_ms = 2000,
-						  .drain_timeout_ms = 5000};
+	const struct session_settings useless = {.ended = on_end};
 	struct stream *good = unix_end(&whole_ops, &client_fd);
 	int fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	struct stream *bad = socket_stream_new(&whole_ops, fd, "file");
 
 	is_ended = false;
-	ck_assert_ptr_null(
-		session_new(loop, good, bad, &settings, on_end, NULL));
-	ck_assert_ptr_null(
-		session_new(loop, bad, good, &settings, on_end, NULL));
+	ck_assert_ptr_null(session_new(loop, good, bad, &useless, 0, NULL));
+	ck_assert_ptr_null(session_new(loop, bad, good, &useless, 0, NULL));
 	settle();
 	ck_assert(!is_ended);
 	/* Both are still the caller's. */
@@ -827,16 +827,16 @@ END_TEST
 
 static void start_idling(unsigned int idle_timeout_ms)
 {
-	const struct session_settings settings = {
+	settings = (struct session_settings){
 		.linger_ms = 2000,
 		.drain_timeout_ms = 100,
 		.idle_timeout_ms = idle_timeout_ms,
+		.ended = on_end,
 	};
-
 	is_ended = false;
 	session = session_new(loop, unix_end(&whole_ops, &client_fd),
-			      unix_end(&whole_ops, &target_fd), &settings,
-			      on_end, NULL);
+			      unix_end(&whole_ops, &target_fd), &settings, 0,
+			      NULL);
 	ck_assert_ptr_nonnull(session);
 }
 
@@ -955,17 +955,18 @@ static struct stream *pipes_end(void)
 static void start_local(const struct stream_ops *target,
 			unsigned int client_linger_ms)
 {
-	const struct session_settings settings = {
+	struct stream *local = pipes_end();
+
+	settings = (struct session_settings){
 		.linger_ms = 100,
 		.drain_timeout_ms = 50,
 		.is_client_local = true,
 		.client_linger_ms = client_linger_ms,
+		.ended = on_end,
 	};
-	struct stream *local = pipes_end();
-
 	is_ended = false;
 	session = session_new(loop, local, unix_end(target, &target_fd),
-			      &settings, on_end, NULL);
+			      &settings, 0, NULL);
 	ck_assert_ptr_nonnull(session);
 }
 
@@ -1108,15 +1109,16 @@ END_TEST
 
 START_TEST(linger_forever)
 {
-	const struct session_settings settings = {
-		.linger_ms = SESSION_LINGER_FOREVER,
-		.is_client_local = true,
-	};
 	struct stream *local = pipes_end();
 
+	settings = (struct session_settings){
+		.linger_ms = SESSION_LINGER_FOREVER,
+		.is_client_local = true,
+		.ended = on_end,
+	};
 	is_ended = false;
 	session = session_new(loop, local, unix_end(&link_ops, &target_fd),
-			      &settings, on_end, NULL);
+			      &settings, 0, NULL);
 	hang_up(&client_fd);
 	settle();
 	usleep(50000);

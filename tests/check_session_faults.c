@@ -221,6 +221,7 @@ struct far {
 static const struct kind *kind; /* of the life that is lived */
 static struct loop *loop;
 static struct session *session;
+static struct session_settings settings;
 static struct faulty client, target;
 static struct far client_far, target_far;
 static int endings;
@@ -403,13 +404,13 @@ static void check_life(void)
 /* One life; what is done to it is the caller's. NULL was made of it: false. */
 static bool begin_life(void)
 {
-	const struct session_settings settings = {
+	settings = (struct session_settings){
 		.linger_ms = 2,
 		.drain_timeout_ms = 10,
 		.client_packing = kind->client_packing,
 		.target_packing = kind->target_packing,
+		.ended = on_end,
 	};
-
 	make_end(&client, &client_far, kind->client);
 	make_end(&target, &target_far, kind->target);
 	target.stream.has_no_flow_control = kind->has_no_flow_control;
@@ -417,7 +418,7 @@ static bool begin_life(void)
 	calls = 0;
 	is_inside = true;
 	session = session_new(loop, &client.stream, &target.stream, &settings,
-			      on_end, NULL);
+			      0, NULL);
 	is_inside = false;
 	return session;
 }

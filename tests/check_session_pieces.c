@@ -26,6 +26,7 @@
 
 static struct loop *loop;
 static struct session *session;
+static struct session_settings settings;
 static int client_fd, target_fd; /* the far ends */
 static bool is_ended;
 static char reason[SESSION_REASON_BYTES];
@@ -138,15 +139,15 @@ static void start_with(struct link *client, struct link *target,
 		       const struct endpoint_packing *client_packing,
 		       unsigned int drain_timeout_ms)
 {
-	struct session_settings settings = {
+	settings = (struct session_settings){
 		.linger_ms = 2000,
 		.drain_timeout_ms = drain_timeout_ms,
+		.ended = on_end,
 	};
-
 	if (client_packing)
 		settings.client_packing = *client_packing;
 	session = session_new(loop, &client->stream, &target->stream, &settings,
-			      on_end, NULL);
+			      0, NULL);
 	ck_assert_ptr_nonnull(session);
 }
 
@@ -826,17 +827,18 @@ END_TEST
 /* The client's answer to a half-close is late, and no packet: linger ends it. */
 START_TEST(half_an_answer_before_the_linger_ends)
 {
-	struct session_settings settings = {
+	static const struct session_settings lingering = {
 		/* Both halves have to come before it is over. */
 		.linger_ms = 1000,
 		.drain_timeout_ms = 5000,
 		.target_packing = {UNTIL('\n')},
+		.ended = on_end,
 	};
 	struct link *client = byte_link(&client_fd);
 	struct link *target = link_new(&record_ops, SOCK_STREAM, &target_fd);
 
-	session = session_new(loop, &client->stream, &target->stream, &settings,
-			      on_end, NULL);
+	session = session_new(loop, &client->stream, &target->stream,
+			      &lingering, 0, NULL);
 	shutdown(client_fd, SHUT_WR);
 	put(target_fd, "answ");
 	put(target_fd, "er");

@@ -1039,7 +1039,7 @@ START_TEST(a_session_tells_all_that_it_reads_once)
 	struct session_settings settings = {
 		.linger_ms = 100,
 		.drain_timeout_ms = 1000,
-		.number = 7,
+		.ended = ended,
 	};
 	uint64_t want_sums[2];
 	bool is_ended = false;
@@ -1049,7 +1049,7 @@ START_TEST(a_session_tells_all_that_it_reads_once)
 	settings.trace = trace_new("gps");
 	session = session_new(loop, tcp_end(&peek_ops, "phone", &far_fds[0]),
 			      tcp_end(&peek_ops, "server", &far_fds[1]),
-			      &settings, ended, &is_ended);
+			      &settings, 7, &is_ended);
 	pass(far_fds[0], far_fds[1], 1000);
 	ck_assert_uint_eq(told, 0);
 	trace_watch(settings.trace, &watcher);
