@@ -347,6 +347,7 @@ class ScaleSessions(Part):
         spent = cpu_s(relay.group())
         got = load.go_on()
         spent = 1e6 * (cpu_s(relay.group()) - spent)
+        load.end()
         if mode == "churn":
             return {"CPU us/connection": spent / got["connections"]}
         return {"CPU us/message": spent / got["requests"] / 2,

@@ -62,8 +62,8 @@ static const char usage_text[] =
 	"       each session, whose time counts from when they were due\n"
 	"churn  connections one after the other, each with one byte there and back\n"
 	"-w     says nothing for so many ms first: to what loses what comes at once\n"
-	"-i     beside IDLE more sessions; says \"idle\" when all are there, and begins\n"
-	"       with a line from its input\n"
+	"-i     beside IDLE more sessions; says \"idle\" when all are there, begins\n"
+	"       with a line from its input, and holds them until that ends\n"
 	"idle   opens SESSIONS, says \"idle\", and holds them until its input ends\n"
 	"stall  offers BYTES a session to targets that do not read; says how much was\n"
 	"       taken, and holds the sessions until its input ends\n";
@@ -977,5 +977,7 @@ int main(int argc, char **argv)
 	fill_pattern();
 	poller = epoll_create1(EPOLL_CLOEXEC);
 	runs[job.mode]();
+	if (job.is_staged)
+		hold();
 	return 0;
 }

@@ -272,10 +272,11 @@ class Load:
             raise Failure(f"load: exit status {self.process.returncode}")
 
     def go_on(self):
-        """The result, once it held what was asked for (-i)."""
+        """The result, once it held what was asked for (-i), and holds it until
+        end: what it costs a relay to close it is not measured."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        return self.result()
+        return json.loads(self.line())
 
     def result(self):
         found = json.loads(self.line())
@@ -406,10 +407,16 @@ def machine():
 # ---- what is made of it -------------------------------------------------------------------
 
 
+def plain(value, digits):
+    """So many digits that matter, and no exponent."""
+    return f"{float(f'{value:.{digits}g}'):,.12g}"
+
+
 def spread(values):
     """The median, and how far they went from it."""
     median = statistics.median(values)
-    return f"{median:.3g} ±{max(abs(value - median) for value in values):.2g}"
+    most = max(abs(value - median) for value in values)
+    return f"{plain(median, 3)} ±{plain(most, 2)}"
 
 
 def figures_of(cases):
@@ -509,7 +516,7 @@ def print_summary(results, rows):
     for label, part, case, figure in rows:
         by_relay = results["parts"].get(part, {}).get(case, {})
         lines.append([label, *(
-            f"{statistics.median(by_relay[name][figure]):.3g}"
+            plain(statistics.median(by_relay[name][figure]), 3)
             if figure in by_relay.get(name, {}) else "" for name in names)])
     print_rows(["", *names], lines)
 
