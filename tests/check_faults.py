@@ -1168,7 +1168,7 @@ esac
             self.events += 1
             with contextlib.suppress(OSError, EOFError):
                 act()
-            time.sleep(random.random() / 10)
+            time.sleep(random.random() / 4)
 
     def is_over(self):
         return time.monotonic() >= self.until

@@ -199,15 +199,17 @@ radio_replug() {
 
 # adapter_addr N: the address of hciN.
 adapter_addr() {
-	hciconfig "hci$1" | awk '/BD Address:/ { print $3 }'
+	[[ $(hciconfig "hci$1") =~ "BD Address: "([0-9A-F:]+) ]]
+	echo "${BASH_REMATCH[1]}"
 }
 
 # adapter_get N PROPERTY: org.bluez.Adapter1's PROPERTY of hciN, e.g. Powered.
 adapter_get() {
-	dbus-send --system --print-reply=literal --dest=org.bluez \
+	local said
+	said=$(dbus-send --system --print-reply=literal --dest=org.bluez \
 		"/org/bluez/hci$1" org.freedesktop.DBus.Properties.Get \
-		string:org.bluez.Adapter1 "string:$2" |
-		awk '{ print $NF }'
+		string:org.bluez.Adapter1 "string:$2")
+	echo "${said##* }"
 }
 
 adapter_ask_set() {
@@ -237,18 +239,25 @@ bluetoothd_renew() {
 	bluetoothd_start
 }
 
-adapter_is_powered() { [ "$(adapter_get "$1" Powered)" = true ]; }
-adapter_is_powered_or_stuck() { adapter_is_powered "$1" || bluetoothd_hangs; }
+# Of all at once: on an emulated processor each question takes its time.
+adapters_are_powered() {
+	local powered
+	powered=$(dbus-send --system --print-reply --dest=org.bluez / \
+		org.freedesktop.DBus.ObjectManager.GetManagedObjects |
+		grep -A 1 'string "Powered"' | grep -c true) || return
+	adapter_count_is "$powered"
+}
+adapters_are_powered_or_stuck() { adapters_are_powered || bluetoothd_hangs; }
 
 # Every adapter known to bluetoothd and powered by it, SSP as wanted.
 radio_settle() {
 	local adapter
-	for adapter in $(adapters); do
-		await "$RADIO_PATIENCE_S" adapter_is_powered_or_stuck "${adapter#hci}" || :
-		! bluetoothd_hangs || bluetoothd_renew
-		radio_need "bluetoothd has powered $adapter" \
-			await "$RADIO_PATIENCE_S" adapter_is_powered "${adapter#hci}"
-		[ "$RADIO_SSP" = on ] || hciconfig "$adapter" sspmode 0
+	await "$RADIO_PATIENCE_S" adapters_are_powered_or_stuck || :
+	! bluetoothd_hangs || bluetoothd_renew
+	radio_need "bluetoothd has powered the adapters" \
+		await "$RADIO_PATIENCE_S" adapters_are_powered
+	[ "$RADIO_SSP" = on ] || for adapter in $(adapters); do
+		hciconfig "$adapter" sspmode 0
 	done
 }
 
