@@ -1173,11 +1173,20 @@ esac
     def is_over(self):
         return time.monotonic() >= self.until
 
+    def reap_orphans(self):
+        """What programs leave behind: in hours there would be no room for more."""
+        with contextlib.suppress(ChildProcessError):
+            while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG |
+                                      os.WNOWAIT)) and \
+                    found.si_pid != self.gateway.process.pid:
+                os.waitpid(found.si_pid, 0)
+
     def disturb(self, text_of):
         """What happens to the gateway itself."""
         reloads = 0
         while not self.is_over():
             time.sleep(random.random() / 5)
+            self.reap_orphans()
             if random.randrange(3):
                 self.gateway.signal(signal.SIGSTOP)
                 time.sleep(random.random() / 50)
