@@ -22,7 +22,6 @@ import shutil
 import signal
 import socket
 import ssl
-import struct
 import subprocess
 import sys
 import threading
@@ -34,6 +33,7 @@ import check_gateway as base
 import check_gateway_tls as tls
 from check_gateway import (BTGATE, MEGABYTE, PATIENCE_S, PortEnd, SocketEnd,
                            digest, free_port, is_sanitized)
+from lives import Lives
 
 SOAK_S = float(os.environ.get("SOAK_S", "120"))
 # A page here and there, and what the allocator keeps: not a leak per event.
@@ -755,69 +755,6 @@ class SystemCalls(Ground):
                   MASTER)
 
 
-class Lives:
-    """A program that is loaded once, and lives as often as it is asked to, each
-    time short of another allocation (tests/fail_malloc.c)."""
-
-    def __init__(self, preload, config, routes):
-        self.routes = routes
-        self.socket, theirs = socket.socketpair(socket.AF_UNIX,
-                                                socket.SOCK_SEQPACKET)
-        self.socket.settimeout(PATIENCE_S)
-        self.process = subprocess.Popen(
-            [BTGATE, "run", "-c", config], stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            pass_fds=[theirs.fileno()],
-            env={**os.environ, "LD_PRELOAD": preload,
-                 "FAIL_MALLOC_SOCKET": str(theirs.fileno())})
-        theirs.close()
-        os.set_blocking(self.process.stderr.fileno(), False)
-        self.log, self.seen, self.pid = b"", 0, 0
-
-    def begin(self, at):
-        """Whether its routes have begun; else it has ended."""
-        self.log, self.seen = b"", 0
-        self.socket.send(struct.pack("i", at))
-        self.pid, = struct.unpack("i", self.socket.recv(4))
-        return all(self.await_log(b"-> listening", b"-> waiting")
-                   for _ in range(self.routes))
-
-    def await_log(self, *words):
-        """The next that it says of these; false: it has ended before."""
-        while not (found := [at + len(word) for word in words if
-                             (at := self.log.find(word, self.seen)) >= 0]):
-            ready = select.select([self.process.stderr, self.socket], [], [],
-                                  PATIENCE_S)[0]
-            if self.process.stderr in ready:
-                self.log += self.process.stderr.read() or b""
-            elif ready:
-                return False
-            else:
-                raise AssertionError(f"it says nothing of it: {self.log}")
-        self.seen = min(found)
-        return True
-
-    def end(self):
-        """Its exit status, and whether there was such an allocation."""
-        self.kill(signal.SIGTERM)
-        status, has_failed = struct.unpack("ii", self.socket.recv(8))
-        self.pid = 0
-        self.log += self.process.stderr.read() or b""
-        return os.waitstatus_to_exitcode(status), bool(has_failed)
-
-    def kill(self, number):
-        """It may have ended by itself."""
-        if self.pid and not select.select([self.socket], [], [], 0)[0]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, number)
-
-    def close(self):
-        self.kill(signal.SIGKILL)  # where a test has failed
-        self.socket.close()
-        self.process.wait(PATIENCE_S)
-        self.process.stderr.close()
-
-
 def serve_echo(listener):
     """Until the listener is closed."""
     with contextlib.suppress(OSError):
@@ -841,8 +778,9 @@ class Allocations(Ground):
 
     def each(self, kind, text, talk, step=1):
         """With a client that does talk(lives) each time; or only each step-th."""
-        lives = self.keep(Lives(self.preload, self.config(text),
-                                text.count("[route ")))
+        lives = self.keep(Lives(
+            self.preload, [BTGATE, "run", "-c", self.config(text)],
+            text.count("[route "), PATIENCE_S))
         at, tried, has_failed = random.randrange(step), -1, True
         while has_failed:
             at += 1 if tried < 0 else step
