@@ -28,7 +28,8 @@ int setsockopt(int fd, int level, int name, const void *value, socklen_t size)
 	    size <= sizeof(options)) {
 		memcpy(options, value, size);
 		if (options[MODE_OFFSET] < sizeof(kernel_modes))
-			options[MODE_OFFSET] = kernel_modes[options[MODE_OFFSET]];
+			options[MODE_OFFSET] =
+				kernel_modes[options[MODE_OFFSET]];
 		value = options;
 	}
 	return syscall(SYS_setsockopt, fd, level, name, value, size);
