@@ -112,6 +112,7 @@ $(BUILD)/tests/check_hold_faults: \
 		-Wl,--wrap=_mark_point
 
 # A machine without Bluetooth, or with adapters; a service's user.
+$(BUILD)/tests/check_link_setup: ALL_LDFLAGS += -Wl,--wrap=calloc
 $(BUILD)/tests/check_doctor: ALL_LDFLAGS += -Wl,--wrap=socket,--wrap=getpwnam \
 	-Wl,--wrap=controllers_read
 

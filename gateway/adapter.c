@@ -1017,9 +1017,11 @@ static void give_back_property(struct adapter *adapter, const char *name,
 					     name, type, value);
 	if (code >= 0)
 		code = send_set(adapter, call, on_given_back);
+	/* Where the connection is gone the first one has told of it. */
 	if (code < 0)
-		log_debug("adapter %s: %s: %s", adapter->name, name,
-			  strerror(-code));
+		(code == -ENOTCONN ? log_debug : log_warning)(
+			"adapter %s: %s cannot be made what it was before: %s",
+			adapter->name, name, strerror(-code));
 	sd_bus_message_unref(call);
 }
 
@@ -1121,13 +1123,30 @@ static bool give_back_more(struct adapter_list *list)
 	return is_asked;
 }
 
+static bool is_left_changed(const struct adapter_list *list)
+{
+	const struct adapter_before *before;
+
+	for (size_t i = 0; i < list->before_count; i++) {
+		before = &list->before[i];
+		if (before->has_discoverable &&
+		    before->is_discoverable != before->was_made_discoverable)
+			return true;
+	}
+	return false;
+}
+
 void adapter_list_give_back(struct adapter_list *list)
 {
 	uint64_t until_ms = loop_now_ms() + GIVE_BACK_MS, now_ms;
+	bool is_asked = false;
 	int code = 1;
 
 	list->is_over = true;
-	while (code >= 0 && list->handle && give_back_more(list)) {
+	while (code >= 0 && list->handle) {
+		is_asked = give_back_more(list);
+		if (!is_asked)
+			break;
 		now_ms = loop_now_ms();
 		if (now_ms >= until_ms) {
 			log_warning("bluetoothd does not say whether it has "
@@ -1142,6 +1161,13 @@ void adapter_list_give_back(struct adapter_list *list)
 		if (code == -EINTR)
 			code = 0;
 	}
+	if (!list->handle && (is_asked || is_left_changed(list)))
+		log_warning("bluetoothd cannot be asked to make the adapter as "
+			    "discoverable as it was before");
+	else if (code < 0)
+		log_warning("whether bluetoothd has made the adapter as "
+			    "discoverable as it was before is not known: %s",
+			    strerror(-code));
 }
 
 int adapter_list_check(const struct adapter_list *list,

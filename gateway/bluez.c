@@ -136,7 +136,7 @@ static void set_state(struct bluez *bluez, enum bluez_state state,
 {
 	if (state == bluez->state && strcmp(reason, bluez->reason) == 0)
 		return;
-	if (state != bluez->state)
+	if (state != bluez->state || !*bluez->reason)
 		log_info("bluez: %s -> %s (%s)",
 			 *bluez->reason ? bluez_state_to_string(bluez->state)
 					: "starting",

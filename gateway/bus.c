@@ -161,7 +161,13 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
 	struct bus *bus = arg;
 	int code = 1;
 
-	for (int i = 0; code > 0 && i < BATCH; i++) {
+	/*
+	 * What is to be dropped is asked for nothing more: a match that there
+	 * was no memory for stays half made, and sd-bus aborts when a signal
+	 * comes to it (bus_match_run, libsystemd 252).
+	 */
+	for (int i = 0; code > 0 && i < BATCH && !bus->drop_task.is_queued;
+	     i++) {
 		code = sd_bus_process(bus->handle, NULL);
 		/*
 		 * It would now tell each call that it got no reply, as if that

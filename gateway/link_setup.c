@@ -103,21 +103,23 @@ void link_setups_add(struct link_setups *setups, int fd)
 {
 	struct link_setup *setup = calloc(1, sizeof(*setup));
 
-	if (!setup) {
-		close(fd);
-		return;
-	}
+	if (!setup)
+		goto refuse;
 	setup->setups = setups;
 	setup->fd = fd;
 	setup->wait_ms = POLL_FIRST_MS;
 	TAILQ_INSERT_TAIL(&setups->list, setup, link);
 	setup->timer = evtimer_new(setups->loop->base, setup_poll, setup);
-	if (!setup->timer) {
-		setup_free(setup);
-		close(fd);
+	if (setup->timer) {
+		setup_poll(-1, 0, setup);
 		return;
 	}
-	setup_poll(-1, 0, setup);
+	setup_free(setup);
+
+refuse:
+	log_warning("%s: refused a phone: out of memory",
+		    setups->listener->name);
+	close(fd);
 }
 
 void link_setups_clear(struct link_setups *setups)

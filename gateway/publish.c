@@ -211,10 +211,16 @@ static void on_local(int code, const struct error *error, void *arg)
 	explain_local(&publication->local_error, code, error);
 	sdp_local_free(publication->local);
 	publication->local = NULL;
-	if (publication->state == PUBLICATION_STATE_UP)
+	if (publication->state == PUBLICATION_STATE_UP) {
 		lose(publication, &publication->local_error);
-	else
+	} else if (bluez_state(publisher->bluez) == BLUEZ_STATE_READY &&
+		   !*publication->bus_error.text) {
+		/* It has come meanwhile, and was not asked yet. */
+		publication->is_due = true;
+		loop_defer(publisher->loop, &publisher->round_task);
+	} else {
 		fail(publication);
+	}
 }
 
 static void start_local(struct publication *publication)

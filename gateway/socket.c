@@ -328,10 +328,13 @@ fail:
 void socket_listener_give(struct socket_listener *listener,
 			  struct stream *stream, int fd)
 {
-	if (!stream)
-		close(fd);
-	else
+	if (stream) {
 		listener->client_cb(stream, listener->arg);
+		return;
+	}
+	log_warning("%s: refused a client: out of memory",
+		    listener->listener.name);
+	close(fd);
 }
 
 void socket_listener_close(struct listener *base)

@@ -91,8 +91,12 @@ static void start_all(const struct bluez_settings *settings)
 
 START_TEST(test_no_bus)
 {
+	log_line_count = 0;
 	start(NULL);
 	run_until_state(BLUEZ_STATE_NO_BUS);
+	ck_assert_uint_eq(log_count("bluez: starting -> no bus (the system bus "
+				    "is not there"),
+			  1);
 	ck_assert_str_eq(bluez_reason(bluez), "the system bus is not there "
 					      "(No such file or directory)");
 	errno = 0;
@@ -746,11 +750,22 @@ START_TEST(test_changed_to_others)
 }
 END_TEST
 
-/* It is not waited for long, nor is there an end without bluetoothd. */
+/*
+ * It is not waited for long, nor is there an end without bluetoothd; and what
+ * stays as it was made is told of.
+ */
 START_TEST(test_nobody_to_give_back)
 {
+	static const char *const said[] = {
+		"bluetoothd does not say whether",
+		"bluetoothd cannot be asked to make the adapter as",
+		"Discoverable cannot be made what it was before: ",
+		"as discoverable as it was before: ",
+		"bluetoothd cannot be asked to make the adapter as",
+	};
 	uint64_t begin_ms;
 
+	log_line_count = 0;
 	start_discoverable();
 	/* It has answered; whether that was read is all the same. */
 	mock_tell(&mock, "rest");
@@ -758,12 +773,15 @@ START_TEST(test_nobody_to_give_back)
 		kill(mock.daemon, SIGSTOP);
 	else if (_i == 1)
 		mock_daemon_stop(&mock);
-	else if (_i == 2)
+	else if (_i == 2 || _i == 4)
 		mock_bus_stop(&mock);
 	else
 		mock_tell(&mock, "set-error org.bluez.Error.Busy");
+	if (_i == 4)
+		run_until_state(BLUEZ_STATE_NO_BUS);
 	begin_ms = loop_now_ms();
 	stop();
+	ck_assert(log_has(said[_i]));
 	ck_assert_uint_lt(loop_now_ms() - begin_ms, _i == 0 ? 3000 : 900);
 	if (_i == 0) {
 		kill(mock.daemon, SIGCONT);
@@ -1061,7 +1079,7 @@ int main(void)
 	tcase_add_test(tcase, test_given_back_at_once);
 	tcase_add_test(tcase, test_changed);
 	tcase_add_loop_test(tcase, test_changed_to_others, 0, 2);
-	tcase_add_loop_test(tcase, test_nobody_to_give_back, 0, 4);
+	tcase_add_loop_test(tcase, test_nobody_to_give_back, 0, 5);
 	tcase_add_test(tcase, test_watchers);
 	tcase_add_loop_test(tcase, test_mgmt, 0, COUNT(exchanges));
 	tcase_add_test(tcase, test_mgmt_closed);

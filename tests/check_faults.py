@@ -22,7 +22,6 @@ import shutil
 import signal
 import socket
 import ssl
-import struct
 import subprocess
 import sys
 import threading
@@ -34,6 +33,7 @@ import check_gateway as base
 import check_gateway_tls as tls
 from check_gateway import (BTGATE, MEGABYTE, PATIENCE_S, PortEnd, SocketEnd,
                            digest, free_port, is_sanitized)
+from lives import Lives
 
 SOAK_S = float(os.environ.get("SOAK_S", "120"))
 # A page here and there, and what the allocator keeps: not a leak per event.
@@ -755,69 +755,6 @@ class SystemCalls(Ground):
                   MASTER)
 
 
-class Lives:
-    """A program that is loaded once, and lives as often as it is asked to, each
-    time short of another allocation (tests/fail_malloc.c)."""
-
-    def __init__(self, preload, config, routes):
-        self.routes = routes
-        self.socket, theirs = socket.socketpair(socket.AF_UNIX,
-                                                socket.SOCK_SEQPACKET)
-        self.socket.settimeout(PATIENCE_S)
-        self.process = subprocess.Popen(
-            [BTGATE, "run", "-c", config], stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            pass_fds=[theirs.fileno()],
-            env={**os.environ, "LD_PRELOAD": preload,
-                 "FAIL_MALLOC_SOCKET": str(theirs.fileno())})
-        theirs.close()
-        os.set_blocking(self.process.stderr.fileno(), False)
-        self.log, self.seen, self.pid = b"", 0, 0
-
-    def begin(self, at):
-        """Whether its routes have begun; else it has ended."""
-        self.log, self.seen = b"", 0
-        self.socket.send(struct.pack("i", at))
-        self.pid, = struct.unpack("i", self.socket.recv(4))
-        return all(self.await_log(b"-> listening", b"-> waiting")
-                   for _ in range(self.routes))
-
-    def await_log(self, *words):
-        """The next that it says of these; false: it has ended before."""
-        while not (found := [at + len(word) for word in words if
-                             (at := self.log.find(word, self.seen)) >= 0]):
-            ready = select.select([self.process.stderr, self.socket], [], [],
-                                  PATIENCE_S)[0]
-            if self.process.stderr in ready:
-                self.log += self.process.stderr.read() or b""
-            elif ready:
-                return False
-            else:
-                raise AssertionError(f"it says nothing of it: {self.log}")
-        self.seen = min(found)
-        return True
-
-    def end(self):
-        """Its exit status, and whether there was such an allocation."""
-        self.kill(signal.SIGTERM)
-        status, has_failed = struct.unpack("ii", self.socket.recv(8))
-        self.pid = 0
-        self.log += self.process.stderr.read() or b""
-        return os.waitstatus_to_exitcode(status), bool(has_failed)
-
-    def kill(self, number):
-        """It may have ended by itself."""
-        if self.pid and not select.select([self.socket], [], [], 0)[0]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, number)
-
-    def close(self):
-        self.kill(signal.SIGKILL)  # where a test has failed
-        self.socket.close()
-        self.process.wait(PATIENCE_S)
-        self.process.stderr.close()
-
-
 def serve_echo(listener):
     """Until the listener is closed."""
     with contextlib.suppress(OSError):
@@ -839,19 +776,26 @@ class Allocations(Ground):
                         "tests/fail_malloc.c", "-ldl"], check=True)
         self.fire = self.port()
 
-    def each(self, kind, text, talk, step=1):
-        """With a client that does talk(lives) each time; or only each step-th."""
-        lives = self.keep(Lives(self.preload, self.config(text),
-                                text.count("[route ")))
+    def each(self, kind, text, talk, step=1, is_told=True):
+        """With a client that does talk(lives) each time; or only each step-th. If
+        is_told the log says why one was not served."""
+        lives = self.keep(Lives(
+            self.preload, [BTGATE, "run", "-c", self.config(text)],
+            text.count("[route "), PATIENCE_S))
         at, tried, has_failed = random.randrange(step), -1, True
         while has_failed:
             at += 1 if tried < 0 else step
             tried += 1
             self.config(text)
+            is_served = True
             if lives.begin(at):
-                with contextlib.suppress(OSError, EOFError):
+                try:
                     talk(lives)
+                except (OSError, EOFError):
+                    is_served = False
             status, has_failed = lives.end()
+            if is_told and not is_served:
+                self.assertRegex(lives.log, b"memory|cannot", f"{at}")
             # Ended by itself, with a reason, and never by a signal.
             self.assertIn(status, (0, 1, 2), f"{at}: {lives.log}")
             if status:
@@ -913,7 +857,8 @@ class Allocations(Ground):
         self.each_target("pty", f"pty:{path}", talk)
 
     def test_tls(self):
-        """OpenSSL asks for memory some twenty thousand times: a few of them."""
+        """OpenSSL asks for memory some twenty thousand times: a few of them. It may
+        make something else of it than that there is none."""
         certificates = tls.Certificates()
         self.addCleanup(certificates.remove)
         context = ssl.create_default_context(cafile=certificates.path("ca.pem"))
@@ -928,7 +873,7 @@ class Allocations(Ground):
                 self.assertIn(end.recv(5), (b"hello", b""))
         self.each("tls", self.route(
             f"tls:{self.fire}," + certificates.pair("server"), "echo"), talk,
-                  1000)
+                  1000, False)
 
     def test_share(self):
         """Two clients; each hears what was said to both."""
@@ -984,7 +929,7 @@ class Allocations(Ground):
                 self.assertIn(b"\nbtgate_lost_bytes_total{", answer)
                 self.assertTrue(answer.endswith(b"\n"))
         self.each("metrics", f"[gateway]\ncontrol = no\nmetrics = {port}\n" +
-                  self.route(f"tcp:{self.fire}", "echo"), talk)
+                  self.route(f"tcp:{self.fire}", "echo"), talk, is_told=False)
 
     def test_control(self):
         """All that can be asked; each answer is one, or there is none."""
@@ -1019,7 +964,7 @@ class Allocations(Ground):
             heard.add(lives.pid)
         heard = set()
         self.each("control", f"[gateway]\ncontrol = unix:{path}\n" +
-                  self.route(f"tcp:{self.fire}", "echo"), talk, 2)
+                  self.route(f"tcp:{self.fire}", "echo"), talk, 2, False)
         # At least the last one, who was short of nothing.
         self.assertTrue(heard)
 

@@ -24,6 +24,19 @@ static struct link_setups setups;
 static int answer; /* to whether one is ready */
 static unsigned int ready_count;
 static int phone_fd; /* the latest one's end */
+static unsigned int callocs_left; /* until one fails; 0: none does */
+
+void *__real_calloc(size_t count, size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+	if (callocs_left && --callocs_left == 0) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return __real_calloc(count, bytes);
+}
 
 static int check_setup(int fd, void *arg)
 {
@@ -95,6 +108,20 @@ START_TEST(one_that_is_ready_after_a_while)
 }
 END_TEST
 
+START_TEST(one_that_there_is_no_memory_for_is_told_of)
+{
+	char byte;
+
+	callocs_left = 1;
+	call();
+	ck_assert(TAILQ_EMPTY(&setups.list));
+	ck_assert_uint_eq(log_line_count, 1);
+	ck_assert(log_has("rfcomm:1: refused a phone: out of memory"));
+	ck_assert_int_eq(recv(phone_fd, &byte, 1, 0), 0);
+	close(phone_fd);
+}
+END_TEST
+
 START_TEST(one_that_leaves_is_told_of_without_v)
 {
 	leave();
@@ -155,6 +182,7 @@ int main(void)
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests, one_that_is_ready_after_a_while);
 	tcase_add_test(tests, one_that_leaves_is_told_of_without_v);
+	tcase_add_test(tests, one_that_there_is_no_memory_for_is_told_of);
 	tcase_add_test(tests, one_that_will_never_be_ready_is_let_go_of);
 	tcase_add_test(tests, those_after_it_are_no_news_until_one_gets_in);
 	tcase_add_test(tests, those_that_wait_are_closed_with_the_listener);

@@ -36,6 +36,7 @@ enum sdp_manner {
 	SDP_MANNER_ACCEPT,
 	SDP_MANNER_REFUSE,
 	SDP_MANNER_SPLIT, /* the answer in two pieces */
+	SDP_MANNER_MUTE,
 };
 
 static struct {
@@ -89,6 +90,8 @@ static void on_request(evutil_socket_t fd, short what, void *arg)
 		server.rest_fd = fd;
 		server.rest_timer = event_new(loop->base, -1, 0, on_rest, NULL);
 		event_add(server.rest_timer, &soon);
+		break;
+	case SDP_MANNER_MUTE:
 		break;
 	}
 }
@@ -519,6 +522,32 @@ START_TEST(test_local_stays)
 }
 END_TEST
 
+/* bluetoothd appears while the other owes its answer, which then is a no. */
+START_TEST(test_local_fails_late)
+{
+	struct watched one = {0};
+
+	server_start(SDP_MANNER_MUTE);
+	mock_bus_start(&mock, "");
+	start();
+	publish(&one, 22);
+	while (!server.requests)
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	mock_daemon_start(&mock);
+	while (bluez_state(bluez) != BLUEZ_STATE_READY)
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	ck_assert_int_eq(one.changes, 0);
+	server_stop();
+	while (!one.changes)
+		event_base_loop(loop->base, EVLOOP_ONCE);
+	/* Nor was it said that bluetoothd had refused it. */
+	ck_assert_int_ne(one.state, PUBLICATION_STATE_WAITING);
+	mock_expect(&mock, "register ");
+	run_until(&one, PUBLICATION_STATE_UP);
+	publication_free(one.publication);
+}
+END_TEST
+
 /* ---- lifetimes ------------------------------------------------------------------- */
 
 START_TEST(test_free_in_callback)
@@ -601,6 +630,7 @@ int main(void)
 	tcase_add_test(tcase, test_local_restart);
 	tcase_add_test(tcase, test_local_refuses);
 	tcase_add_test(tcase, test_local_stays);
+	tcase_add_test(tcase, test_local_fails_late);
 	tcase_add_loop_test(tcase, test_free_in_callback, 0, 2);
 	tcase_add_test(tcase, test_free_at_once);
 	tcase_add_test(tcase, test_nothing_to_publish);
