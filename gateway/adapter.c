@@ -116,6 +116,7 @@ struct adapter_list {
 	size_t before_count;
 	bool has_agent;
 	bool is_over; /* it is given back; nothing is reached any more */
+	int give_back_code; /* what it failed with last; 0: with nothing */
 	struct event *absence_timer;
 	bool is_absence_logged;
 	bool is_privilege_logged;
@@ -1017,11 +1018,11 @@ static void give_back_property(struct adapter *adapter, const char *name,
 					     name, type, value);
 	if (code >= 0)
 		code = send_set(adapter, call, on_given_back);
-	/* Where the connection is gone the first one has told of it. */
-	if (code < 0)
-		(code == -ENOTCONN ? log_debug : log_warning)(
-			"adapter %s: %s cannot be made what it was before: %s",
-			adapter->name, name, strerror(-code));
+	if (code < 0) {
+		log_debug("adapter %s: %s: %s", adapter->name, name,
+			  strerror(-code));
+		adapter->list->give_back_code = code;
+	}
 	sd_bus_message_unref(call);
 }
 
@@ -1123,14 +1124,17 @@ static bool give_back_more(struct adapter_list *list)
 	return is_asked;
 }
 
-static bool is_left_changed(const struct adapter_list *list)
+/* As far as can be told without bluetoothd. */
+static bool may_be_left_changed(const struct adapter_list *list)
 {
-	const struct adapter_before *before;
-
 	for (size_t i = 0; i < list->before_count; i++) {
-		before = &list->before[i];
-		if (before->has_discoverable &&
-		    before->is_discoverable != before->was_made_discoverable)
+		const struct adapter_before *before = &list->before[i];
+
+		/* What was made discoverable for a while is hidden by itself. */
+		if ((before->has_discoverable &&
+		     before->is_discoverable != before->was_made_discoverable &&
+		     !list->settings->window_s) ||
+		    (before->has_pairable && !before->is_pairable))
 			return true;
 	}
 	return false;
@@ -1139,6 +1143,7 @@ static bool is_left_changed(const struct adapter_list *list)
 void adapter_list_give_back(struct adapter_list *list)
 {
 	uint64_t until_ms = loop_now_ms() + GIVE_BACK_MS, now_ms;
+	const char *why = NULL;
 	bool is_asked = false;
 	int code = 1;
 
@@ -1149,9 +1154,7 @@ void adapter_list_give_back(struct adapter_list *list)
 			break;
 		now_ms = loop_now_ms();
 		if (now_ms >= until_ms) {
-			log_warning("bluetoothd does not say whether it has "
-				    "made the adapter as discoverable as it "
-				    "was before");
+			why = "bluetoothd does not answer";
 			break;
 		}
 		code = sd_bus_process(list->handle, NULL);
@@ -1161,13 +1164,16 @@ void adapter_list_give_back(struct adapter_list *list)
 		if (code == -EINTR)
 			code = 0;
 	}
-	if (!list->handle && (is_asked || is_left_changed(list)))
-		log_warning("bluetoothd cannot be asked to make the adapter as "
-			    "discoverable as it was before");
+	if (!list->handle && (is_asked || may_be_left_changed(list)))
+		why = "bluetoothd cannot be asked";
 	else if (code < 0)
-		log_warning("whether bluetoothd has made the adapter as "
-			    "discoverable as it was before is not known: %s",
-			    strerror(-code));
+		why = strerror(-code);
+	else if (list->give_back_code)
+		why = strerror(-list->give_back_code);
+	if (why)
+		log_warning("the adapter may not be as discoverable as it was "
+			    "before: %s",
+			    why);
 }
 
 int adapter_list_check(const struct adapter_list *list,

@@ -22,7 +22,8 @@ struct tcp_peer {
 	struct loop_alarm alarm; /* set while something may be underway */
 	struct loop *loop;
 	int fd;
-	unsigned int limit_ms : 31; /* 0: it may be silent for ever */
+	/* Twice a keepalive of 32,767 s at most; 0: it may be silent for ever. */
+	unsigned int limit_ms : 31;
 	bool is_gone : 1;
 };
 

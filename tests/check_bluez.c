@@ -757,11 +757,11 @@ END_TEST
 START_TEST(test_nobody_to_give_back)
 {
 	static const char *const said[] = {
-		"bluetoothd does not say whether",
-		"bluetoothd cannot be asked to make the adapter as",
-		"Discoverable cannot be made what it was before: ",
-		"as discoverable as it was before: ",
-		"bluetoothd cannot be asked to make the adapter as",
+		"as discoverable as it was before: bluetoothd does not answer",
+		"as discoverable as it was before: bluetoothd cannot be asked",
+		"the adapter may not be as discoverable as it was before: ",
+		"it cannot be made as discoverable as it was before: ",
+		"as discoverable as it was before: bluetoothd cannot be asked",
 	};
 	uint64_t begin_ms;
 

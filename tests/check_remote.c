@@ -354,6 +354,8 @@ START_TEST(a_channel)
 {
 	call("rfcomm:" DEVICE "/7");
 	expect_stream(DEVICE);
+	/* It is one thing: who comes second is refused. */
+	ck_assert_uint_eq(remote.target.sessions_max, 1);
 	ck_assert_uint_eq(opened_port, 7);
 	ck_assert_uint_eq(sdp_asked, 0);
 	ck_assert_str_eq(remote.target.name, "rfcomm:" DEVICE "/7");

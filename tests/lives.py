@@ -44,9 +44,10 @@ class Lives:
         while not condition():
             ready = select.select([self.process.stderr, self.socket], [], [],
                                   self.patience_s)[0]
-            if self.process.stderr in ready:
-                self.log += self.process.stderr.read() or b""
-            elif ready:
+            said = self.process.stderr in ready and self.process.stderr.read()
+            if said:
+                self.log += said
+            elif said == b"" or self.socket in ready:
                 return False
             else:
                 raise AssertionError(f"it says nothing of it: {self.log}")
