@@ -19,7 +19,7 @@
  * One read a wake-up into a large buffer beats several into a small one; only
  * one such buffer exists however many sessions there are.
  */
-#define LOOP_BUFFER_BYTES (256 * 1024)
+#define LOOP_BUFFER_BYTES (512 * 1024)
 #define CLOSE_AGAIN_MS 1000
 #define CONNECTING_MAX_MS (60 * 1000)
 /* Each is a thread and a descriptor. */

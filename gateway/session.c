@@ -21,10 +21,13 @@
 /*
  * How much to read at once from a side whose other one has lately pushed back,
  * and so the most that a blocked direction holds. It doubles with each full
- * read that was taken whole, up to the loop's buffer, where the stream lets us
- * peek: what is not taken then stays in the kernel.
+ * read that was taken whole, up to the loop's buffer, and is halved with each that
+ * was not, where the stream lets us peek: what is not taken then stays in the
+ * kernel.
  */
 #define READ_BYTES_MIN (32 * 1024)
+/* The longest record that there may be. */
+#define READ_BYTES_RECORD (256 * 1024)
 /* As many single writes, at most, keep the other sessions waiting. */
 #define READ_BYTES_PACKING 4096
 /*
@@ -642,9 +645,8 @@ static void side_keep_waiting(struct side *from, const uint8_t *data,
 
 static uint32_t side_read_bytes_min(const struct side *side)
 {
-	/* A record must fit. */
 	if (stream_keeps_records(side->stream))
-		return (uint32_t)side_session(side)->loop->buffer_bytes;
+		return READ_BYTES_RECORD;
 	return side->packing ? READ_BYTES_PACKING : READ_BYTES_MIN;
 }
 
@@ -654,6 +656,13 @@ static void side_grow_reads(struct side *side, size_t bytes)
 	    stream_can_peek(side->stream) &&
 	    side->read_bytes < side_session(side)->loop->buffer_bytes)
 		side->read_bytes *= 2;
+}
+
+/* What was larger can be looked at first: no more than the least is ever kept. */
+static void side_shrink_reads(struct side *side)
+{
+	if (side->read_bytes > side_read_bytes_min(side))
+		side->read_bytes /= 2;
 }
 
 /*
@@ -684,7 +693,7 @@ static size_t side_pass(struct side *from, const uint8_t *data, size_t bytes,
 		side_write_failed(to, code, keep);
 		return bytes;
 	}
-	from->read_bytes = side_read_bytes_min(from);
+	side_shrink_reads(from);
 	if (keep > keep_bytes_max)
 		keep = keep_bytes_max;
 	side_keep_waiting(from, data + put, keep);
