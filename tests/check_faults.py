@@ -105,23 +105,10 @@ class Ground(base.GatewayTest):
         client = self.dial(self.fire)
         return client, self.accept(listener)
 
-    def run_marks(self):
-        """They change as it runs: time on a processor, and how often it left
-        it, by itself or not. What spins changes the first, and never sleeps."""
-        state = self.gateway.proc("stat").rsplit(")", 1)[1].split()[0]
-        return state, self.gateway.proc("schedstat"), [
-            self.gateway.status_field(kind + "voluntary_ctxt_switches")
-            for kind in ("", "non")]
-
-    def is_asleep(self):
-        before = self.run_marks()
-        time.sleep(0.1)
-        return before[0] == "S" and self.run_marks() == before
-
     def assert_sleeps(self):
         """In the middle of a fault: while nothing passes beside it."""
         self.beside.may_go.clear()
-        self.await_that(self.is_asleep)
+        self.await_that(self.gateway.is_asleep)
         self.beside.may_go.set()
         self.has_slept = True
 
@@ -133,8 +120,7 @@ class Ground(base.GatewayTest):
         end = self.dial(self.calm)
         self.assert_echoes(end)
         self.assert_echoes(self.warm_up())
-        self.await_that(self.is_asleep)
-        fds, rss = gateway.fd_count(), gateway.status_field("VmRSS")
+        fds, rss = self.fds_at_rest(gateway), gateway.status_field("VmRSS")
         before = len(gateway.matches(told)) if told else 0
         self.has_slept = False
         self.beside = Calm(end)
@@ -145,8 +131,8 @@ class Ground(base.GatewayTest):
             self.beside.finish()
         if told:
             gateway.await_line(told, before + (lines or 1))
-        self.await_that(lambda: gateway.fd_count() == fds)
-        self.await_that(self.is_asleep)
+        self.await_fds(gateway, fds)
+        self.await_that(gateway.is_asleep)
         said = len(gateway.matches(told)) - before if told else 0
         if told and lines:
             self.assertEqual(said, lines, gateway.log())
@@ -154,7 +140,7 @@ class Ground(base.GatewayTest):
         if not is_sanitized():
             self.assertLess(grown, GROWN_KB_MOST)
         add_row(name, f"{self.beside.total // 1024} KiB", f"{grown:+d} KiB",
-                f"{gateway.fd_count() - fds:+d}", str(said) if told else "",
+                f"{gateway.fd_count() - len(fds):+d}", str(said) if told else "",
                 "in it and after" if self.has_slept else "after")
 
     @staticmethod
@@ -676,8 +662,7 @@ class SystemCalls(Ground):
             base.BTGATE = program
         gateway.await_line("-> listening")
         self.gateway = gateway
-        self.await_that(self.is_asleep)
-        fds, survivors = gateway.fd_count(), 0
+        fds, survivors = self.fds_at_rest(gateway), 0
         for number in range(4):
             with contextlib.closing(self.dial(port)) as client:
                 try:
@@ -687,7 +672,7 @@ class SystemCalls(Ground):
                     pass
             # Where it was hit, the log says so.
             gateway.await_line(" refused |ended: ", number + 1)
-        self.await_that(lambda: gateway.fd_count() == fds)
+        self.await_fds(gateway, fds)
         self.assertEqual(gateway.stop(), 0, gateway.log())
         os.waitpid(-1, 0)  # strace, which has become ours
         self.assertGreaterEqual(survivors, least, gateway.log())
@@ -1109,6 +1094,17 @@ esac
                     while not program.is_silent(0.05) and not self.is_over():
                         program.send(program.recv(4096))
 
+    def hear_the_last(self):
+        """What somebody left at the port and went: it is the port's until it has
+        been read, and so is the session."""
+        with contextlib.closing(PortEnd(self.path("port"))) as program:
+            def is_over():
+                while not program.is_silent(0.05):
+                    program.recv(MEGABYTE)
+                return not self.numbers(self.metrics)[
+                    'btgate_sessions{route="fire2"}']
+            self.await_that(is_over)
+
     def again_and_again(self, act):
         """Until it is over; how often is counted. The pauses leave the processor
         to others: that it takes minutes is what shows, not how much is in them."""
@@ -1177,6 +1173,7 @@ esac
                 # Who is in the queue of a listener that is gone leaves as well.
                 for listener in listeners:
                     listener.close()
+            self.hear_the_last()
         self.assertFalse(self.gateway.matches("cannot be used"))
         # Every session that began has ended in some way.
         numbers = self.numbers(self.metrics)

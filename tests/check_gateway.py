@@ -279,8 +279,29 @@ class Gateway:
         fields = self.proc("stat").rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def fds(self):
+        """Its descriptors, and what each is."""
+        found = {}
+        for number in os.listdir(f"/proc/{self.pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                found[int(number)] = os.readlink(f"/proc/{self.pid}/fd/{number}")
+        return found
+
     def fd_count(self):
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return len(self.fds())
+
+    def run_marks(self):
+        """They change as it runs: time on a processor, and how often it left
+        it, by itself or not. What spins changes the first, and never sleeps."""
+        state = self.proc("stat").rsplit(")", 1)[1].split()[0]
+        return state, self.proc("schedstat"), [
+            self.status_field(kind + "voluntary_ctxt_switches")
+            for kind in ("", "non")]
+
+    def is_asleep(self):
+        before = self.run_marks()
+        time.sleep(0.1)
+        return before[0] == "S" and self.run_marks() == before
 
 
 class GatewayTest(unittest.TestCase):
@@ -428,8 +449,24 @@ class GatewayTest(unittest.TestCase):
         """For what nothing tells of."""
         deadline = time.monotonic() + PATIENCE_S
         while not condition():
-            self.assertLess(time.monotonic(), deadline)
+            if time.monotonic() >= deadline:
+                self.fail("not so after all this time; the last lines:\n" + "\n".join(
+                    "\n".join(gateway.lines[-15:]) for gateway in self.gateways))
             time.sleep(0.01)
+
+    def fds_at_rest(self, gateway):
+        """Its descriptors once it sleeps: a start has some open for a while, and
+        goes on after its routes are listening."""
+        self.await_that(gateway.is_asleep)
+        return gateway.fds()
+
+    def await_fds(self, gateway, before):
+        """As many as there were."""
+        try:
+            self.await_that(lambda: gateway.fd_count() == len(before))
+        except AssertionError as error:
+            raise AssertionError(
+                f"descriptors {gateway.fds()}, and before {before}") from error
 
     def await_idleness(self, gateway, most_s=0.2):
         """It sleeps, once it has done what there was to do."""
@@ -904,12 +941,12 @@ class Dialling(GatewayTest):
         gateway = self.start(
             self.route(f"tcp:{port}", f"tcp:127.0.0.1:{self.black_hole()}",
                        connect_timeout="10m"))
-        before = gateway.fd_count()
+        before = self.fds_at_rest(gateway)
         for i in range(1, 3):
             self.dial(port).reset()
             gateway.await_line(r"refused .* the client left before the target "
                                r"was reached", i)
-            self.await_that(lambda: gateway.fd_count() == before)
+            self.await_fds(gateway, before)
 
     def test_a_unix_client_that_says_all_and_leaves(self):
         listener, port = self.server()
@@ -1110,7 +1147,7 @@ class Sharing(GatewayTest):
 
     def test_many_newcomers_at_once(self):
         gateway, port, program, _ = self.shared_pty(0, when_busy="replace")
-        descriptors = gateway.fd_count()
+        before = self.fds_at_rest(gateway)
         clients = [self.dial(port) for _ in range(30)]
         last = "%s:%d" % clients[-1].socket.getsockname()
         gateway.await_line(f"{last} connected to")
@@ -1120,7 +1157,7 @@ class Sharing(GatewayTest):
         for client in clients:
             client.close()
         gateway.await_line("ended: client closed")
-        self.await_that(lambda: gateway.fd_count() == descriptors)
+        self.await_fds(gateway, before)
 
     def test_a_session_that_is_stuck_is_replaced(self):
         gateway, port, program, (first,) = self.shared_pty(

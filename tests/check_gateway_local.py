@@ -636,7 +636,7 @@ class Programs(LocalTest):
 
     def test_a_hundred_programs(self):
         gateway, port = self.start_program("cat,pipe")
-        before = gateway.fd_count()
+        before = self.fds_at_rest(gateway)
         clients = [self.dial(port) for _ in range(100)]
         for i, client in enumerate(clients):
             client.send(b"%d" % i)
@@ -646,7 +646,7 @@ class Programs(LocalTest):
             client.close()
         gateway.await_line("ended", 100, patience_s=60)
         gateway.await_line("exited with status 0", 100, patience_s=60)
-        self.await_that(lambda: gateway.fd_count() == before)
+        self.await_fds(gateway, before)
 
     def test_at_once_from_many(self):
         """Programs that end while others are started: each status is told."""

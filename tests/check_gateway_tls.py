@@ -632,7 +632,7 @@ class BothTests(TlsTest):
         client = self.dial(near)
         target = self.accept(server)
         pass_bytes_both_ways(client, target, 4 * MEGABYTE)
-        fds = gateway.fd_count()
+        before = self.fds_at_rest(gateway)
         for _ in range(30):
             one = self.dial(near)
             other = self.accept(server)
@@ -640,7 +640,7 @@ class BothTests(TlsTest):
             one.close()
             self.assertEqual(other.recv_all(), b"")
             other.close()
-        self.await_that(lambda: gateway.fd_count() == fds)
+        self.await_fds(gateway, before)
         # A half-close goes through both, and so does the answer.
         client.end_writing()
         self.assertEqual(target.recv_all(), b"")

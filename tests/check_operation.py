@@ -227,7 +227,7 @@ class Reload(base.GatewayTest):
         client = self.dial(kept)
         server = self.accept(listener)
         gateway.await_line("connected to")
-        before = gateway.fd_count()
+        before = self.fds_at_rest(gateway)
         data = random.randbytes(16 * MEGABYTE)
         failure = []
 
@@ -269,7 +269,7 @@ class Reload(base.GatewayTest):
         self.assertEqual(gateway.matches("cannot be used"), [])
         self.reload(gateway, kept_text)
         pass_bytes(server, client, data[:MEGABYTE])
-        self.await_that(lambda: gateway.fd_count() == before)
+        self.await_fds(gateway, before)
 
     def test_many_at_once(self):
         """Signals merge; what counts is what the file says at the end."""
@@ -714,7 +714,8 @@ class Control(Controlled):
         gateway = self.start("".join(
             self.route(f"tcp:{port}", "echo", f"r{port}") for port in ports))
         self.ask("status")
-        before_kb, before_fds = gateway.status_field("VmRSS"), gateway.fd_count()
+        before = self.fds_at_rest(gateway)
+        before_kb = gateway.status_field("VmRSS")
         request = b'{"command":"status"}\n' * 1000
         # Sanitizers make each answer slow, and have seen it all in a few.
         for _ in range(20 if base.is_sanitized() else 100):
@@ -728,7 +729,7 @@ class Control(Controlled):
         client = self.dial(ports[0])
         self.assert_echoes(client)
         self.assertEqual(len(self.status()["routes"]), 20)
-        self.assertLess(gateway.fd_count(), before_fds + 40)
+        self.assertLess(gateway.fd_count(), len(before) + 40)
         if not base.is_sanitized():
             self.assertLess(gateway.status_field("VmRSS") - before_kb, 4096)
         # What nobody reads is not made again and again.
