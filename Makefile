@@ -123,6 +123,11 @@ $(BUILD)/tests/check_pairing_asked: ALL_LDFLAGS += -Wl,--wrap=tcgetpgrp \
 $(BUILD)/tests build-fuzz:
 	$(Q)mkdir -p $@
 
+# What suites start, by the dozen: it begins slowly under sanitizers.
+MOCKS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/mock_*.c))
+$(MOCKS): SANITIZERS :=
+$(CHECKS): | $(MOCKS)
+
 checks: $(CHECKS)
 
 # Every suite runs, also after one failed; the last line sums up.

@@ -55,7 +55,8 @@ def once(test):
 
 
 class Calm(threading.Thread):
-    """A session that sends and compares until it is stopped."""
+    """A session that sends and compares until it is stopped; a few hundred times a
+    second, so that others have the processor."""
 
     def __init__(self, end):
         super().__init__()
@@ -76,6 +77,7 @@ class Calm(threading.Thread):
                 if self.end.recv_exactly(len(data)) != data:
                     raise AssertionError("other bytes came back")
                 self.total += len(data)
+                time.sleep(0.003)
         except Exception as error:  # pylint: disable=broad-except
             self.failure = error
 
