@@ -23,7 +23,7 @@ UDEVRULESDIR ?= $(PREFIX)/lib/udev/rules.d
 DESTDIR ?=
 
 PKG_CONFIG ?= pkg-config
-PACKAGES := bluez libevent_core inih jansson libsystemd openssl
+PACKAGES := bluez libevent_core libevent_extra inih jansson libsystemd openssl
 VERSION := $(shell cat VERSION)
 
 CFLAGS ?= -O2 -g

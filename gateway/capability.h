@@ -9,5 +9,7 @@
 
 /* Whether CAP_... @number is in force. */
 bool capability_has(int number);
+/* Give back all of them, for good, as far as that is allowed. */
+void capability_drop_all(void);
 
 #endif

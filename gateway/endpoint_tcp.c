@@ -4,7 +4,7 @@
  * host's addresses that answers. Nagle's algorithm is off at both ends: what
  * was read is passed on at once.
  */
-#include "endpoint.h"
+#include "endpoint_tcp.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -158,24 +158,33 @@ struct tcp_listener {
 	unsigned int keepalive_s;
 };
 
+bool endpoint_tcp_peer(int fd, char text[STREAM_PEER_BYTES],
+		       struct address_ip *ip)
+{
+	struct sockaddr_storage storage;
+	struct sockaddr *address = (struct sockaddr *)&storage;
+	socklen_t bytes = sizeof(storage);
+
+	snprintf(text, STREAM_PEER_BYTES, "unknown");
+	if (getpeername(fd, address, &bytes))
+		return false;
+	format_sockaddr(address, bytes, text, STREAM_PEER_BYTES);
+	return address_ip_of_socket(address, ip);
+}
+
 static void tcp_accepted(int fd, void *arg)
 {
 	struct tcp_listener *listener = arg;
-	struct sockaddr_storage address;
-	socklen_t bytes = sizeof(address);
-	char peer[STREAM_PEER_BYTES] = "unknown";
-	struct stream *stream;
-	bool is_known;
+	char peer[STREAM_PEER_BYTES];
+	struct address_ip ip;
+	bool is_known = endpoint_tcp_peer(fd, peer, &ip);
+	struct stream *stream = tcp_stream_new(listener->base.loop, fd,
+					       listener->keepalive_s, peer);
 
-	is_known = getpeername(fd, (struct sockaddr *)&address, &bytes) == 0;
-	if (is_known)
-		format_sockaddr((struct sockaddr *)&address, bytes, peer,
-				sizeof(peer));
-	stream = tcp_stream_new(listener->base.loop, fd, listener->keepalive_s,
-				peer);
-	if (stream && is_known)
-		stream->has_peer_ip = address_ip_of_socket(
-			(struct sockaddr *)&address, &stream->peer_ip);
+	if (stream && is_known) {
+		stream->has_peer_ip = true;
+		stream->peer_ip = ip;
+	}
 	socket_listener_give(&listener->base, stream, fd);
 }
 
@@ -270,6 +279,14 @@ static int listen_error(const struct endpoint_tcp *tcp, int code,
 	}
 }
 
+int endpoint_tcp_listen(const struct endpoint_tcp *tcp, bool is_slow,
+			struct error *error)
+{
+	int fd = open_listen_socket(tcp, is_slow);
+
+	return fd < 0 ? listen_error(tcp, fd, error) : fd;
+}
+
 static int tcp_listen(struct loop *loop, const struct address_endpoint *address,
 		      const struct endpoint_settings *settings,
 		      listener_client_cb client_cb, void *arg,
@@ -280,11 +297,11 @@ static int tcp_listen(struct loop *loop, const struct address_endpoint *address,
 	const struct endpoint_tcp *tcp = &address->tcp;
 	struct socket_listener *listener;
 	char name[STREAM_PEER_BYTES];
-	int fd = open_listen_socket(tcp, settings->is_slow);
+	int fd = endpoint_tcp_listen(tcp, settings->is_slow, error);
 	int code;
 
 	if (fd < 0)
-		return listen_error(tcp, fd, error);
+		return fd;
 	snprintf(name, sizeof(name),
 		 strchr(tcp->host, ':') ? "tcp:[%s]:%u" : "tcp:%s:%u",
 		 tcp->host, tcp->port);

@@ -12,6 +12,7 @@
 
 #include "command.h"
 #include "log.h"
+#include "metrics_server.h"
 #include "text.h"
 
 #define CONFIG_PATH "/etc/btgate/btgate.conf"
@@ -654,6 +655,9 @@ int main(int argc, char **argv)
 	int verbosity = 0, given;
 
 	open_standard_streams();
+	/* Nobody's to give: the gateway's own. */
+	if (argc > 1 && strcmp(argv[1], METRICS_SERVER_COMMAND) == 0)
+		return metrics_server_run(argc - 2, argv + 2);
 	given = parse_options(argc, argv, &options, &verbosity);
 	if (given < 0)
 		return COMMAND_STATUS_USAGE;

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The gateway's numbers for Prometheus: its text format, version 0.0.4, by HTTP
- * at a TCP port of its own.
+ * The gateway's numbers for Prometheus, by HTTP at a TCP port of its own.
  *
- * Knows as much of HTTP as it takes to be scraped, and that a client may be
- * slow or hostile: it has a bounded number of them, each with a bounded request
- * and a deadline. Only reads what routes say of themselves.
+ * Knows where that is, and has a process of its own serve there; knows neither HTTP
+ * nor what the numbers are.
  */
 #ifndef BTGATE_METRICS_H
 #define BTGATE_METRICS_H

@@ -20,7 +20,7 @@
 #include "text.h"
 
 #define KILL_MS 2000
-#define FAILURE_BYTES 96
+#define FAILURE_BYTES PROGRAM_STATUS_BYTES
 
 struct program {
 	TAILQ_ENTRY(program) link;
@@ -48,14 +48,15 @@ static void program_free(struct program *program)
 
 /* ---- its end ------------------------------------------------------------- */
 
-/* As the end of a sentence whose subject is the program. */
-static void format_status(const siginfo_t *info, char text[FAILURE_BYTES])
+void program_format_status(const siginfo_t *info,
+			   char text[PROGRAM_STATUS_BYTES])
 {
 	const char *hint = "";
 
 	if (info->si_code != CLD_EXITED) {
-		snprintf(text, FAILURE_BYTES, "was killed by signal %d (%s)",
-			 info->si_status, strsignal(info->si_status));
+		snprintf(text, PROGRAM_STATUS_BYTES,
+			 "was killed by signal %d (%s)", info->si_status,
+			 strsignal(info->si_status));
 		return;
 	}
 	/* POSIX, Shell Command Language, 2.8.2. */
@@ -63,7 +64,7 @@ static void format_status(const siginfo_t *info, char text[FAILURE_BYTES])
 		hint = ": found, and cannot be executed";
 	else if (info->si_status == 127)
 		hint = ": command not found";
-	snprintf(text, FAILURE_BYTES, "exited with status %d%s",
+	snprintf(text, PROGRAM_STATUS_BYTES, "exited with status %d%s",
 		 info->si_status, hint);
 }
 
@@ -72,7 +73,7 @@ static void note_status(struct program *program, const siginfo_t *info)
 	bool has_failed = info->si_code != CLD_EXITED || info->si_status != 0;
 	char quoted[TEXT_QUOTED_BYTES], text[FAILURE_BYTES];
 
-	format_status(info, text);
+	program_format_status(info, text);
 	log_info("exec: '%s' (pid %d) %s",
 		 text_printable(program->command, quoted), program->pid, text);
 	if (has_failed && !program->is_hung_up)

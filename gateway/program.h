@@ -9,6 +9,7 @@
 #ifndef BTGATE_PROGRAM_H
 #define BTGATE_PROGRAM_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <sys/queue.h>
 
@@ -68,5 +69,14 @@ bool program_has_exited(const struct program *program);
 const char *program_failure(const struct program *program);
 /* To watch: readable once it has exited. */
 int program_fd(const struct program *program);
+
+#define PROGRAM_STATUS_BYTES 96
+
+/*
+ * How a child process ended, as waitid(2) tells: the end of a sentence whose subject
+ * it is, as "was killed by signal 9 (Killed)".
+ */
+void program_format_status(const siginfo_t *info,
+			   char text[PROGRAM_STATUS_BYTES]);
 
 #endif

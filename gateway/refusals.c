@@ -19,12 +19,17 @@ uint64_t refusals_device_key(const struct address_bluetooth *address)
 	return key_of(address, sizeof(*address));
 }
 
+uint64_t refusals_ip_key(const struct address_ip *ip)
+{
+	return key_of(ip, sizeof(*ip));
+}
+
 uint64_t refusals_key(const struct stream *client)
 {
 	if (client->has_peer_address)
 		return refusals_device_key(&client->peer_address);
 	if (client->has_peer_ip)
-		return key_of(&client->peer_ip, sizeof(client->peer_ip));
+		return refusals_ip_key(&client->peer_ip);
 	return 0;
 }
 

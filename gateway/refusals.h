@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 struct address_bluetooth;
+struct address_ip;
 struct stream;
 
 #define REFUSALS_MAX 64
@@ -32,6 +33,8 @@ struct refusals {
 uint64_t refusals_key(const struct stream *client);
 /* The same for the device at @address. */
 uint64_t refusals_device_key(const struct address_bluetooth *address);
+/* The same for the machine at @ip. */
+uint64_t refusals_ip_key(const struct address_ip *ip);
 
 /* Remember it. Whether it is news: not what was said of it last. */
 bool refusals_remember(struct refusals *refusals, uint64_t who,

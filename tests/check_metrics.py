@@ -10,6 +10,8 @@ parser of Prometheus' own client library.
 
 import contextlib
 import http.client
+import os
+import re
 import signal
 import socket
 import sys
@@ -43,6 +45,16 @@ class MetricsTest(base.GatewayTest):
         body = response.read()
         connection.close()
         return response, body.decode()
+
+    @staticmethod
+    def children(gateway):
+        return [int(pid) for pid in
+                gateway.proc(f"task/{gateway.pid}/children").split()]
+
+    def server_of(self, gateway):
+        """Who speaks HTTP, its only child."""
+        self.await_that(lambda: len(self.children(gateway)) == 1)
+        return self.children(gateway)[0]
 
     def numbers(self):
         """{(name, labels): value}, after a look at the conventions."""
@@ -276,8 +288,9 @@ class NumberTests(MetricsTest):
         gateway.signal(signal.SIGHUP)
         gateway.await_line("in force", 3)
         holder.close()
-        self.assertEqual(len(self.fds_at_rest(gateway)), len(before) - 1)
+        self.assertEqual(len(self.fds_at_rest(gateway)), len(before) - 2)
         gateway.await_exactly("metrics at ", 1)
+        self.assertEqual(self.children(gateway), [])
 
 
 class HttpTests(MetricsTest):
@@ -299,12 +312,12 @@ class HttpTests(MetricsTest):
         for method, path, status in (("GET", "/", 404),
                                      ("GET", "/metricsx", 404),
                                      ("HEAD", "/metrics", 200),
-                                     ("POST", "/metrics", 405)):
+                                     ("POST", "/metrics", 501)):
             with self.subTest(method + path):
                 self.assertEqual(self.get(path, method)[0].status, status)
         for words, status in ((b"hello\r\n\r\n", b"400"),
                               (b"GET /metrics\0 HTTP/1.1\r\n\r\n", b"400"),
-                              (b"GET /" + b"x" * 9000, b"431")):
+                              (b"GET /" + b"x" * 9000, b"400")):
             with self.subTest(words[:20]):
                 end = self.dial(self.metrics_port)
                 end.send(words)
@@ -325,8 +338,15 @@ class HttpTests(MetricsTest):
         before = self.fds_at_rest(self.gateway)
         silent = [self.dial(self.metrics_port) for _ in range(50)]
         self.assertEqual(self.get()[0].status, 200)
-        self.assertLessEqual(self.gateway.fd_count(), len(before) + 10)
+        self.assertLessEqual(self.gateway.fd_count(), len(before))
+        server = self.server_of(self.gateway)
+        self.assertLessEqual(len(os.listdir(f"/proc/{server}/fd")), 20)
         self.assert_echoes(self.dial(self.echo_port))
+        # Meanwhile it is the gateway that says nothing.
+        self.gateway.signal(signal.SIGSTOP)
+        self.assertEqual(self.get()[0].status, 503)
+        self.gateway.signal(signal.SIGCONT)
+        self.await_number(1, "btgate_sessions_total", route="r")
         # And its time is over some day.
         self.assert_reset(silent[-1])
 
@@ -342,6 +362,71 @@ class HttpTests(MetricsTest):
     def test_a_question_under_way_at_the_end(self):
         self.dial(self.metrics_port).send(b"GET /met")
         self.assertEqual(self.gateway.stop(), 0)
+
+
+class ServerTests(MetricsTest):
+    """The process that speaks HTTP."""
+
+    def test_it_is_killed(self):
+        port = self.port()
+        gateway = self.begin(self.route(f"tcp:{port}", "echo"),
+                             arguments=["-v"])
+        client = self.dial(port)
+        self.assertEqual(self.get()[0].status, 200)
+        before = self.fds_at_rest(gateway)
+        for _ in range(2):
+            os.kill(self.server_of(gateway), signal.SIGKILL)
+            # It waits for the next one.
+            self.assertEqual(self.get()[0].status, 200)
+        gateway.await_line("debug: metrics: their server was killed .* again")
+        gateway.await_exactly(r"metrics: their server was killed by signal 9 "
+                              r"\(Killed\); it is started again", 1)
+        self.assert_echoes(client)
+        self.assertEqual(len(self.fds_at_rest(gateway)), len(before))
+        self.server_of(gateway)
+
+    def test_what_is_for_the_gateway(self):
+        """Signals that are sent to all of a service; they are not its own."""
+        gateway = self.begin(self.route(f"tcp:{self.port()}", "echo"))
+        self.assertEqual(self.get()[0].status, 200)
+        server = self.server_of(gateway)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            os.kill(server, number)
+        self.assertEqual(self.get()[0].status, 200)
+        self.assertEqual(self.server_of(gateway), server)
+        # As everybody sees it, and without any privilege.
+        with open(f"/proc/{server}/status", encoding="ascii") as file:
+            status = dict(re.findall(r"^(\w+):\t(.*)$", file.read(), re.M))
+        self.assertEqual(status["Name"], "btgate-metrics")
+        self.assertEqual(status["NoNewPrivs"], "1")
+        self.assertEqual(int(status["CapPrm"], 16), 0)
+
+    def test_the_gateway_is_killed(self):
+        gateway = self.begin(self.route(f"tcp:{self.port()}", "echo"))
+        self.assertEqual(self.get()[0].status, 200)
+        server = self.server_of(gateway)
+        gateway.kill()
+        self.gateways.remove(gateway)
+        # It has become ours.
+        self.await_that(lambda: os.waitpid(server, os.WNOHANG)[0] == server)
+
+    def test_who_has_what(self):
+        """No descriptor of the gateway's but its own two and stderr; and no other
+        program is left any."""
+        gateway = self.begin(self.route(f"tcp:{self.port()}", "echo"))
+        self.assertEqual(self.get()[0].status, 200)
+        for number in gateway.fds():
+            flags = re.search(r"^flags:\t(\d+)", gateway.proc(f"fdinfo/{number}"),
+                              re.M)[1]
+            self.assertTrue(number <= 2 or int(flags, 8) & os.O_CLOEXEC, number)
+        server = f"/proc/{self.server_of(gateway)}/fd"
+
+        def has_its_own():
+            """Once that client's socket is closed."""
+            targets = [os.readlink(f"{server}/{number}")
+                       for number in os.listdir(server)]
+            return sum(target.startswith("socket:") for target in targets) == 2
+        self.await_that(has_its_own)
 
 
 if __name__ == "__main__":
