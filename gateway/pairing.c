@@ -35,6 +35,7 @@ struct pairing {
 	uint64_t pairings; /* that were told of */
 	struct note notes[NOTES_MAX]; /* a ring */
 	unsigned int notes_made;
+	char next_pin[PAIRING_PIN_BYTES]; /* that was shown ahead; "": none */
 	bool is_asking;
 	enum pairing_question question;
 	struct address_bluetooth asked; /* who is asked about */
@@ -188,23 +189,42 @@ static int draw_pin(char pin[PAIRING_PIN_BYTES])
 	return 0;
 }
 
+/* For the next attempt; what has none is asked for one when it comes. */
+static void announce_pin(struct pairing *pairing)
+{
+	const struct pairing_settings *settings = &pairing->settings;
+
+	if (settings->method != PAIRING_METHOD_PIN || settings->pin ||
+	    settings->only || *pairing->next_pin)
+		return;
+	if (draw_pin(pairing->next_pin) == 0)
+		pairing->ops->show(NULL, pairing->next_pin, pairing->arg);
+}
+
+static void give_next_pin(struct pairing *pairing, const struct device *device)
+{
+	bool is_announced = *pairing->next_pin;
+
+	if (!is_announced && draw_pin(pairing->next_pin)) {
+		refuse(pairing, device, PAIRING_REFUSAL_NO_RANDOM);
+		return;
+	}
+	note_answer(find_note(pairing, &device->address), PAIRING_HOW_PIN);
+	if (!is_announced)
+		pairing->ops->show(device, pairing->next_pin, pairing->arg);
+	agent_give_pin(pairing->agent, pairing->next_pin);
+	explicit_bzero(pairing->next_pin, sizeof(pairing->next_pin));
+	announce_pin(pairing);
+}
+
 static void give_pin(struct pairing *pairing, const struct device *device)
 {
-	char pin[PAIRING_PIN_BYTES];
-
-	if (pairing->settings.pin) {
-		note_answer(find_note(pairing, &device->address),
-			    PAIRING_HOW_PIN);
-		agent_give_pin(pairing->agent, pairing->settings.pin);
-	} else if (draw_pin(pin)) {
-		refuse(pairing, device, PAIRING_REFUSAL_NO_RANDOM);
-	} else {
-		note_answer(find_note(pairing, &device->address),
-			    PAIRING_HOW_PIN);
-		pairing->ops->show(device, pin, pairing->arg);
-		agent_give_pin(pairing->agent, pin);
-		explicit_bzero(pin, sizeof(pin));
+	if (!pairing->settings.pin) {
+		give_next_pin(pairing, device);
+		return;
 	}
+	note_answer(find_note(pairing, &device->address), PAIRING_HOW_PIN);
+	agent_give_pin(pairing->agent, pairing->settings.pin);
 }
 
 static void ask(struct pairing *pairing, const struct device *device,
@@ -409,6 +429,8 @@ static void on_registered(int code, const struct error *error, void *arg)
 	struct pairing *pairing = arg;
 
 	pairing->ops->registered(code, error, pairing->arg);
+	if (code == 0)
+		announce_pin(pairing);
 }
 
 /* ---- what is answered --------------------------------------------------------------- */
@@ -571,5 +593,6 @@ void pairing_free(struct pairing *pairing)
 		return;
 	bluez_unwatch(&pairing->watcher);
 	bluez_agent_free(pairing->bluez);
+	explicit_bzero(pairing->next_pin, sizeof(pairing->next_pin));
 	free(pairing);
 }

@@ -71,7 +71,11 @@ const char *pairing_refusal_to_string(enum pairing_refusal refusal);
 struct pairing_settings {
 	struct address_adapter adapter; /* whose devices are told of */
 	enum pairing_method method;
-	const char *pin; /* PAIRING_METHOD_PIN; NULL: one for each attempt */
+	/*
+	 * PAIRING_METHOD_PIN; NULL: one for each attempt. Who comes has to type
+	 * it before we are asked, so it is shown ahead, unless there is an @only.
+	 */
+	const char *pin;
 	const struct address_bluetooth *only; /* all others are refused */
 };
 
@@ -99,7 +103,10 @@ struct pairing_ops {
 	/* Once for each device and reason, as long as it is remembered. */
 	void (*refused)(const struct device *device, enum pairing_refusal why,
 			void *arg);
-	/* To be typed on the device: a PIN or a number. */
+	/*
+	 * To be typed on the device: a PIN or a number; a PIN for whoever comes
+	 * next without a @device.
+	 */
 	void (*show)(const struct device *device, const char *text, void *arg);
 	/* For pairing_answer; PAIRING_METHOD_ASK only. */
 	void (*ask)(const struct device *device, enum pairing_question question,

@@ -43,6 +43,10 @@ void person_print_json_device(const struct person *person, const char *event,
 {
 	char address[ADDRESS_BLUETOOTH_TEXT_BYTES];
 
+	if (!device) {
+		fprintf(person->output, "{\"event\": \"%s\"", event);
+		return;
+	}
 	address_bluetooth_format(&device->address, address);
 	fprintf(person->output,
 		"{\"event\": \"%s\", \"address\": \"%s\", \"name\": ", event,
@@ -90,9 +94,12 @@ void person_show(struct person *person, const struct device *device,
 		person_print_json_device(person, "show", device);
 		person_print_json_text(person, "type", text);
 		fprintf(person->output, "}\n");
-	} else {
+	} else if (device) {
 		person_print_device(person, device);
 		fprintf(person->output, ": type %s on it\n", text);
+	} else {
+		fprintf(person->output,
+			"the PIN to type on the next device: %s\n", text);
 	}
 }
 

@@ -412,35 +412,59 @@ START_TEST(test_pin)
 }
 END_TEST
 
-/* A new one each time, and where it is to be typed. */
+/* What is to be typed on the next device, which is told before it comes. */
+static void read_next_pin(char pin[7])
+{
+	static const char before[] = "the PIN to type on the next device: ";
+	const char *at;
+
+	wait_for_stdout(before);
+	at = strstr(program.out_text, before) + strlen(before);
+	while (strlen(at) < 7)
+		ck_assert(read_some(program.out, program.out_text,
+				    sizeof(program.out_text)));
+	ck_assert_int_eq(strspn(at, "0123456789"), 6);
+	memcpy(pin, at, 6);
+	pin[6] = '\0';
+}
+
+/* A new one each time. */
 START_TEST(test_one_time_pin)
 {
-	static const char before[] = "10:00:00:00:00:02 \"old\": type ";
 	const char *options[] = {"--one-time-pin", "-v", "-v", NULL};
-	char pins[2][7], expected[32], *answer;
+	char pins[3][7], expected[32], *answer;
 
 	start_daemon();
 	open_window(options);
+	read_next_pin(pins[0]);
 	mock_tell(&mock, "device 0 2 known old");
 	for (int i = 0; i < 2; i++) {
 		program.out_text[0] = '\0';
 		mock_tell(&mock, "ask 0 2 RequestPinCode");
-		wait_for_stdout(" on it\n");
-		assert_has(program.out_text, before);
-		memcpy(pins[i],
-		       strstr(program.out_text, before) + strlen(before), 6);
-		pins[i][6] = '\0';
 		snprintf(expected, sizeof(expected), "answer %s", pins[i]);
 		answer = mock_await(&mock, "answer");
 		ck_assert_str_eq(answer, expected);
 		free(answer);
+		read_next_pin(pins[i + 1]);
+		ck_assert_str_ne(pins[i], pins[i + 1]);
 	}
-	ck_assert_str_ne(pins[0], pins[1]);
 	mock_tell(&mock, "bond 0 2");
 	wait_for_stdout("\"old\" (PIN)\n");
 	close_window(0);
-	ck_assert_ptr_null(strstr(program.err_text, pins[0]));
-	ck_assert_ptr_null(strstr(program.err_text, pins[1]));
+	for (int i = 0; i < 3; i++)
+		ck_assert_ptr_null(strstr(program.err_text, pins[i]));
+}
+END_TEST
+
+START_TEST(test_one_time_pin_json)
+{
+	const char *options[] = {"--one-time-pin", "--json", NULL};
+
+	start_daemon();
+	run_pair(options);
+	wait_for_stdout("{\"event\": \"open\"");
+	wait_for_stdout("{\"event\": \"show\", \"type\": \"");
+	close_window(1);
 }
 END_TEST
 
@@ -1220,6 +1244,7 @@ int main(void)
 	tcase_add_test(asked, test_other_adapter);
 	tcase_add_test(asked, test_pin);
 	tcase_add_test(asked, test_one_time_pin);
+	tcase_add_test(asked, test_one_time_pin_json);
 	tcase_add_loop_test(asked, test_confirm, 0, COUNT(questions));
 	tcase_add_loop_test(asked, test_confirm_again, 0, 3);
 	tcase_add_loop_test(asked, test_confirm_in_private, 0, 3);
