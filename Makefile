@@ -125,18 +125,17 @@ $(BUILD)/tests build-fuzz:
 
 # What suites start, by the dozen: it begins slowly under sanitizers.
 MOCKS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/mock_*.c))
-$(MOCKS): SANITIZERS :=
-$(CHECKS): | $(MOCKS)
+$(MOCKS): private SANITIZERS :=
 
-checks: $(CHECKS)
+checks: $(CHECKS) $(MOCKS)
 
 # Every suite runs, also after one failed; the last line sums up.
-check: $(PROGRAM) $(CHECKS)
+check: $(PROGRAM) $(CHECKS) $(MOCKS)
 	$(Q)BTGATE=./$(PROGRAM) $(if $(SAN),ONE_PROCESS="$(ONE_PROCESS)") \
 		tests/run-checks $(CHECKS)
 
 # An error or a leak ends the test's process with a status that fails it.
-valgrind: $(PROGRAM) $(CHECKS)
+valgrind: $(PROGRAM) $(CHECKS) $(MOCKS)
 	$(Q)BTGATE=./$(PROGRAM) BTGATE_VALGRIND=1 CK_TIMEOUT_MULTIPLIER=10 \
 		ONE_PROCESS="$(ONE_PROCESS)" WRAPPER="valgrind --quiet --vgdb=no \
 		--error-exitcode=99 --leak-check=full \

@@ -80,7 +80,7 @@ static const struct option_row option_rows[] = {
 			"old devices: let in who knows it, and nobody else"},
 	[OPTION_ONE_TIME_PIN] = {0, "one-time-pin", NULL,
 				 "the same with a new PIN for each attempt, "
-				 "which is shown"},
+				 "which is shown before the device comes"},
 	[OPTION_CONFIRM] = {0, "confirm", NULL,
 			    "compare a number, or say yes, for each device"},
 	[OPTION_ONCE] = {'1', "once", NULL, "end after the first device"},

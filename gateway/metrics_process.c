@@ -17,6 +17,7 @@
 
 #include "address_network.h"
 #include "backoff.h"
+#include "endpoint.h"
 #include "error.h"
 #include "log.h"
 #include "loop.h"
@@ -95,11 +96,16 @@ static void answer(const struct metrics_process *process, uint8_t question)
 static void process_asked(evutil_socket_t fd, short what, void *arg)
 {
 	struct metrics_process *process = arg;
-	uint8_t question;
-	ssize_t got = recv(fd, &question, sizeof(question), MSG_DONTWAIT);
+	char text[STREAM_PEER_BYTES], quoted[TEXT_QUOTED_BYTES];
+	ssize_t got = recv(fd, text, sizeof(text) - 1, MSG_DONTWAIT);
 
-	if (got > 0) {
-		answer(process, question);
+	if (got == 1) {
+		answer(process, (uint8_t)text[0]);
+	} else if (got > 0) {
+		text[got] = '\0';
+		log_warning("metrics: refused %s: it is not among "
+			    "metrics-clients; it is not mentioned again",
+			    text_printable(text, quoted));
 	} else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
 		/* It ends; if not, it is of no use any more. */
 		event_del(process->asked);
@@ -140,8 +146,7 @@ static void process_failed(struct metrics_process *process,
 static int spawn(struct metrics_process *process, int channel_fd)
 {
 	static char name[] = "btgate", command[] = METRICS_SERVER_COMMAND;
-	char level[] = {(char)('0' + log_level()), '\0'};
-	char *arguments[] = {name, command, process->clients, level, NULL};
+	char *arguments[] = {name, command, process->clients, NULL};
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
 	sigset_t all, blocked;

@@ -2,6 +2,7 @@
 #include "metrics_server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -25,7 +26,6 @@
 #include "capability.h"
 #include "endpoint_tcp.h"
 #include "error.h"
-#include "log.h"
 #include "loop.h"
 #include "refusals.h"
 
@@ -88,7 +88,8 @@ static uint8_t take_answer(int *fd)
 	/* The gateway has ended. */
 	if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
 		_exit(0);
-	if (header && header->cmsg_type == SCM_RIGHTS)
+	if (header && header->cmsg_level == SOL_SOCKET &&
+	    header->cmsg_type == SCM_RIGHTS)
 		memcpy(fd, CMSG_DATA(header), sizeof(*fd));
 	return question;
 }
@@ -140,9 +141,10 @@ static void reply(struct evhttp_request *request, int code, const char *reason,
 	char length[24];
 
 	snprintf(length, sizeof(length), "%zu", evbuffer_get_length(body));
-	evhttp_add_header(headers, "Content-Type", type);
-	evhttp_add_header(headers, "Content-Length", length);
-	evhttp_add_header(headers, "Connection", "close");
+	if (evhttp_add_header(headers, "Content-Type", type) ||
+	    evhttp_add_header(headers, "Content-Length", length) ||
+	    evhttp_add_header(headers, "Connection", "close"))
+		abort();
 	evhttp_send_reply(request, code, reason, is_head ? NULL : body);
 }
 
@@ -151,7 +153,9 @@ static void refuse(struct evhttp_request *request, int code, const char *reason,
 {
 	struct evbuffer *body = evbuffer_new();
 
-	evbuffer_add_printf(body, "%d %s; %s\n", code, reason, hint);
+	if (!body ||
+	    evbuffer_add_printf(body, "%d %s; %s\n", code, reason, hint) < 0)
+		abort();
 	reply(request, code, reason, "text/plain; charset=utf-8", body);
 	evbuffer_free(body);
 }
@@ -168,7 +172,10 @@ static void asked_for_metrics(struct evhttp_request *request, void *arg)
 		return;
 	}
 	body = evbuffer_new();
-	evbuffer_add_file(body, fd, 0, status.st_size);
+	/* Never "OK" with half of them, or none. */
+	if (!body || evbuffer_add_file(body, fd, 0, status.st_size) ||
+	    evbuffer_get_length(body) != (size_t)status.st_size)
+		abort();
 	reply(request, HTTP_OK, "OK",
 	      "text/plain; version=0.0.4; charset=utf-8", body);
 	evbuffer_free(body);
@@ -225,11 +232,11 @@ static bool is_for(struct server *server, int fd)
 	is_known = endpoint_tcp_peer(fd, peer, &ip);
 	if (is_known && address_networks_has(&server->clients, &ip))
 		return true;
+	/* Without room in the channel the next one is told of. */
 	if (refusals_remember(&server->refusals,
 			      is_known ? refusals_ip_key(&ip) : 0, reason))
-		log_warning("metrics: refused %s: %s; it is not mentioned "
-			    "again",
-			    peer, reason);
+		send(METRICS_SERVER_CHANNEL_FD, peer, strlen(peer),
+		     MSG_DONTWAIT | MSG_NOSIGNAL);
 	return false;
 }
 
@@ -318,7 +325,7 @@ static bool socket_is(int fd, int option, int value)
 
 static bool is_started_by_gateway(int argument_count)
 {
-	return argument_count == 2 &&
+	return argument_count == 1 &&
 	       socket_is(METRICS_SERVER_LISTEN_FD, SO_ACCEPTCONN, 1) &&
 	       socket_is(METRICS_SERVER_CHANNEL_FD, SO_TYPE, SOCK_SEQPACKET);
 }
@@ -354,6 +361,20 @@ static int server_run(struct server *server)
 	return EXIT_FAILURE;
 }
 
+/* Where memory runs out for good, it is not the sessions that pay. */
+static void go_first(void)
+{
+	static const char most[] = "1000";
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	/* Without /proc it is one among others. */
+	if (fd < 0)
+		return;
+	if (write(fd, most, strlen(most)) < 0)
+		errno = 0;
+	close(fd);
+}
+
 int metrics_server_run(int argument_count, char **arguments)
 {
 	struct server server = {
@@ -371,7 +392,6 @@ int metrics_server_run(int argument_count, char **arguments)
 	prctl(PR_SET_NAME, "btgate-metrics");
 	signal(SIGPIPE, SIG_IGN);
 	capability_drop_all();
-	log_set_level((enum log_level)atoi(arguments[1]));
-	log_set_style(LOG_STYLE_SERVICE);
+	go_first();
 	return server_run(&server);
 }

@@ -17,14 +17,15 @@
 #define METRICS_SERVER_LISTEN_FD 0
 /*
  * a SOCK_SEQPACKET: a byte is a question; the answer is the same byte, with the
- * numbers as a file, or without, where the gateway has no memory for them.
+ * numbers as a file, or without, where the gateway has no memory for them. More than
+ * a byte is the name of a client that was refused, for the log, once for each.
  */
 #define METRICS_SERVER_CHANNEL_FD 1
 
 /*
  * The whole life of the process: it ends when the gateway does, which closes the
- * channel. Its two arguments are whom it serves ("any", or networks) and the level
- * of the log, as a number. Gives back the exit status where there was no beginning.
+ * channel. Its argument is whom it serves: "any", or networks. Gives back the exit
+ * status where there was no beginning.
  */
 int metrics_server_run(int argument_count, char **arguments);
 

@@ -428,9 +428,9 @@ static void on_registered(int code, const struct error *error, void *arg)
 {
 	struct pairing *pairing = arg;
 
-	pairing->ops->registered(code, error, pairing->arg);
 	if (code == 0)
 		announce_pin(pairing);
+	pairing->ops->registered(code, error, pairing->arg);
 }
 
 /* ---- what is answered --------------------------------------------------------------- */

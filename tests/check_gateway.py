@@ -200,6 +200,15 @@ def pass_bytes_both_ways(one, other, size):
 # ---- the gateway ---------------------------------------------------------------
 
 
+def fds_of(pid):
+    """Its descriptors, and what each is."""
+    found = {}
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found[int(number)] = os.readlink(f"/proc/{pid}/fd/{number}")
+    return found
+
+
 class Gateway:
     """A running btgate and the lines it logged."""
 
@@ -280,12 +289,7 @@ class Gateway:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def fds(self):
-        """Its descriptors, and what each is."""
-        found = {}
-        for number in os.listdir(f"/proc/{self.pid}/fd"):
-            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-                found[int(number)] = os.readlink(f"/proc/{self.pid}/fd/{number}")
-        return found
+        return fds_of(self.pid)
 
     def fd_count(self):
         return len(self.fds())
