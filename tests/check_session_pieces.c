@@ -21,7 +21,7 @@
 #include "session.h"
 #include "socket.h"
 
-#define DEADLINE_MS 20000
+#define DEADLINE_MS 50000
 #define RECORD_BYTES_MAX 65535
 
 static struct loop *loop;
