@@ -25,7 +25,6 @@
 #include "address_network.h"
 #include "capability.h"
 #include "endpoint_tcp.h"
-#include "error.h"
 #include "loop.h"
 #include "refusals.h"
 
@@ -222,7 +221,6 @@ static void scraper_deadline(evutil_socket_t fd, short what, void *arg)
 
 static bool is_for(struct server *server, int fd)
 {
-	static const char reason[] = "it is not among metrics-clients";
 	char peer[STREAM_PEER_BYTES];
 	struct address_ip ip;
 	bool is_known;
@@ -232,9 +230,9 @@ static bool is_for(struct server *server, int fd)
 	is_known = endpoint_tcp_peer(fd, peer, &ip);
 	if (is_known && address_networks_has(&server->clients, &ip))
 		return true;
-	/* Without room in the channel the next one is told of. */
+	/* There is one reason, and the gateway has the words for it. */
 	if (refusals_remember(&server->refusals,
-			      is_known ? refusals_ip_key(&ip) : 0, reason))
+			      is_known ? refusals_ip_key(&ip) : 0, ""))
 		send(METRICS_SERVER_CHANNEL_FD, peer, strlen(peer),
 		     MSG_DONTWAIT | MSG_NOSIGNAL);
 	return false;

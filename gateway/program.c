@@ -20,7 +20,6 @@
 #include "text.h"
 
 #define KILL_MS 2000
-#define FAILURE_BYTES PROGRAM_STATUS_BYTES
 
 struct program {
 	TAILQ_ENTRY(program) link;
@@ -32,7 +31,7 @@ struct program {
 	bool has_terminal;
 	bool has_exited; /* a zombie: its number is nobody else's yet */
 	bool is_hung_up;
-	char failure[FAILURE_BYTES]; /* "" for none */
+	char failure[PROGRAM_STATUS_BYTES]; /* "" for none */
 	bool is_released;
 };
 
@@ -71,7 +70,7 @@ void program_format_status(const siginfo_t *info,
 static void note_status(struct program *program, const siginfo_t *info)
 {
 	bool has_failed = info->si_code != CLD_EXITED || info->si_status != 0;
-	char quoted[TEXT_QUOTED_BYTES], text[FAILURE_BYTES];
+	char quoted[TEXT_QUOTED_BYTES], text[PROGRAM_STATUS_BYTES];
 
 	program_format_status(info, text);
 	log_info("exec: '%s' (pid %d) %s",
