@@ -967,28 +967,37 @@ START_TEST(test_exec_of_another_user)
 }
 END_TEST
 
-/* In order: it gets time to read what was sent, and to end. */
+/*
+ * In order: it gets time to read what was sent, and to end. It reads once somebody
+ * opens the other end of the FIFO it writes to.
+ */
 static void check_reads_all(void)
 {
-	static uint8_t words[5000];
-	struct stream *stream = dial(target);
+	static uint8_t words[5000], read_words[sizeof(words)];
+	struct stream *stream;
 	char line[16];
-	struct stat st;
+	int fd;
 
 	memset(words, 'w', sizeof(words));
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	stream = dial(target);
 	read_line(stream, line, sizeof(line));
 	ck_assert_str_eq(line, "ready");
 	ck_assert_int_eq(stream_write(stream, words, sizeof(words)),
 			 sizeof(words));
 	ck_assert_uint_gt(stream_finish(stream, false), 1);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
 	finish_and_hang_up(stream);
-	ck_assert_int_eq(stat(path, &st), 0);
-	ck_assert_int_eq(st.st_size, sizeof(words));
+	read_exactly(fd, read_words, sizeof(read_words));
+	ck_assert_mem_eq(read_words, words, sizeof(words));
+	ck_assert_int_eq(read(fd, read_words, 1), 0);
+	close(fd);
 	ck_assert(!has_logged("lost"));
 	target_close(target);
 }
 
-#define READ_LATE(setup) setup "echo ready; sleep 0.2; exec cat >%s"
+#define READ_LATE(setup) setup "echo ready; exec cat >%s"
 
 START_TEST(test_exec_reads_all)
 {

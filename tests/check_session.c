@@ -1012,10 +1012,10 @@ END_TEST
 
 START_TEST(a_local_client_may_finish_what_it_sends)
 {
-	start_local(&whole_ops, 200);
+	start_local(&whole_ops, 1000);
 	shutdown(target_fd, SHUT_WR);
 	for (int i = 0; i < 6; i++) {
-		usleep(50000);
+		usleep(250000);
 		type("more");
 		expect(target_fd, "more");
 	}

@@ -226,10 +226,11 @@ adapter_set() {
 	adapter_ask_set "$@"
 }
 
-# See bluetoothd_end.
+# See bluetoothd_end. Whoever has started it, systemd (as in "service") or we.
 bluetoothd_hangs() {
-	[ -n "$RADIO_BLUETOOTHD_PID" ] &&
-		grep -qs l2cap_sock_accept "/proc/$RADIO_BLUETOOTHD_PID/stack"
+	local pid
+	pid=$(pgrep --exact bluetoothd) &&
+		grep -qs l2cap_sock_accept "/proc/$pid/stack"
 }
 RADIO_RENEWALS=0
 bluetoothd_renew() {
