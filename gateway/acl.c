@@ -211,7 +211,7 @@ static int try_level(const struct channel *channel, enum security_level level)
  * An authenticated key of Secure Connections (P-256). The kernel notes it when
  * such a link is encrypted (hci_encrypt_change_evt).
  */
-static int check_fips(const struct channel *channel)
+static int channel_check_fips(const struct channel *channel)
 {
 	struct hci_conn_info link;
 	int code = get_link(channel, &link);
@@ -234,8 +234,16 @@ int acl_check_security(int fd, enum security_level level)
 	for (int i = 0; code == 0 && i < 2; i++)
 		code = try_level(&channel, level);
 	if (code == 0 && level == SECURITY_LEVEL_FIPS)
-		code = check_fips(&channel);
+		code = channel_check_fips(&channel);
 	return code;
+}
+
+int acl_check_fips(int fd)
+{
+	struct channel channel;
+	int code = channel_init(&channel, fd);
+
+	return code ? code : channel_check_fips(&channel);
 }
 
 /* ---- the flush timeout ------------------------------------------------- */

@@ -26,6 +26,13 @@ struct loop;
 int acl_check_security(int fd, enum security_level level);
 
 /*
+ * The same for SECURITY_LEVEL_FIPS and an L2CAP socket @fd that has connected: the
+ * kernel lets it, also on a link that was encrypted with a lesser key before, which
+ * it has only authenticated again (hci_auth_complete_evt, Linux 6.12).
+ */
+int acl_check_fips(int fd);
+
+/*
  * Close a socket whose connect(2) is under way. In the middle of an L2CAP
  * connect the kernel would forget the channel without a word to the device,
  * which keeps its half for 40 s, and refuses all others that get the same

@@ -670,8 +670,15 @@ static struct stream *l2cap_stream(const struct remote *remote, int fd,
 				   const char *peer)
 {
 	const struct l2cap_target *target = (const struct l2cap_target *)remote;
-	struct stream *stream = l2cap_stream_new(&target->link, fd, peer);
+	struct stream *stream;
+	int code = remote->security == SECURITY_LEVEL_FIPS ? acl_check_fips(fd)
+							   : 0;
 
+	if (code) {
+		errno = code == -EAGAIN ? EACCES : -code;
+		return NULL;
+	}
+	stream = l2cap_stream_new(&target->link, fd, peer);
 	/* Whoever is given it may ask at once whether it has flow control. */
 	if (stream)
 		is_agreed(of(stream));
