@@ -40,14 +40,14 @@ struct bus {
 	char drop_reason[160];
 };
 
-static void add_timer(struct event *timer, uint64_t delay_us)
+static int add_timer(struct event *timer, uint64_t delay_us)
 {
 	struct timeval delay = {
 		.tv_sec = (time_t)(delay_us / 1000000),
 		.tv_usec = (suseconds_t)(delay_us % 1000000),
 	};
 
-	event_add(timer, &delay);
+	return event_add(timer, &delay);
 }
 
 static void close_handle(struct bus *bus)
@@ -68,8 +68,10 @@ static void lose(struct bus *bus, const char *reason)
 	/* Slots must go before the connection that they are slots of. */
 	bus->closed(reason, bus->arg);
 	close_handle(bus);
-	add_timer(bus->pause_event,
-		  (uint64_t)backoff_next_ms(&bus->retry) * 1000);
+	/* Without memory for a timer there is no pause. */
+	if (add_timer(bus->pause_event,
+		      (uint64_t)backoff_next_ms(&bus->retry) * 1000))
+		event_active(bus->pause_event, EV_TIMEOUT, 0);
 }
 
 static void lose_with_errno(struct bus *bus, int code)
@@ -230,12 +232,12 @@ struct bus *bus_new(struct loop *loop, bus_opened_cb opened,
 	bus->fd_event = event_new(loop->base, -1, 0, on_ready, bus);
 	bus->wake_event = event_new(loop->base, -1, 0, on_ready, bus);
 	bus->pause_event = event_new(loop->base, -1, 0, on_pause_over, bus);
-	if (!bus->fd_event || !bus->wake_event || !bus->pause_event) {
+	if (!bus->fd_event || !bus->wake_event || !bus->pause_event ||
+	    add_timer(bus->pause_event, 0)) {
 		bus_free(bus);
 		errno = ENOMEM;
 		return NULL;
 	}
-	add_timer(bus->pause_event, 0);
 	return bus;
 }
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <event2/event.h>
+#include <event2/event_struct.h>
 
 #include "log.h"
 
@@ -25,6 +26,7 @@
 /* Each is a thread and a descriptor. */
 #define CONNECTING_MAX 16
 #define ALARMS_ROOM_MIN 16
+#define TIMERS_RESERVED 64
 
 /*
  * A descriptor that is closed in a thread, or waits for one. From then on it is
@@ -261,6 +263,32 @@ static void log_libevent(int severity, const char *text)
 	log_warning("libevent: %s", text);
 }
 
+static void ignore(evutil_socket_t fd, short what, void *arg)
+{
+}
+
+/*
+ * Room for the timers of the gateway itself, which nobody would miss if one could
+ * not be started: libevent's heap of timers grows when it is full and never
+ * shrinks (minheap-internal.h, 2.1).
+ */
+static int reserve_timers(struct event_base *base)
+{
+	const struct timeval delay = {.tv_sec = 1};
+	struct event timers[TIMERS_RESERVED];
+	size_t count = 0;
+	int code = 0;
+
+	while (code == 0 && count < TIMERS_RESERVED) {
+		evtimer_assign(&timers[count], base, ignore, NULL);
+		code = event_add(&timers[count], &delay);
+		count++;
+	}
+	while (count > 0)
+		event_del(&timers[--count]);
+	return code;
+}
+
 struct loop *loop_new(void)
 {
 	struct loop *loop = calloc(1, sizeof(*loop));
@@ -281,7 +309,7 @@ struct loop *loop_new(void)
 		loop->alarm_event = evtimer_new(loop->base, run_alarms, loop);
 	}
 	if (!loop->buffer || !loop->task_event || !loop->closing_event ||
-	    !loop->alarm_event) {
+	    !loop->alarm_event || reserve_timers(loop->base)) {
 		loop_free(loop);
 		errno = ENOMEM;
 		return NULL;

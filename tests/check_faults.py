@@ -27,6 +27,7 @@ import sys
 import threading
 import time
 import unittest
+import unittest.mock
 import urllib.request
 
 import check_gateway as base
@@ -843,6 +844,19 @@ class Allocations(Ground):
                 if not program.is_silent(0):
                     self.assertEqual(program.recv_exactly(5), b"hello")
         self.each_target("pty", f"pty:{path}", talk)
+
+    def test_bus(self):
+        """Where it is not there, that is said, and it is not given up."""
+        def talk(lives):
+            if not lives.await_that(
+                    lambda: b"bluez: starting -> no bus" in lives.log):
+                raise EOFError  # it has ended
+            self.talk(lives)
+        with unittest.mock.patch.dict(
+                os.environ,
+                DBUS_SYSTEM_BUS_ADDRESS=f"unix:path={self.base}/no-bus"):
+            self.each("bus", self.route(f"tcp:{self.fire}", "echo") +
+                      "[route b]\nlisten = rfcomm:5\nconnect = echo\n", talk)
 
     def test_tls(self):
         """OpenSSL asks for memory some twenty thousand times: a few of them. It may
