@@ -29,6 +29,10 @@
 #define ANSWERS_BYTES 1
 #define CLIENTS_BYTES (ADDRESS_NETWORKS_MAX * ADDRESS_NETWORK_TEXT_BYTES)
 
+#ifndef MFD_NOEXEC_SEAL /* glibc 2.36 has no name for it */
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
 struct metrics_process {
 	struct loop *loop;
 	metrics_print_cb print;
@@ -48,10 +52,22 @@ struct metrics_process {
 
 /* ---- answering it -------------------------------------------------------------- */
 
+/*
+ * Linux 6.3 to 6.5 give none that could be executed where vm.memfd_noexec is 2; before
+ * 6.3 they do not know the flag.
+ */
+static int make_memory_file(void)
+{
+	int fd = memfd_create("metrics", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+
+	return fd < 0 && errno == EINVAL ? memfd_create("metrics", MFD_CLOEXEC)
+					 : fd;
+}
+
 /* The numbers as they are now. NULL: no memory or descriptor for them. */
 static FILE *print_numbers(const struct metrics_process *process)
 {
-	int fd = memfd_create("metrics", MFD_CLOEXEC);
+	int fd = make_memory_file();
 	FILE *file = fd < 0 ? NULL : fdopen(fd, "w");
 
 	if (!file) {
