@@ -165,7 +165,11 @@ static void asked_for_metrics(struct evhttp_request *request, void *arg)
 	struct evbuffer *body;
 	struct stat status;
 
-	if (fd < 0 || fstat(fd, &status)) {
+	if (fd >= 0 && fstat(fd, &status)) {
+		close(fd);
+		fd = -1;
+	}
+	if (fd < 0) {
 		refuse(request, HTTP_SERVUNAVAIL, "Service Unavailable",
 		       "the gateway has no numbers now");
 		return;
