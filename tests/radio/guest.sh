@@ -226,6 +226,25 @@ adapter_set() {
 	adapter_ask_set "$@"
 }
 
+# device_get N ADDRESS PROPERTY: org.bluez.Device1's, as hciN knows the device, in
+# dbus-send's words; false if it does not.
+device_get() {
+	dbus-send --system --print-reply=literal --dest=org.bluez \
+		"/org/bluez/hci$1/dev_${2//:/_}" \
+		org.freedesktop.DBus.Properties.Get \
+		string:org.bluez.Device1 "string:$3"
+}
+device_flag() { device_get "$@" 2>/dev/null | grep -q true; } # e.g. Paired
+device_forget() { # N ADDRESS
+	dbus-send --system --print-reply --dest=org.bluez "/org/bluez/hci$1" \
+		org.bluez.Adapter1.RemoveDevice \
+		"objpath:/org/bluez/hci$1/dev_${2//:/_}" >/dev/null
+}
+
+# has_link N [PEER]: hciN has one, to that device or to any.
+has_link() { hcitool -i "hci$1" con | grep -q "${2:-ACL}"; }
+has_no_link() { ! has_link "$@"; }
+
 # See bluetoothd_end. Whoever has started it, systemd (as in "service") or we.
 bluetoothd_hangs() {
 	local pid
