@@ -254,8 +254,11 @@ static int listen_error(const struct endpoint_tcp *tcp, int code,
 	switch (-code) {
 	case EADDRINUSE:
 		holder_of_tcp_port(tcp->port, holder);
-		return error_set(error, code, "TCP port %u is held by %s",
-				 tcp->port, holder);
+		return error_set(error, code,
+				 "TCP port %u is held by %s; end that program "
+				 "('sudo ss -ltnp sport = :%u' shows it), or "
+				 "choose another port",
+				 tcp->port, holder, tcp->port);
 	case EACCES:
 		return error_set(error, code,
 				 "not allowed to listen on TCP port %u: ports "
