@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "address_path.h"
+#include "capability.h"
 #include "error.h"
 
 /* A number below 2^32 - 1, which chown(2) takes for "unchanged". */
@@ -39,7 +41,14 @@ static int lookup_failed(const char *what, const char *name, int code,
 	if (code == EIO || code == EMFILE || code == ENFILE || code == ENOMEM)
 		return error_set(error, -code, "cannot look up %s '%s': %s",
 				 what, name, strerror(code));
-	return error_set(error, -EINVAL, "%s '%s' does not exist", what, name);
+	/* What is all digits is too large, and cannot be made. */
+	if (!name[strspn(name, "0123456789")])
+		return error_set(error, -EINVAL, "%s '%s' does not exist", what,
+				 name);
+	return error_set(error, -EINVAL,
+			 "%s '%s' does not exist; make it with 'sudo add%s "
+			 "--system %s', or write another",
+			 what, name, what, name);
 }
 
 static int find_user(const char *name, uid_t *uid, struct error *error)
@@ -92,6 +101,30 @@ int access_find(struct access *access, const struct address_access *wanted,
 	return code;
 }
 
+static int may_not_set_owner(const char *path, const struct access *access,
+			     struct error *error)
+{
+	return error_set(error, -EPERM,
+			 "cannot give %s to user '%s': the gateway is another "
+			 "user and has no CAP_CHOWN; leave owner= out, or use "
+			 "group=",
+			 path, access->owner);
+}
+
+static int may_not_set_group(const char *path, const struct access *access,
+			     struct error *error)
+{
+	const struct passwd *user = getpwuid(geteuid());
+
+	return error_set(error, -EPERM,
+			 "cannot give %s to group '%s': the gateway is not a "
+			 "member of it and has no CAP_CHOWN; 'sudo adduser %s "
+			 "%s' and log in again, or restart the service; or "
+			 "leave group= out",
+			 path, access->group, user ? user->pw_name : "$USER",
+			 access->group);
+}
+
 static int set_owner(const char *path, const struct access *access,
 		     struct error *error)
 {
@@ -101,11 +134,7 @@ static int set_owner(const char *path, const struct access *access,
 		return 0;
 	code = -errno;
 	if (code == -EPERM)
-		return error_set(error, code,
-				 "cannot give %s to user '%s': the gateway is "
-				 "another user and has no CAP_CHOWN; leave "
-				 "owner= out, or use group=",
-				 path, access->owner);
+		return may_not_set_owner(path, access, error);
 	return error_set(error, code, "cannot give %s to user '%s': %s", path,
 			 access->owner, strerror(-code));
 }
@@ -119,13 +148,22 @@ static int set_group(const char *path, const struct access *access,
 		return 0;
 	code = -errno;
 	if (code == -EPERM)
-		return error_set(error, code,
-				 "cannot give %s to group '%s': the gateway is "
-				 "not a member of it and has no CAP_CHOWN; add "
-				 "its user to the group, or leave group= out",
-				 path, access->group);
+		return may_not_set_group(path, access, error);
 	return error_set(error, code, "cannot give %s to group '%s': %s", path,
 			 access->group, strerror(-code));
+}
+
+int access_check(const char *path, const struct access *access,
+		 struct error *error)
+{
+	if (capability_has(CAP_CHOWN))
+		return 0;
+	if (access->gid != ACCESS_ID_ANY && access->gid != getegid() &&
+	    !group_member(access->gid))
+		return may_not_set_group(path, access, error);
+	if (access->uid != ACCESS_ID_ANY && access->uid != geteuid())
+		return may_not_set_owner(path, access, error);
+	return 0;
 }
 
 int access_apply(const char *path, const struct access *access,

@@ -37,6 +37,12 @@ struct access {
 int access_find(struct access *access, const struct address_access *wanted,
 		mode_t mode, struct error *error);
 /*
+ * Whether this process may give a path that it makes to the owner and the group of
+ * @access: 0, or -EPERM with the sentence of access_apply. Nothing is touched.
+ */
+int access_check(const char *path, const struct access *access,
+		 struct error *error);
+/*
  * Give @path what @access says and leave alone what it does not. A symbolic
  * link is not followed. 0, or -errno with a sentence; then some of it may have
  * been done.

@@ -103,6 +103,9 @@ static void look_at_routes(struct doctor *doctor, bool has_bluetooth)
 		diagnosis_agent(&doctor->diagnosis, doctor->bluez,
 				doctor->config, around.has_gateway,
 				diagnosis_is_window_open(""));
+	if (doctor->config)
+		diagnosis_gateway(&doctor->diagnosis, doctor->loop,
+				  &doctor->config->gateway, &around);
 	for (size_t i = 0; doctor->config && i < doctor->config->route_count;
 	     i++) {
 		const struct config_route *route = &doctor->config->routes[i];

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "access.h"
 #include "acl.h"
 #include "config.h"
 #include "diagnosis.h"
@@ -22,7 +23,7 @@
 struct visit {
 	struct diagnosis *diagnosis;
 	struct loop *loop;
-	const struct config_route *route;
+	const struct config_route *route; /* NULL: the gateway's own */
 	const struct diagnosis_surroundings *around;
 	char subject[96]; /* "route NAME" */
 };
@@ -34,26 +35,29 @@ static void forget_client(struct stream *client, void *arg)
 	stream_close(client, STREAM_CLOSE_ABORT);
 }
 
-static void look_at_socket(const struct visit *visit)
+/* Of another user's processes no more is seen than that there are some. */
+static bool is_gateways(const struct visit *visit, const char *holder)
 {
-	const struct config_route *route = visit->route;
-	const struct endpoint_settings settings = {
-		.adapter = route->adapter,
-		.security = route->security,
-		.reserved_ports = route->reserved_ports,
-	};
+	return visit->around->has_gateway &&
+	       (strstr(holder, "btgate (pid ") ||
+		strstr(holder, "btgate-metrics (pid ") ||
+		strstr(holder, "another program"));
+}
+
+static void look_at_socket(const struct visit *visit,
+			   const struct address_endpoint *address,
+			   const struct endpoint_settings *settings)
+{
 	struct listener *listener;
 	struct error error = {""};
-	int code = listener_open(visit->loop, &route->listen, &settings,
-				 forget_client, NULL, &listener, &error);
+	int code = listener_open(visit->loop, address, settings, forget_client,
+				 NULL, &listener, &error);
 
 	if (code == 0) {
 		diagnosis_add(visit->diagnosis, FINDING_OK, visit->subject,
 			      NULL, "%s is free", listener->name);
 		listener_close(listener);
-	} else if (code == -EADDRINUSE && visit->around->has_gateway &&
-		   (strstr(error.text, "btgate (pid ") ||
-		    strstr(error.text, "another program"))) {
+	} else if (code == -EADDRINUSE && is_gateways(visit, error.text)) {
 		/* Its cure would be to choose another one. */
 		error.text[strcspn(error.text, ";")] = '\0';
 		diagnosis_add(visit->diagnosis, FINDING_OK, visit->subject,
@@ -100,6 +104,23 @@ static void look_at_room(const struct visit *visit, const char *path)
 			      NULL, "%s can be made", path);
 }
 
+/* Whether @path can be given to whom it is to belong. */
+static void look_at_access(const struct visit *visit, const char *path,
+			   const struct address_access *wanted)
+{
+	struct access access;
+	struct error error;
+	struct stat status;
+	int code = access_find(&access, wanted, 0, &error);
+
+	/* What is there has its owner, or goes another way. */
+	if (code == 0 && lstat(path, &status) < 0)
+		code = access_check(path, &access, &error);
+	if (code)
+		diagnosis_add_sentence(visit->diagnosis, FINDING_PROBLEM,
+				       visit->subject, error.text);
+}
+
 /* Whether a gateway holds the lock beside @path (lockfile.h). */
 static bool is_locked(const char *path, bool *is_there)
 {
@@ -117,12 +138,15 @@ static bool is_locked(const char *path, bool *is_there)
 	return is_held;
 }
 
-static void look_at_pty(const struct visit *visit, const char *path)
+static void look_at_pty(const struct visit *visit,
+			const struct endpoint_pty *pty)
 {
+	const char *path = pty->path;
 	char cure[PATH_MAX + 16];
 	struct stat status;
 	bool has_lock, is_held = is_locked(path, &has_lock);
 
+	look_at_access(visit, path, &pty->access);
 	snprintf(cure, sizeof(cure), "sudo mv '%s' '%s.old'", path, path);
 	if (lstat(path, &status) < 0 && errno == ENOENT)
 		look_at_room(visit, path);
@@ -144,11 +168,14 @@ static void look_at_pty(const struct visit *visit, const char *path)
 			      path);
 }
 
-static void look_at_unix(const struct visit *visit, const char *path)
+static void look_at_unix(const struct visit *visit,
+			 const struct endpoint_unix *local)
 {
+	const char *path = local->path;
 	char holder[HOLDER_TEXT_BYTES], cure[PATH_MAX + 16];
 	struct stat status;
 
+	look_at_access(visit, path, &local->access);
 	snprintf(cure, sizeof(cure), "sudo mv '%s' '%s.old'", path, path);
 	if (lstat(path, &status) < 0) {
 		look_at_room(visit, path);
@@ -270,23 +297,29 @@ static void look_at_flush_timeout(const struct visit *visit,
 
 static void look_at_listen(const struct visit *visit)
 {
-	const struct address_endpoint *listen = &visit->route->listen;
+	const struct config_route *route = visit->route;
+	const struct address_endpoint *listen = &route->listen;
+	const struct endpoint_settings settings = {
+		.adapter = route->adapter,
+		.security = route->security,
+		.reserved_ports = route->reserved_ports,
+	};
 
 	switch (listen->kind) {
 	case ENDPOINT_KIND_RFCOMM:
 	case ENDPOINT_KIND_L2CAP:
 		if (visit->around->has_bluetooth)
-			look_at_socket(visit);
+			look_at_socket(visit, listen, &settings);
 		break;
 	case ENDPOINT_KIND_TCP:
 	case ENDPOINT_KIND_TLS:
-		look_at_socket(visit);
+		look_at_socket(visit, listen, &settings);
 		break;
 	case ENDPOINT_KIND_UNIX:
-		look_at_unix(visit, listen->local.path);
+		look_at_unix(visit, &listen->local);
 		break;
 	case ENDPOINT_KIND_PTY:
-		look_at_pty(visit, listen->pty.path);
+		look_at_pty(visit, &listen->pty);
 		break;
 	case ENDPOINT_KIND_SERIAL:
 		look_at_serial(visit, listen->serial.path);
@@ -305,12 +338,14 @@ static void look_at_connect(const struct visit *visit)
 
 	switch (connect->kind) {
 	case ENDPOINT_KIND_PTY:
-		look_at_pty(visit, connect->pty.path);
+		look_at_pty(visit, &connect->pty);
 		break;
 	case ENDPOINT_KIND_SERIAL:
 		look_at_serial(visit, connect->serial.path);
 		break;
 	case ENDPOINT_KIND_FILE:
+		look_at_access(visit, connect->file.path,
+			       &connect->file.access);
 		look_at_file(visit, connect->file.path);
 		break;
 	case ENDPOINT_KIND_EXEC:
@@ -346,4 +381,54 @@ void diagnosis_route(struct diagnosis *diagnosis, struct loop *loop,
 	look_at_connect(&visit);
 	if (route->trace.path)
 		look_at_trace(&visit, route->trace.path);
+}
+
+/* ---- the gateway ------------------------------------------------------------ */
+
+/* Whether whoever looks may ask it; what is not there may be on its way. */
+static void look_at_control(const struct visit *visit,
+			    const struct endpoint_unix *local)
+{
+	const struct address_access *access = &local->access;
+	const char *path = local->path;
+	char cure[PATH_MAX + 128];
+
+	look_at_access(visit, path, access);
+	if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0 || errno != EACCES)
+		return;
+	if (access->group && access->mode & S_IWGRP)
+		snprintf(cure, sizeof(cure),
+			 "sudo adduser $USER %s, and log in again",
+			 access->group);
+	else
+		snprintf(cure, sizeof(cure),
+			 "sudo btgate status; or 'control = unix:%s,mode=0660,"
+			 "group=...' in [gateway]",
+			 path);
+	diagnosis_add(
+		visit->diagnosis, FINDING_NOTE, visit->subject, cure,
+		"%s is not for this user, nor is what asks a gateway that "
+		"runs, like btgate status",
+		path);
+}
+
+void diagnosis_gateway(struct diagnosis *diagnosis, struct loop *loop,
+		       const struct config_gateway *gateway,
+		       const struct diagnosis_surroundings *surroundings)
+{
+	static const struct endpoint_settings settings = {0};
+	struct visit visit = {
+		.diagnosis = diagnosis,
+		.loop = loop,
+		.around = surroundings,
+	};
+
+	if (gateway->has_control) {
+		strcpy(visit.subject, "control");
+		look_at_control(&visit, &gateway->control.local);
+	}
+	if (gateway->has_metrics) {
+		strcpy(visit.subject, "metrics");
+		look_at_socket(&visit, &gateway->metrics, &settings);
+	}
 }

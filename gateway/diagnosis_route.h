@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What stands between the routes of a configuration and the things of this
- * machine at both their ends: channels, ports, paths, programs, capabilities.
+ * machine at both their ends: channels, ports, paths, programs, capabilities; and
+ * between the gateway and the places where it is asked itself.
  */
 #ifndef BTGATE_DIAGNOSIS_ROUTE_H
 #define BTGATE_DIAGNOSIS_ROUTE_H
 
 #include <stdbool.h>
 
+struct config_gateway;
 struct config_route;
 struct diagnosis;
 struct loop;
@@ -26,5 +28,9 @@ struct diagnosis_surroundings {
 void diagnosis_route(struct diagnosis *diagnosis, struct loop *loop,
 		     const struct config_route *route,
 		     const struct diagnosis_surroundings *surroundings);
+/* The same for the control socket and the port for metrics. */
+void diagnosis_gateway(struct diagnosis *diagnosis, struct loop *loop,
+		       const struct config_gateway *gateway,
+		       const struct diagnosis_surroundings *surroundings);
 
 #endif

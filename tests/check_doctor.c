@@ -45,6 +45,7 @@ static const struct passwd *service; /* NULL: there is no such user */
 
 int __real_socket(int family, int type, int protocol);
 int __wrap_socket(int family, int type, int protocol);
+struct passwd *__real_getpwnam(const char *name);
 struct passwd *__wrap_getpwnam(const char *name);
 size_t __wrap_controllers_read(struct controller out[CONTROLLERS_MAX]);
 
@@ -61,8 +62,8 @@ int __wrap_socket(int family, int type, int protocol)
 
 struct passwd *__wrap_getpwnam(const char *name)
 {
-	ck_assert_str_eq(name, "btgate");
-	return (struct passwd *)service;
+	return strcmp(name, "btgate") ? __real_getpwnam(name)
+				      : (struct passwd *)service;
 }
 
 size_t __wrap_controllers_read(struct controller out[CONTROLLERS_MAX])
@@ -648,7 +649,8 @@ static void look_at(const struct config_route *looked)
 	clear_route();
 }
 
-START_TEST(test_tcp)
+/* What listens, and where. */
+static int take_tcp_port(unsigned int *port)
 {
 	struct sockaddr_in address = {
 		.sin_family = AF_INET,
@@ -656,13 +658,20 @@ START_TEST(test_tcp)
 	};
 	socklen_t bytes = sizeof(address);
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	unsigned int port;
 
 	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, bytes), 0);
 	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &bytes),
 			 0);
 	ck_assert_int_eq(listen(fd, 1), 0);
-	port = ntohs(address.sin_port);
+	*port = ntohs(address.sin_port);
+	return fd;
+}
+
+START_TEST(test_tcp)
+{
+	unsigned int port;
+	int fd = take_tcp_port(&port);
+
 	look_at(route("listen = tcp:%u\nconnect = echo", port));
 	assert_said("is held by check_doctor (pid ");
 	assert_said("problem  route r");
@@ -896,6 +905,147 @@ START_TEST(test_capability)
 }
 END_TEST
 
+/* Who is not there, for whatever is made. */
+START_TEST(test_accounts)
+{
+	static const struct {
+		const char *before; /* where, */
+		const char *after;
+		const char *said;
+	} table[] = {
+		{"listen = unix:", "/s,group=no-such\nconnect = echo",
+		 "problem  route r: group 'no-such' does not exist\n"
+		 "         -> make it with 'sudo addgroup --system no-such'"},
+		{"listen = tcp:7\nconnect = pty:", "/p,owner=no-such",
+		 "problem  route r: user 'no-such' does not exist\n"
+		 "         -> make it with 'sudo adduser --system no-such'"},
+		{"listen = tcp:7\nconnect = file:", "/f,group=no-such",
+		 "problem  route r: group 'no-such' does not exist\n"},
+	};
+
+	look_at(route("%s%s%s", table[_i].before, root, table[_i].after));
+	assert_said(table[_i].said);
+}
+END_TEST
+
+/* ---- what the gateway itself needs ------------------------------------------------ */
+
+/* A line of [gateway]. */
+static void look_at_own(const char *format, ...)
+	__attribute__((format(printf, 1, 2)));
+
+static void look_at_own(const char *format, ...)
+{
+	char file[1024] = "[gateway]\n";
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(file + strlen(file), sizeof(file) - strlen(file), format,
+		  arguments);
+	va_end(arguments);
+	strcat(file, "\n[route r]\nlisten = tcp:7\nconnect = echo\n");
+	ck_assert_int_eq(config_parse("test", file, strlen(file), &config,
+				      fail_config, NULL),
+			 0);
+	forget();
+	diagnosis_gateway(&diagnosis, loop, &config->gateway, &around);
+	clear_route();
+}
+
+START_TEST(test_control_accounts)
+{
+	look_at_own("control = unix:%s/c,group=no-such", root);
+	assert_said(
+		"problem  control: group 'no-such' does not exist\n"
+		"         -> make it with 'sudo addgroup --system no-such'");
+	look_at_own("control = unix:%s/c,owner=no-such", root);
+	assert_said("problem  control: user 'no-such' does not exist\n");
+	if (geteuid() == 0) {
+		look_at_own("control = unix:%s/c,owner=4711,group=4712", root);
+		assert_not_said("control");
+		ck_assert_int_eq(seteuid(65534), 0);
+	}
+	look_at_own("control = unix:%s/c,group=4712", root);
+	assert_said("problem  control: cannot give ");
+	assert_said("/c to group '4712': the gateway is not a member of it and "
+		    "has no CAP_CHOWN\n"
+		    "         -> 'sudo adduser ");
+	assert_said(" 4712' and log in again, or restart the service; or ");
+	look_at_own("control = unix:%s/c,owner=4711", root);
+	assert_said("/c to user '4711': the gateway is another user and has no "
+		    "CAP_CHOWN\n"
+		    "         -> leave owner= out");
+	look_at_own("control = unix:%s/c,owner=%u,group=%u", root,
+		    (unsigned int)geteuid(), (unsigned int)getegid());
+	assert_not_said("control");
+	if (getuid() == 0)
+		ck_assert_int_eq(seteuid(0), 0);
+}
+END_TEST
+
+/* Of another user, or of one who has shut himself out. */
+START_TEST(test_control_of_others)
+{
+	char path[64], said[256];
+
+	put("/c", "");
+	snprintf(path, sizeof(path), "%s/c", root);
+	look_at_own("control = unix:%s", path);
+	assert_not_said("control");
+	ck_assert_int_eq(chmod(path, 0400), 0);
+	if (geteuid() == 0)
+		ck_assert_int_eq(seteuid(65534), 0);
+	look_at_own("control = unix:%s,group=0", path);
+	assert_said("note     control: ");
+	snprintf(said, sizeof(said),
+		 "/c is not for this user, nor is what asks a gateway that "
+		 "runs, like btgate status\n"
+		 "         -> sudo btgate status; or 'control = unix:%s,",
+		 path);
+	assert_said(said);
+	look_at_own("control = unix:%s,mode=0660,group=0", path);
+	assert_said("         -> sudo adduser $USER 0, and log in again\n");
+	look_at_own("control = no");
+	assert_not_said("control");
+	if (getuid() == 0)
+		ck_assert_int_eq(seteuid(0), 0);
+}
+END_TEST
+
+START_TEST(test_metrics)
+{
+	unsigned int port;
+	char said[160];
+	int fd = take_tcp_port(&port);
+
+	look_at_own("metrics = %u", port);
+	snprintf(said, sizeof(said),
+		 "problem  metrics: TCP port %u is held by check_doctor (pid ",
+		 port);
+	assert_said(said);
+	snprintf(said, sizeof(said),
+		 "         -> end that program ('sudo ss -ltnp sport = :%u' "
+		 "shows it), or choose another port\n",
+		 port);
+	assert_said(said);
+	around.has_gateway = true;
+	look_at_own("metrics = %u", port);
+	assert_said("problem  metrics: ");
+	/* A gateway's: it has both. */
+	prctl(PR_SET_NAME, _i ? "btgate-metrics" : "btgate");
+	look_at_own("metrics = %u", port);
+	assert_said("ok       metrics: ");
+	assert_said("(a gateway is running)\n");
+	close(fd);
+	look_at_own("metrics = %u", port);
+	snprintf(said, sizeof(said),
+		 "ok       metrics: tcp:127.0.0.1:%u is free\n", port);
+	assert_said(said);
+	look_at_own("metrics = no");
+	assert_not_said("metrics");
+}
+END_TEST
+
 /* ---- the program --------------------------------------------------------------- */
 
 static const char *before = ""; /* what runs it */
@@ -930,11 +1080,14 @@ START_TEST(test_program_config)
 	ck_assert_int_eq(run(arguments), 1);
 	assert_said("problem  configuration: ");
 	assert_said("bad.conf:2: ");
-	put("/good.conf", "[gateway]\ndiscoverable = no\n[route a]\n"
+	put("/good.conf", "[gateway]\ndiscoverable = no\n"
+			  "metrics = 192.0.2.1:9\n[route a]\n"
 			  "listen = rfcomm\nconnect = exec:/bin/dog\n");
 	snprintf(arguments, sizeof(arguments), "-c %s/good.conf", root);
 	ck_assert_int_eq(run(arguments), 1);
 	assert_said("good.conf is valid, 1 route\n");
+	assert_said("problem  metrics: cannot listen on 192.0.2.1: this "
+		    "machine has no such address now\n");
 	assert_said("problem  route a: /bin/dog cannot be run");
 }
 END_TEST
@@ -1014,6 +1167,10 @@ int main(void)
 	tcase_add_test(tcase, test_certificates);
 	tcase_add_test(tcase, test_program);
 	tcase_add_test(tcase, test_capability);
+	tcase_add_loop_test(tcase, test_accounts, 0, 3);
+	tcase_add_test(tcase, test_control_accounts);
+	tcase_add_test(tcase, test_control_of_others);
+	tcase_add_loop_test(tcase, test_metrics, 0, 2);
 	tcase_add_test(tcase, test_program_config);
 	tcase_add_test(tcase, test_program_capability);
 	tcase_add_test(tcase, test_program_full);
