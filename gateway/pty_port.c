@@ -30,6 +30,9 @@
  */
 static const unsigned int port_recheck_ms[] = {10, 100, 900};
 
+/* What one read(2) gives at most (n_tty_read; seen on 6.12 and 6.18). */
+#define TTY_READ_BYTES_MAX 4095
+
 #define PORT_RECHECKS (sizeof(port_recheck_ms) / sizeof(port_recheck_ms[0]))
 
 struct pty_port {
@@ -175,9 +178,27 @@ int pty_port_mend(struct pty_port *port)
 	return port_probe(port);
 }
 
+/*
+ * As much as there is, although one read(2) gives less than a page: where each
+ * is passed on for itself, a Bluetooth link cuts it into packets, of which the last
+ * has next to nothing in it and takes as long in the air as others.
+ */
+static ssize_t read_all(int fd, uint8_t *buffer, size_t bytes)
+{
+	size_t done = 0;
+	ssize_t got;
+
+	do {
+		got = read(fd, buffer + done, bytes - done);
+		if (got > 0)
+			done += (size_t)got;
+	} while (got == TTY_READ_BYTES_MAX && done < bytes);
+	return done ? (ssize_t)done : got;
+}
+
 ssize_t pty_port_read(struct pty_port *port, void *buffer, size_t bytes)
 {
-	ssize_t got = read(port->pty.master_fd, buffer, bytes);
+	ssize_t got = read_all(port->pty.master_fd, buffer, bytes);
 
 	if (got > 0)
 		return got;

@@ -197,6 +197,43 @@ START_TEST(test_bulk_with_a_late_program)
 }
 END_TEST
 
+#define BURST_BYTES \
+	9000 /* the kernel holds more for a master, but gives less at once */
+
+static int write_burst(const char *name)
+{
+	static uint8_t burst[BURST_BYTES];
+	int fd = open_port(name);
+
+	fill(burst, sizeof(burst), 3);
+	write_exactly(fd, burst, sizeof(burst));
+	report();
+	await_order();
+	return 0;
+}
+
+/* What is passed on in pieces is cut into packets piece by piece. */
+START_TEST(test_burst_is_one_read)
+{
+	static uint8_t got[BULK_BYTES], expected[BURST_BYTES];
+	struct program program;
+	struct stream *stream;
+
+	fill(expected, sizeof(expected), 3);
+	open_target();
+	stream = dial(target);
+	program = start_program(write_burst);
+	await_report(&program);
+	ck_assert_int_eq(stream_read(stream, got, sizeof(got)), BURST_BYTES);
+	ck_assert_mem_eq(got, expected, BURST_BYTES);
+	ck_assert_int_eq(stream_read(stream, got, sizeof(got)), -EAGAIN);
+	order(&program);
+	ck_assert_int_eq(finish(&program), 0);
+	hang_up(stream);
+	close_target();
+}
+END_TEST
+
 static int run_socat(const char *name)
 {
 	char option[160];
@@ -1112,6 +1149,7 @@ static TCase *bytes_case(void)
 
 	tcase_add_test(tcase, test_every_byte);
 	tcase_add_test(tcase, test_bulk_with_a_late_program);
+	tcase_add_test(tcase, test_burst_is_one_read);
 	if (has_command("socat"))
 		tcase_add_test(tcase, test_socat);
 	else
