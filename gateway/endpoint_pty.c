@@ -291,7 +291,8 @@ static int target_prepare(struct pty_target *target,
 
 	if (code)
 		return error_prefix(error, code, "%s", pty->path);
-	target->path = pty_path_acquire(pty->path, error);
+	target->path = pty_path_acquire(pty->path, PTY_PATH_LIFE_ONE_PTY,
+					error);
 	if (!target->path)
 		return -errno;
 	target->port = pty_port_new(target->loop, &access,
@@ -562,7 +563,8 @@ static int listener_prepare(struct pty_listener *listener,
 				      listener);
 	if (!listener->timer)
 		return error_set(error, -ENOMEM, "out of memory");
-	listener->path = pty_path_acquire(pty->path, error);
+	listener->path = pty_path_acquire(pty->path, PTY_PATH_LIFE_MANY_PTYS,
+					  error);
 	if (!listener->path)
 		return -errno;
 	listener->port = pty_port_new(listener->loop, &listener->access,

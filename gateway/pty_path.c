@@ -125,7 +125,8 @@ static bool leads_to(const char *text, const char *slave)
 	       memcmp(target, slave, (size_t)got) == 0;
 }
 
-struct pty_path *pty_path_acquire(const char *text, struct error *error)
+struct pty_path *pty_path_acquire(const char *text, enum pty_path_life life,
+				  struct error *error)
 {
 	struct pty_path *path = calloc(1, sizeof(*path));
 	bool was_stale;
@@ -150,8 +151,9 @@ struct pty_path *pty_path_acquire(const char *text, struct error *error)
 	}
 	/* At once: if we fail later, the proof that it is stale is gone. */
 	code = clear(path->path, was_stale, error);
-	if (code == 0 && was_stale)
-		code = clear(path->next, was_stale, error);
+	/* A link to a pty there, under our lock: no gateway is making it now. */
+	if (code == 0 && (was_stale || life == PTY_PATH_LIFE_MANY_PTYS))
+		code = clear(path->next, true, error);
 	if (code == 0)
 		return path;
 
@@ -161,16 +163,39 @@ release:
 	return NULL;
 }
 
+/* Somebody may have put something there since the path was acquired. */
+static int make_next(const struct pty_path *path, const char *slave,
+		     struct error *error)
+{
+	int code;
+
+	if (symlink(slave, path->next) == 0)
+		return 0;
+	code = -errno;
+	if (code == -EEXIST) {
+		code = clear(path->next, true, error);
+		if (code < 0)
+			return code;
+		code = symlink(slave, path->next) < 0 ? -errno : 0;
+	}
+	return code < 0 ? error_set(error, code, "cannot make the link %s: %s",
+				    path->next, strerror(-code))
+			: 0;
+}
+
 int pty_path_link(struct pty_path *path, const char *slave, struct error *error)
 {
 	bool is_ours = leads_to(path->path, path->slave);
-	/* Where nothing of ours is, nothing is replaced. */
-	const char *made = is_ours ? path->next : path->path;
-	int code;
+	int code = 0;
 
-	if (symlink(slave, made) < 0)
-		return error_set(error, -errno, "cannot make the link %s: %s",
-				 made, strerror(errno));
+	if (is_ours)
+		code = make_next(path, slave, error);
+	else if (symlink(slave, path->path) < 0)
+		/* Where nothing of ours is, nothing is replaced. */
+		code = error_set(error, -errno, "cannot make the link %s: %s",
+				 path->path, strerror(errno));
+	if (code < 0)
+		return code;
 	if (is_ours && rename(path->next, path->path) < 0) {
 		code = -errno;
 		unlink(path->next);

@@ -11,12 +11,19 @@
 struct error;
 struct pty_path;
 
+enum pty_path_life {
+	PTY_PATH_LIFE_ONE_PTY, /* it is led to a pty once */
+	PTY_PATH_LIFE_MANY_PTYS, /* and then to others, by a link at PATH.next */
+};
+
 /*
  * Hold the path @text for us alone, with nothing there yet. Removes only what a
  * gateway that was killed left there, which is a link to a pty beside a lock
- * file that nobody held. NULL with errno set and a sentence.
+ * file that nobody held; and, if it is needed, a link to a pty at PATH.next.
+ * NULL with errno set and a sentence.
  */
-struct pty_path *pty_path_acquire(const char *text, struct error *error);
+struct pty_path *pty_path_acquire(const char *text, enum pty_path_life life,
+				  struct error *error);
 /*
  * Lead the path to @slave: at once, also where it leads to another pty of ours
  * already. A program finds the one or the other. 0 or -errno; it never takes

@@ -896,6 +896,68 @@ START_TEST(test_a_half_made_link)
 }
 END_TEST
 
+/* A link to a pty at PATH.next, with no lock that tells of a killed gateway. */
+START_TEST(test_a_link_in_the_way)
+{
+	char next[160];
+
+	snprintf(next, sizeof(next), "%s.next", path);
+	/* Before the gateway starts, or while it runs. */
+	if (_i == 0)
+		ck_assert_int_eq(symlink("/dev/pts/4712", next), 0);
+	open_listener();
+	for (unsigned int i = 1; i <= 2; i++) {
+		struct program program = start_program(see_hang_up);
+
+		await_report(&program);
+		if (_i == 1)
+			ck_assert_int_eq(symlink("/dev/pts/4712", next), 0);
+		hang_up(take_client());
+		ck_assert_int_eq(finish(&program), 0);
+		ck_assert(is_path_usable(NULL));
+	}
+	listener_close(listener);
+}
+END_TEST
+
+/* Anything else at PATH.next stays, and is told of before the first call. */
+START_TEST(test_something_in_the_way)
+{
+	static const struct {
+		const char *target; /* NULL: it is a file */
+		const char *complaint;
+	} table[] = {
+		{NULL, ".next is there already: a file, not a link of the "
+		       "gateway; move it away, or choose another path"},
+		{"/dev/null", ".next is there already: a link that is not the "
+			      "gateway's; move it away, or choose another "
+			      "path"},
+	};
+	struct error error = {""};
+	struct target *target;
+	struct stat status;
+	char next[160];
+
+	snprintf(next, sizeof(next), "%s.next", path);
+	if (table[_i].target)
+		ck_assert_int_eq(symlink(table[_i].target, next), 0);
+	else
+		ck_assert_int_eq(mknod(next, S_IFREG | 0600, 0), 0);
+	ck_assert_int_eq(listener_open(loop, &address, &settings, client_came,
+				       NULL, &listener, &error),
+			 -EEXIST);
+	ck_assert_msg(strstr(error.text, table[_i].complaint), "%s",
+		      error.text);
+	ck_assert_int_eq(lstat(next, &status), 0);
+	/* It is not in the way of a pty that is never replaced. */
+	ck_assert_int_eq(
+		target_open(loop, &address, &settings, &target, &error), 0);
+	target_close(target);
+	ck_assert_int_eq(lstat(next, &status), 0);
+	ck_assert_int_eq(unlink(next), 0);
+}
+END_TEST
+
 static int hang_up_like_getty(const char *name)
 {
 	int fd = open_port(name);
@@ -1014,6 +1076,8 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, test_no_port_to_be_had);
 	tcase_add_test(tcase, test_a_path_that_is_taken_away);
 	tcase_add_test(tcase, test_a_half_made_link);
+	tcase_add_loop_test(tcase, test_a_link_in_the_way, 0, 2);
+	tcase_add_loop_test(tcase, test_something_in_the_way, 0, 2);
 	tcase_add_test(tcase, test_idle);
 	tcase_add_test(tcase, test_held_by_another);
 }
