@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -27,6 +29,22 @@ struct visit {
 	const struct diagnosis_surroundings *around;
 	char subject[96]; /* "route NAME" */
 };
+
+/* As long as two paths, and what to do with them. */
+#define CURE_BYTES (2 * PATH_MAX + 96)
+#define USER_BYTES 65
+
+/* Who looks: what is said of permissions is about him. */
+static const char *name_user(char name[USER_BYTES])
+{
+	const struct passwd *user = getpwuid(geteuid());
+
+	if (user)
+		snprintf(name, USER_BYTES, "%s", user->pw_name);
+	else
+		snprintf(name, USER_BYTES, "%u", (unsigned int)geteuid());
+	return name;
+}
 
 /* ---- sockets --------------------------------------------------------------- */
 
@@ -86,22 +104,68 @@ static void find_directory(const char *path, char directory[PATH_MAX])
 	} while (access(directory, F_OK) < 0 && errno == ENOENT);
 }
 
+/*
+ * What to do about the @mode that @path is wanted in: by its group, where that
+ * may. False: nothing. What is said is to be had everywhere, as setfacl is not.
+ */
+static bool advise_group(const char *path, mode_t mode, char cure[CURE_BYTES])
+{
+	const struct group *group = NULL;
+	struct stat status;
+	char user[USER_BYTES];
+
+	/* Nobody is to be of root's. */
+	if (stat(path, &status) == 0 && (status.st_mode & mode) == mode &&
+	    status.st_gid)
+		group = getgrgid(status.st_gid);
+	if (group)
+		snprintf(cure, CURE_BYTES,
+			 "sudo adduser %s %s, and log in again",
+			 name_user(user), group->gr_name);
+	return group;
+}
+
+/* The same where something cannot be made at @path, for want of @directory. */
+static void advise_directory(const char *path, const char *directory,
+			     char cure[CURE_BYTES])
+{
+	const char *end = strrchr(path, '/');
+	int bytes = end ? (int)(end - path) : 0;
+	char user[USER_BYTES];
+
+	if (advise_group(directory, S_IWGRP | S_IXGRP, cure))
+		return;
+	name_user(user);
+	/* What is missing may be this user's, what is there stays as it is. */
+	if (bytes && (strncmp(path, directory, (size_t)bytes) ||
+		      directory[bytes] != '\0'))
+		snprintf(cure, CURE_BYTES, "sudo install -d -o %s '%.*s'", user,
+			 bytes, path);
+	else
+		snprintf(cure, CURE_BYTES,
+			 "sudo install -d -o %s '%.*s/btgate', and a path in "
+			 "that",
+			 user, bytes, path);
+}
+
 /* Whether something can be made at @path. */
 static void look_at_room(const struct visit *visit, const char *path)
 {
-	char directory[PATH_MAX], cure[PATH_MAX + 64];
+	char directory[PATH_MAX], cure[CURE_BYTES] = "another path";
 
 	find_directory(path, directory);
-	snprintf(cure, sizeof(cure),
-		 "sudo setfacl -m u:%u:rwx '%s', or another path",
-		 (unsigned int)geteuid(), directory);
-	if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) < 0)
+	if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) < 0) {
+		int code = errno;
+
+		if (code == EACCES)
+			advise_directory(path, directory, cure);
 		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
 			      cure, "%s cannot be made: %s in %s", path,
-			      strerror(errno), directory);
-	else
+			      strerror(code), directory);
+	} else {
 		diagnosis_add(visit->diagnosis, FINDING_OK, visit->subject,
 			      NULL, "%s can be made", path);
+	}
 }
 
 /* Whether @path can be given to whom it is to belong. */
@@ -192,7 +256,7 @@ static void look_at_unix(const struct visit *visit,
 
 static void look_at_serial(const struct visit *visit, const char *path)
 {
-	char holder[HOLDER_TEXT_BYTES];
+	char holder[HOLDER_TEXT_BYTES], cure[CURE_BYTES], user[USER_BYTES];
 
 	if (access(path, F_OK) < 0) {
 		diagnosis_add(
@@ -202,10 +266,11 @@ static void look_at_serial(const struct visit *visit, const char *path)
 			"%s is not there", path);
 		return;
 	}
+	snprintf(cure, sizeof(cure),
+		 "sudo adduser %s dialout, and log in again", name_user(user));
 	if (faccessat(AT_FDCWD, path, R_OK | W_OK, AT_EACCESS) < 0)
 		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
-			      "sudo adduser $USER dialout, and log in again",
-			      "%s: %s", path, strerror(errno));
+			      cure, "%s: %s", path, strerror(errno));
 	else if (holder_of_device(path, holder) && !visit->around->has_gateway)
 		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
 			      "end that program", "%s is held by %s", path,
@@ -223,20 +288,25 @@ static void look_at_serial(const struct visit *visit, const char *path)
 
 static void look_at_file(const struct visit *visit, const char *path)
 {
-	char cure[PATH_MAX + 64];
+	char cure[CURE_BYTES];
 
-	snprintf(cure, sizeof(cure),
-		 "sudo setfacl -m u:%u:rw '%s', or another path",
-		 (unsigned int)geteuid(), path);
-	if (access(path, F_OK) < 0)
+	if (access(path, F_OK) < 0) {
 		look_at_room(visit, path);
-	else if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) < 0)
+	} else if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) < 0) {
+		int code = errno;
+
+		if (!advise_group(path, S_IWGRP, cure))
+			snprintf(cure, sizeof(cure),
+				 "sudo chgrp %u '%s' && sudo chmod g+w '%s', "
+				 "or another path",
+				 (unsigned int)getegid(), path, path);
 		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
 			      cure, "%s cannot be written: %s", path,
-			      strerror(errno));
-	else
+			      strerror(code));
+	} else {
 		diagnosis_add(visit->diagnosis, FINDING_OK, visit->subject,
 			      NULL, "%s can be written", path);
+	}
 }
 
 /* Its files take turns by being renamed, or made anew. */
@@ -391,15 +461,15 @@ static void look_at_control(const struct visit *visit,
 {
 	const struct address_access *access = &local->access;
 	const char *path = local->path;
-	char cure[PATH_MAX + 128];
+	char cure[CURE_BYTES], user[USER_BYTES];
 
 	look_at_access(visit, path, access);
 	if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0 || errno != EACCES)
 		return;
 	if (access->group && access->mode & S_IWGRP)
 		snprintf(cure, sizeof(cure),
-			 "sudo adduser $USER %s, and log in again",
-			 access->group);
+			 "sudo adduser %s %s, and log in again",
+			 name_user(user), access->group);
 	else
 		snprintf(cure, sizeof(cure),
 			 "sudo btgate status; or 'control = unix:%s,mode=0660,"

@@ -7,6 +7,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <netinet/in.h>
 #include <pwd.h>
 #include <signal.h>
@@ -707,23 +708,23 @@ START_TEST(test_not_permitted)
 		{"connect = pty:",
 		 "/new/gps",
 		 {"/new/gps cannot be made: Permission denied in ",
-		  "setfacl -m u:65534:rwx"}},
+		  "         -> sudo install -d -o nobody '/tmp/"}},
 		{"connect = serial:",
 		 "/there,9600n81",
 		 {"/there: Permission denied\n",
-		  "         -> sudo adduser $USER dialout"}},
+		  "         -> sudo adduser nobody dialout"}},
 		{"connect = file:",
 		 "/there",
 		 {"problem  route r: ",
 		  "/there cannot be written: Permission denied\n"}},
 		{"connect = echo\ntrace = ",
 		 "/new",
-		 {"problem  route r: ",
-		  "/new cannot be made: Permission denied in "}},
+		 {"/new cannot be made: Permission denied in ",
+		  "/btgate', and a path in that\n"}},
 		{"connect = echo\ntrace = ",
 		 "/there",
 		 {"/there cannot be written: Permission denied\n"
-		  "         -> sudo setfacl -m u:65534:rw '",
+		  "         -> sudo chgrp 0 '",
 		  "/there.1 cannot be made: Permission denied in "}},
 	};
 
@@ -734,6 +735,30 @@ START_TEST(test_not_permitted)
 	ck_assert_int_eq(seteuid(0), 0);
 	assert_said(table[_i].said[0]);
 	assert_said(table[_i].said[1]);
+}
+END_TEST
+
+/* Where a group may do what is wanted, one has to be in it. */
+START_TEST(test_not_in_the_group)
+{
+	char path[64], said[96];
+
+	snprintf(said, sizeof(said),
+		 "         -> sudo adduser nobody %s, and log in again\n",
+		 getgrgid(1)->gr_name);
+	put("/there", "");
+	snprintf(path, sizeof(path), "%s/there", root);
+	ck_assert_int_eq(chown(path, 0, 1) | chmod(path, 0660), 0);
+	ck_assert_int_eq(chown(root, 0, 1) | chmod(root, 0775), 0);
+	ck_assert_int_eq(seteuid(65534), 0);
+	look_at(route("listen = tcp:7\nconnect = file:%s", path));
+	assert_said("/there cannot be written: Permission denied\n");
+	assert_said(said);
+	look_at(route("listen = tcp:7\nconnect = pty:%s/gps", root));
+	ck_assert_int_eq(seteuid(0), 0);
+	assert_said("/gps cannot be made: Permission denied in ");
+	assert_said(said);
+	assert_not_said("install -d");
 }
 END_TEST
 
@@ -1004,7 +1029,10 @@ START_TEST(test_control_of_others)
 		 path);
 	assert_said(said);
 	look_at_own("control = unix:%s,mode=0660,group=0", path);
-	assert_said("         -> sudo adduser $USER 0, and log in again\n");
+	snprintf(said, sizeof(said),
+		 "         -> sudo adduser %s 0, and log in again\n",
+		 getpwuid(geteuid())->pw_name);
+	assert_said(said);
 	look_at_own("control = no");
 	assert_not_said("control");
 	if (getuid() == 0)
@@ -1158,10 +1186,13 @@ int main(void)
 	tcase_add_test(tcase, test_unix);
 	tcase_add_test(tcase, test_serial);
 	tcase_add_test(tcase, test_file);
-	if (geteuid() == 0)
+	if (geteuid() == 0) {
 		tcase_add_loop_test(tcase, test_not_permitted, 0, 5);
-	else
-		puts("skipped, needs root: test_not_permitted");
+		tcase_add_test(tcase, test_not_in_the_group);
+	} else {
+		puts("skipped, needs root: test_not_permitted, "
+		     "test_not_in_the_group");
+	}
 	tcase_add_test(tcase, test_trace);
 	tcase_add_test(tcase, test_held_serial);
 	tcase_add_test(tcase, test_certificates);
