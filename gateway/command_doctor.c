@@ -13,15 +13,19 @@
 #include "bluez.h"
 #include "capability.h"
 #include "config_load.h"
+#include "control_client.h"
 #include "diagnosis.h"
 #include "diagnosis_bluez.h"
 #include "diagnosis_machine.h"
 #include "diagnosis_route.h"
+#include "holder.h"
 #include "log.h"
 #include "loop.h"
 
 /* bluetoothd answers in milliseconds; one that is being activated does not. */
 #define ANSWER_MS 5000
+/* So does a gateway. */
+#define GATEWAY_ANSWER_S 3
 
 struct doctor {
 	struct diagnosis diagnosis;
@@ -30,6 +34,7 @@ struct doctor {
 	struct bluez_watcher watcher;
 	struct event *deadline;
 	struct config *config; /* NULL: there is none to be used */
+	json_t *status; /* what the gateway says of itself, or NULL */
 };
 
 static void on_bluez_changed(struct bluez *bluez, void *arg)
@@ -88,20 +93,84 @@ static void look_at_gateway(struct doctor *doctor)
 			      "CAP_NET_ADMIN");
 }
 
-static void look_at_routes(struct doctor *doctor, bool has_bluetooth)
+/* What is at the control socket, which @code of connecting to it tells. */
+static enum diagnosis_gateway look_at_answer(struct doctor *doctor,
+					     const char *path, pid_t pid,
+					     int code)
 {
-	const struct diagnosis_surroundings around = {
+	struct diagnosis *diagnosis = &doctor->diagnosis;
+	bool is_running = diagnosis_is_gateway_running("");
+	char holder[HOLDER_TEXT_BYTES];
+
+	switch (code) {
+	case 0:
+		if (doctor->status) {
+			diagnosis_add(diagnosis, FINDING_OK, "gateway", NULL,
+				      "process %d is running, and answers at "
+				      "%s",
+				      pid, path);
+			return GATEWAY_ANSWERS;
+		}
+		break;
+	case -ENOENT:
+	case -ECONNREFUSED:
+		if (is_running)
+			diagnosis_add(diagnosis, FINDING_NOTE, "gateway",
+				      "name its configuration with -c; its log "
+				      "says so if it has no control socket",
+				      "one is running, and nothing answers at "
+				      "%s",
+				      path);
+		return is_running ? GATEWAY_MUTE : GATEWAY_NONE;
+	case -ENOTSUP: /* control = no */
+	case -EACCES: /* which diagnosis_gateway tells */
+		if (is_running)
+			diagnosis_add(diagnosis, FINDING_OK, "gateway", NULL,
+				      "one is running");
+		return is_running ? GATEWAY_MUTE : GATEWAY_NONE;
+	}
+	holder_of_unix_path(path, holder);
+	diagnosis_add(diagnosis, FINDING_PROBLEM, "gateway",
+		      "sudo systemctl restart btgate, or end that program",
+		      "%s is held by %s, which does not answer", path, holder);
+	return GATEWAY_MUTE;
+}
+
+/* Whoever is asked may hang. */
+static void ask_gateway(struct doctor *doctor,
+			const struct command_options *options,
+			struct diagnosis_surroundings *around)
+{
+	struct command_options quiet = *options;
+	struct control_client client;
+	int code;
+
+	quiet.is_quiet = true;
+	code = control_client_open_within(&client, &quiet, GATEWAY_ANSWER_S);
+	if (code == 0) {
+		doctor->status = control_client_agreed(
+			&client, control_client_ask(&client, "status", NULL));
+		around->gateway_pid = control_client_pid(&client);
+	}
+	around->status = doctor->status;
+	around->gateway = look_at_answer(doctor, client.path,
+					 around->gateway_pid, code);
+	control_client_close(&client);
+}
+
+static void look_at_routes(struct doctor *doctor,
+			   const struct command_options *options,
+			   bool has_bluetooth)
+{
+	struct diagnosis_surroundings around = {
 		.root = "",
 		.has_bluetooth = has_bluetooth,
-		.has_gateway = diagnosis_is_gateway_running(""),
 	};
 
-	if (around.has_gateway)
-		diagnosis_add(&doctor->diagnosis, FINDING_OK, "gateway", NULL,
-			      "one is running");
+	ask_gateway(doctor, options, &around);
 	if (doctor->config)
 		diagnosis_agent(&doctor->diagnosis, doctor->bluez,
-				doctor->config, around.has_gateway,
+				doctor->config, around.gateway != GATEWAY_NONE,
 				diagnosis_is_window_open(""));
 	if (doctor->config)
 		diagnosis_gateway(&doctor->diagnosis, doctor->loop,
@@ -116,16 +185,17 @@ static void look_at_routes(struct doctor *doctor, bool has_bluetooth)
 	}
 }
 
-static void look_around(struct doctor *doctor, const char *config_path)
+static void look_around(struct doctor *doctor,
+			const struct command_options *options)
 {
 	bool has_bluetooth;
 
 	diagnosis_begin(&doctor->diagnosis);
 	has_bluetooth = diagnosis_machine(&doctor->diagnosis, "");
 	diagnosis_bluez(&doctor->diagnosis, doctor->bluez);
-	look_at_config(doctor, config_path);
+	look_at_config(doctor, options->config_path);
 	look_at_gateway(doctor);
-	look_at_routes(doctor, has_bluetooth);
+	look_at_routes(doctor, options, has_bluetooth);
 	diagnosis_end(&doctor->diagnosis);
 }
 
@@ -148,6 +218,7 @@ static int doctor_start(struct doctor *doctor)
 
 static void doctor_clear(struct doctor *doctor)
 {
+	json_decref(doctor->status);
 	config_free(doctor->config);
 	bluez_unwatch(&doctor->watcher);
 	bluez_free(doctor->bluez);
@@ -172,7 +243,7 @@ int command_doctor(const struct command_options *options)
 	if (code < 0) {
 		log_error("cannot look around: %s", strerror(-code));
 	} else {
-		look_around(&doctor, options->config_path);
+		look_around(&doctor, options);
 		if (fflush(stdout) || ferror(stdout))
 			log_error("cannot write to standard output: %s",
 				  strerror(errno));

@@ -60,7 +60,14 @@ static void refuse_connect(const struct control_client *client, int code)
 int control_client_open(struct control_client *client,
 			const struct command_options *options)
 {
-	const struct timeval patience = {.tv_sec = ANSWER_TIMEOUT_S};
+	return control_client_open_within(client, options, ANSWER_TIMEOUT_S);
+}
+
+int control_client_open_within(struct control_client *client,
+			       const struct command_options *options,
+			       unsigned int timeout_s)
+{
+	const struct timeval patience = {.tv_sec = timeout_s};
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int code;
 
@@ -101,6 +108,17 @@ void control_client_close(struct control_client *client)
 	client->fd = -1;
 	free(client->buffer);
 	client->buffer = NULL;
+}
+
+pid_t control_client_pid(const struct control_client *client)
+{
+	struct ucred peer = {0};
+	socklen_t bytes = sizeof(peer);
+
+	/* unix(7): of whoever called listen. */
+	if (getsockopt(client->fd, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) < 0)
+		return 0;
+	return peer.pid;
 }
 
 static int send_request(struct control_client *client, const char *command,

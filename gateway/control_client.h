@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include <jansson.h>
 
@@ -29,7 +30,14 @@ struct control_client {
  */
 int control_client_open(struct control_client *client,
 			const struct command_options *options);
+/* The same, with an end to the patience for each step, also of what is asked. */
+int control_client_open_within(struct control_client *client,
+			       const struct command_options *options,
+			       unsigned int timeout_s);
 void control_client_close(struct control_client *client);
+
+/* Who listens there, by its number in our namespace; 0: it has none in it. */
+pid_t control_client_pid(const struct control_client *client);
 
 /*
  * Send a request (@argument may be NULL) and give the answer, an object that is

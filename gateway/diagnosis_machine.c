@@ -233,10 +233,22 @@ static bool has_argument(const char *root, const char *pid,
 	return false;
 }
 
-/* A process @name (comm: 15 characters), with @argument if that is given. */
-static bool is_running(const char *root, const char *name, const char *argument)
+/* Whether it is called @name (comm: 15 characters), and has @argument if given. */
+static bool is_process(const char *root, const char *pid, const char *name,
+		       const char *argument)
 {
 	char path[PATH_MAX], line[64];
+
+	snprintf(path, sizeof(path), "/proc/%s/comm", pid);
+	return read_line(root, path, line, sizeof(line)) &&
+	       strcmp(line, name) == 0 &&
+	       (!argument || has_argument(root, pid, argument));
+}
+
+/* Whether there is such a process, other than this one. */
+static bool is_running(const char *root, const char *name, const char *argument)
+{
+	char path[PATH_MAX];
 	struct dirent *entry;
 	bool is_found = false;
 	DIR *directory;
@@ -246,16 +258,20 @@ static bool is_running(const char *root, const char *name, const char *argument)
 	while (directory && !is_found && (entry = readdir(directory))) {
 		const char *pid = entry->d_name;
 
-		snprintf(path, sizeof(path), "/proc/%s/comm", pid);
-		if (!read_line(root, path, line, sizeof(line)) ||
-		    strcmp(line, name) || strcmp(pid, "self") == 0 ||
-		    atoi(pid) == getpid())
-			continue;
-		is_found = !argument || has_argument(root, pid, argument);
+		is_found = strcmp(pid, "self") != 0 && atoi(pid) != getpid() &&
+			   is_process(root, pid, name, argument);
 	}
 	if (directory)
 		closedir(directory);
 	return is_found;
+}
+
+bool diagnosis_is_gateway(const char *root, pid_t pid)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%d", pid);
+	return is_process(root, text, "btgate", "run");
 }
 
 bool diagnosis_is_gateway_running(const char *root)

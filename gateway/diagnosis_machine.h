@@ -7,6 +7,7 @@
 #define BTGATE_DIAGNOSIS_MACHINE_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 struct diagnosis;
 
@@ -19,7 +20,10 @@ bool diagnosis_machine(struct diagnosis *diagnosis, const char *root);
 /* "docker", "podman" or another word for what this runs in; NULL: a machine. */
 const char *diagnosis_container(const char *root);
 
-/* Whether a gateway (btgate run) is at work, other than this process. */
+/* Whether that process is a gateway (btgate run), of whatever configuration. */
+bool diagnosis_is_gateway(const char *root, pid_t pid);
+
+/* Whether there is one, other than this process. */
 bool diagnosis_is_gateway_running(const char *root);
 
 /* Whether a pairing window (btgate pair) is open, or a device being paired. */

@@ -7,19 +7,21 @@
 #include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "access.h"
 #include "acl.h"
+#include "address_endpoint.h"
 #include "config.h"
 #include "diagnosis.h"
 #include "diagnosis_machine.h"
 #include "endpoint.h"
 #include "error.h"
 #include "holder.h"
+#include "lockfile.h"
 
 /* What is looked at. */
 struct visit {
@@ -46,6 +48,136 @@ static const char *name_user(char name[USER_BYTES])
 	return name;
 }
 
+/* ---- whose it is ------------------------------------------------------------- */
+
+/* What the gateway that runs says of the thing that is looked at. */
+enum claim {
+	CLAIM_NONE, /* nothing */
+	CLAIM_HELD,
+	CLAIM_NOT_HELD,
+};
+
+/* Who holds what cannot be had. */
+enum holding {
+	HOLDING_GATEWAYS, /* as it should be */
+	HOLDING_FOREIGN,
+	HOLDING_UNKNOWN, /* the one or the other */
+};
+
+/* Of an end of the route, by its name, if it is the same there. */
+static enum claim find_claim(const struct visit *visit, enum endpoint_role role)
+{
+	const struct config_route *route = visit->route;
+	const json_t *routes = json_object_get(visit->around->status, "routes");
+	bool is_listen = role == ENDPOINT_ROLE_LISTEN;
+	char text[ADDRESS_ENDPOINT_TEXT_BYTES];
+
+	address_endpoint_format(is_listen ? &route->listen : &route->connect,
+				role, text);
+	for (size_t i = 0; i < json_array_size(routes); i++) {
+		const json_t *one = json_array_get(routes, i);
+		const char *name, *end, *state;
+
+		if (json_unpack((json_t *)one, "{s:s, s:s, s:s}", "name", &name,
+				is_listen ? "listen" : "connect", &end, "state",
+				&state) == 0 &&
+		    strcmp(name, route->name) == 0 && strcmp(end, text) == 0 &&
+		    strcmp(state, "leaving") != 0)
+			return strcmp(state, "listening") == 0 ? CLAIM_HELD
+							       : CLAIM_NOT_HELD;
+	}
+	return CLAIM_NONE;
+}
+
+static enum claim find_metrics_claim(const struct visit *visit,
+				     const struct address_endpoint *metrics)
+{
+	const json_t *said = json_object_get(visit->around->status, "metrics");
+	char text[ADDRESS_ENDPOINT_TEXT_BYTES];
+
+	address_endpoint_format(metrics, ENDPOINT_ROLE_LISTEN, text);
+	if (!said)
+		return CLAIM_NONE;
+	return json_is_string(said) &&
+			       strcmp(json_string_value(said), text) == 0
+		       ? CLAIM_HELD
+		       : CLAIM_NOT_HELD;
+}
+
+/*
+ * Whether a gateway is among those that @holder names (holder.h), or may be: of
+ * another user's processes no more is seen than that there are some.
+ */
+static bool may_be_gateway(const struct visit *visit, const char *holder)
+{
+	static const char named[] = "btgate (pid ";
+
+	if (strstr(holder, "another program") ||
+	    strstr(holder, "btgate-metrics (pid "))
+		return true;
+	while ((holder = strstr(holder, named))) {
+		holder += strlen(named);
+		if (diagnosis_is_gateway(visit->around->root,
+					 (pid_t)strtol(holder, NULL, 10)))
+			return true;
+	}
+	return false;
+}
+
+static enum holding find_holding(const struct visit *visit, enum claim claim,
+				 const char *holder)
+{
+	const struct diagnosis_surroundings *around = visit->around;
+	bool is_one_of = strncmp(holder, "one of: ", 8) == 0;
+	char own[HOLDER_TEXT_BYTES];
+
+	if (around->gateway == GATEWAY_NONE)
+		return HOLDING_FOREIGN;
+	if (claim == CLAIM_HELD)
+		return HOLDING_GATEWAYS;
+	/* A device that several have open. */
+	if (!is_one_of && strstr(holder, ", "))
+		return HOLDING_FOREIGN;
+	if (around->gateway == GATEWAY_MUTE)
+		return may_be_gateway(visit, holder) ? HOLDING_UNKNOWN
+						     : HOLDING_FOREIGN;
+	holder_of_pid(around->gateway_pid, own);
+	if (strcmp(holder, own) == 0)
+		return HOLDING_GATEWAYS;
+	if (claim == CLAIM_NOT_HELD)
+		return HOLDING_FOREIGN;
+	return strstr(holder, "another program") ||
+			       (is_one_of && strstr(holder, own))
+		       ? HOLDING_UNKNOWN
+		       : HOLDING_FOREIGN;
+}
+
+/* @thing is held; @cure is what to do if that is not by the gateway. */
+static void add_held(const struct visit *visit, enum claim claim,
+		     const char *thing, const char *holder, const char *cure)
+{
+	switch (find_holding(visit, claim, holder)) {
+	case HOLDING_GATEWAYS:
+		diagnosis_add(visit->diagnosis, FINDING_OK, visit->subject,
+			      NULL, "%s is held by the gateway that runs",
+			      thing);
+		break;
+	case HOLDING_FOREIGN:
+		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
+			      cure, "%s is held by %s", thing, holder);
+		break;
+	case HOLDING_UNKNOWN:
+		diagnosis_add(visit->diagnosis, FINDING_NOTE, visit->subject,
+			      geteuid() ? "sudo btgate doctor"
+					: "'systemctl status btgate' shows "
+					  "the gateway's processes",
+			      "%s is held by %s, which may be the gateway that "
+			      "runs",
+			      thing, holder);
+		break;
+	}
+}
+
 /* ---- sockets --------------------------------------------------------------- */
 
 static void forget_client(struct stream *client, void *arg)
@@ -53,16 +185,25 @@ static void forget_client(struct stream *client, void *arg)
 	stream_close(client, STREAM_CLOSE_ABORT);
 }
 
-/* Of another user's processes no more is seen than that there are some. */
-static bool is_gateways(const struct visit *visit, const char *holder)
+/* The sentence of a listener: "THING is held by HOLDER; CURE". */
+static void add_held_sentence(const struct visit *visit, enum claim claim,
+			      char *sentence)
 {
-	return visit->around->has_gateway &&
-	       (strstr(holder, "btgate (pid ") ||
-		strstr(holder, "btgate-metrics (pid ") ||
-		strstr(holder, "another program"));
+	static const char verb[] = " is held by ", end[] = "; ";
+	char *holder = strstr(sentence, verb);
+	char *cure = strstr(sentence, end);
+
+	if (!holder || !cure) {
+		diagnosis_add_sentence(visit->diagnosis, FINDING_PROBLEM,
+				       visit->subject, sentence);
+		return;
+	}
+	*holder = *cure = '\0';
+	add_held(visit, claim, sentence, holder + strlen(verb),
+		 cure + strlen(end));
 }
 
-static void look_at_socket(const struct visit *visit,
+static void look_at_socket(const struct visit *visit, enum claim claim,
 			   const struct address_endpoint *address,
 			   const struct endpoint_settings *settings)
 {
@@ -75,11 +216,8 @@ static void look_at_socket(const struct visit *visit,
 		diagnosis_add(visit->diagnosis, FINDING_OK, visit->subject,
 			      NULL, "%s is free", listener->name);
 		listener_close(listener);
-	} else if (code == -EADDRINUSE && is_gateways(visit, error.text)) {
-		/* Its cure would be to choose another one. */
-		error.text[strcspn(error.text, ";")] = '\0';
-		diagnosis_add(visit->diagnosis, FINDING_OK, visit->subject,
-			      NULL, "%s (a gateway is running)", error.text);
+	} else if (code == -EADDRINUSE) {
+		add_held_sentence(visit, claim, error.text);
 	} else {
 		diagnosis_add_sentence(visit->diagnosis, FINDING_PROBLEM,
 				       visit->subject, error.text);
@@ -185,54 +323,65 @@ static void look_at_access(const struct visit *visit, const char *path,
 				       visit->subject, error.text);
 }
 
-/* Whether a gateway holds the lock beside @path (lockfile.h). */
-static bool is_locked(const char *path, bool *is_there)
-{
-	char lock[PATH_MAX];
-	bool is_held = false;
-	int fd;
+static const char end_holder[] = "end that program, or choose another path";
 
-	snprintf(lock, sizeof(lock), "%s.lock", path);
-	fd = open(lock, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	*is_there = fd >= 0 || errno == EACCES;
-	if (fd >= 0) {
-		is_held = flock(fd, LOCK_SH | LOCK_NB) < 0;
-		close(fd);
-	}
-	return is_held;
-}
-
-static void look_at_pty(const struct visit *visit,
-			const struct endpoint_pty *pty)
+/* Beside something that is there: whether a gateway holds it. */
+static void look_at_lock(const struct visit *visit, enum claim claim,
+			 const char *path, bool is_link)
 {
-	const char *path = pty->path;
+	const json_t *own = json_object_get(visit->around->status, "pid");
+	char holder[HOLDER_TEXT_BYTES] = "another program";
 	char cure[PATH_MAX + 16];
-	struct stat status;
-	bool has_lock, is_held = is_locked(path, &has_lock);
+	pid_t pid;
 
-	look_at_access(visit, path, &pty->access);
 	snprintf(cure, sizeof(cure), "sudo mv '%s' '%s.old'", path, path);
-	if (lstat(path, &status) < 0 && errno == ENOENT)
-		look_at_room(visit, path);
-	else if (is_held)
-		diagnosis_add(visit->diagnosis,
-			      visit->around->has_gateway ? FINDING_OK
-							 : FINDING_PROBLEM,
-			      visit->subject, NULL,
-			      "%s is held by a gateway that runs", path);
-	else if (has_lock && S_ISLNK(status.st_mode))
+	switch (lockfile_look(path, &pid)) {
+	case LOCKFILE_HELD:
+		if (pid)
+			holder_of_pid(pid, holder);
+		/* Both as that process sees itself. */
+		if (pid && pid == json_integer_value(own))
+			claim = CLAIM_HELD;
+		add_held(visit, claim, path, holder, end_holder);
+		return;
+	case LOCKFILE_UNREADABLE:
+		if (claim == CLAIM_HELD)
+			add_held(visit, claim, path, holder, end_holder);
+		else
+			diagnosis_add(visit->diagnosis, FINDING_NOTE,
+				      visit->subject, "sudo btgate doctor",
+				      "%s is there; by whom it is held cannot "
+				      "be seen: %s.lock is not for this user",
+				      path, path);
+		return;
+	case LOCKFILE_STALE:
+		if (!is_link)
+			break;
 		diagnosis_add(visit->diagnosis, FINDING_NOTE, visit->subject,
 			      "the gateway replaces it when it starts",
 			      "%s is stale: a gateway that was killed left it",
 			      path);
-	else
-		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
-			      cure,
-			      "%s is there already, and is not the gateway's",
-			      path);
+		return;
+	case LOCKFILE_MISSING:
+		break;
+	}
+	diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject, cure,
+		      "%s is there already, and is not the gateway's", path);
 }
 
-static void look_at_unix(const struct visit *visit,
+static void look_at_pty(const struct visit *visit, enum claim claim,
+			const struct endpoint_pty *pty)
+{
+	struct stat status = {0};
+
+	look_at_access(visit, pty->path, &pty->access);
+	if (lstat(pty->path, &status) < 0 && errno == ENOENT)
+		look_at_room(visit, pty->path);
+	else
+		look_at_lock(visit, claim, pty->path, S_ISLNK(status.st_mode));
+}
+
+static void look_at_unix(const struct visit *visit, enum claim claim,
 			 const struct endpoint_unix *local)
 {
 	const char *path = local->path;
@@ -241,17 +390,20 @@ static void look_at_unix(const struct visit *visit,
 
 	look_at_access(visit, path, &local->access);
 	snprintf(cure, sizeof(cure), "sudo mv '%s' '%s.old'", path, path);
-	if (lstat(path, &status) < 0) {
+	if (lstat(path, &status) < 0)
 		look_at_room(visit, path);
-	} else if (!S_ISSOCK(status.st_mode)) {
+	else if (!S_ISSOCK(status.st_mode))
 		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
 			      cure, "%s is there already, and is no socket",
 			      path);
-	} else {
-		holder_of_unix_path(path, holder);
+	else if (holder_of_unix_path(path, holder))
+		add_held(visit, claim, path, holder, end_holder);
+	else
 		diagnosis_add(visit->diagnosis, FINDING_NOTE, visit->subject,
-			      NULL, "%s is there; held by %s", path, holder);
-	}
+			      "the gateway replaces it when it starts",
+			      "%s is there, and no program is seen that "
+			      "listens there",
+			      path);
 }
 
 static void look_at_serial(const struct visit *visit, const char *path)
@@ -271,10 +423,8 @@ static void look_at_serial(const struct visit *visit, const char *path)
 	if (faccessat(AT_FDCWD, path, R_OK | W_OK, AT_EACCESS) < 0)
 		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
 			      cure, "%s: %s", path, strerror(errno));
-	else if (holder_of_device(path, holder) && !visit->around->has_gateway)
-		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
-			      "end that program", "%s is held by %s", path,
-			      holder);
+	else if (holder_of_device(path, holder))
+		add_held(visit, CLAIM_NONE, path, holder, "end that program");
 	else
 		diagnosis_add(visit->diagnosis, FINDING_OK, visit->subject,
 			      NULL, "%s is there", path);
@@ -369,6 +519,7 @@ static void look_at_listen(const struct visit *visit)
 {
 	const struct config_route *route = visit->route;
 	const struct address_endpoint *listen = &route->listen;
+	enum claim claim = find_claim(visit, ENDPOINT_ROLE_LISTEN);
 	const struct endpoint_settings settings = {
 		.adapter = route->adapter,
 		.security = route->security,
@@ -379,17 +530,17 @@ static void look_at_listen(const struct visit *visit)
 	case ENDPOINT_KIND_RFCOMM:
 	case ENDPOINT_KIND_L2CAP:
 		if (visit->around->has_bluetooth)
-			look_at_socket(visit, listen, &settings);
+			look_at_socket(visit, claim, listen, &settings);
 		break;
 	case ENDPOINT_KIND_TCP:
 	case ENDPOINT_KIND_TLS:
-		look_at_socket(visit, listen, &settings);
+		look_at_socket(visit, claim, listen, &settings);
 		break;
 	case ENDPOINT_KIND_UNIX:
-		look_at_unix(visit, &listen->local);
+		look_at_unix(visit, claim, &listen->local);
 		break;
 	case ENDPOINT_KIND_PTY:
-		look_at_pty(visit, &listen->pty);
+		look_at_pty(visit, claim, &listen->pty);
 		break;
 	case ENDPOINT_KIND_SERIAL:
 		look_at_serial(visit, listen->serial.path);
@@ -408,7 +559,8 @@ static void look_at_connect(const struct visit *visit)
 
 	switch (connect->kind) {
 	case ENDPOINT_KIND_PTY:
-		look_at_pty(visit, &connect->pty);
+		look_at_pty(visit, find_claim(visit, ENDPOINT_ROLE_CONNECT),
+			    &connect->pty);
 		break;
 	case ENDPOINT_KIND_SERIAL:
 		look_at_serial(visit, connect->serial.path);
@@ -499,6 +651,8 @@ void diagnosis_gateway(struct diagnosis *diagnosis, struct loop *loop,
 	}
 	if (gateway->has_metrics) {
 		strcpy(visit.subject, "metrics");
-		look_at_socket(&visit, &gateway->metrics, &settings);
+		look_at_socket(&visit,
+			       find_metrics_claim(&visit, &gateway->metrics),
+			       &gateway->metrics, &settings);
 	}
 }

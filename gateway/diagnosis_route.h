@@ -8,17 +8,29 @@
 #define BTGATE_DIAGNOSIS_ROUTE_H
 
 #include <stdbool.h>
+#include <sys/types.h>
+
+#include <jansson.h>
 
 struct config_gateway;
 struct config_route;
 struct diagnosis;
 struct loop;
 
+enum diagnosis_gateway {
+	GATEWAY_NONE, /* none runs: what is taken is in its way */
+	GATEWAY_MUTE, /* one runs, and does not say what it holds */
+	GATEWAY_ANSWERS,
+};
+
 /* What was found out before. */
 struct diagnosis_surroundings {
 	const char *root; /* as in diagnosis_machine.h */
 	bool has_bluetooth; /* the kernel has its sockets */
-	bool has_gateway; /* one runs: what is taken is likely to be its */
+	enum diagnosis_gateway gateway;
+	/* Of one that answers: */
+	const json_t *status; /* what it says (operation.h) */
+	pid_t gateway_pid; /* as this process sees it; not always as itself */
 };
 
 /*

@@ -540,6 +540,7 @@ static int gateway_init(struct gateway *gateway)
 						   .arg = gateway};
 	gateway->operation = (struct operation){
 		.routes = gateway->routes,
+		.metrics = gateway->metrics,
 		.bluez = &gateway->bluez,
 		.reload = gateway_reload,
 		.arg = gateway,

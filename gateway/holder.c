@@ -240,12 +240,13 @@ void holder_of_tcp_port(uint16_t port, char text[HOLDER_TEXT_BYTES])
 	describe(&suspects, text);
 }
 
-void holder_of_unix_path(const char *path, char text[HOLDER_TEXT_BYTES])
+bool holder_of_unix_path(const char *path, char text[HOLDER_TEXT_BYTES])
 {
 	struct suspects suspects = {0};
 
 	suspect_unix(&suspects, path);
 	describe(&suspects, text);
+	return suspects.count;
 }
 
 void holder_of_rfcomm_channel(uint8_t channel, char text[HOLDER_TEXT_BYTES])

@@ -18,8 +18,11 @@
  * is always set.
  */
 void holder_of_tcp_port(uint16_t port, char text[HOLDER_TEXT_BYTES]);
-/* The same for a socket in the file system, by the path that it is bound to. */
-void holder_of_unix_path(const char *path, char text[HOLDER_TEXT_BYTES]);
+/*
+ * The same for a socket in the file system, by the path that it is bound to. False:
+ * no socket of this network namespace is.
+ */
+bool holder_of_unix_path(const char *path, char text[HOLDER_TEXT_BYTES]);
 /*
  * The port of another program's socket can be asked only with the right to
  * trace it (pidfd_getfd(2)); else everyone who has such sockets is named:

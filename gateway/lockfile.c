@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,4 +200,25 @@ void lockfile_release(struct lockfile *lockfile)
 	close(lockfile->fd);
 	free(lockfile->path);
 	free(lockfile);
+}
+
+enum lockfile_state lockfile_look(const char *path, pid_t *holder)
+{
+	enum lockfile_state state = LOCKFILE_STALE;
+	char name[PATH_MAX];
+	long pid;
+	int fd;
+
+	*holder = 0;
+	snprintf(name, sizeof(name), "%s.lock", path);
+	fd = open(name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return errno == EACCES ? LOCKFILE_UNREADABLE : LOCKFILE_MISSING;
+	if (flock(fd, LOCK_SH | LOCK_NB) < 0)
+		state = LOCKFILE_HELD;
+	pid = read_holder(fd);
+	if (pid > 0)
+		*holder = (pid_t)pid;
+	close(fd);
+	return state;
 }

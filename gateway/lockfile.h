@@ -11,9 +11,18 @@
 #define BTGATE_LOCKFILE_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 struct error;
 struct lockfile;
+
+/* Of PATH.lock, as others see it. */
+enum lockfile_state {
+	LOCKFILE_MISSING,
+	LOCKFILE_STALE, /* nobody holds it any more */
+	LOCKFILE_HELD,
+	LOCKFILE_UNREADABLE, /* not for this user: which of them is not seen */
+};
 
 /*
  * Hold PATH.lock. *@was_stale tells that it was there and nobody held it: a
@@ -25,5 +34,11 @@ struct lockfile *lockfile_acquire(const char *path, bool *was_stale,
 				  struct error *error);
 /* Remove PATH.lock and let go. NULL is legal. */
 void lockfile_release(struct lockfile *lockfile);
+
+/*
+ * Look without holding it. *@holder is who says to hold it, or held it, by its
+ * number in its own namespace; 0: not said.
+ */
+enum lockfile_state lockfile_look(const char *path, pid_t *holder);
 
 #endif

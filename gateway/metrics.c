@@ -204,3 +204,8 @@ void metrics_configure(struct metrics *metrics, struct config_gateway *config)
 	memcpy(metrics->wanted_text, text, sizeof(text));
 	metrics_move(metrics);
 }
+
+const char *metrics_listening_on(const struct metrics *metrics)
+{
+	return metrics->listen_fd >= 0 ? metrics->text : NULL;
+}

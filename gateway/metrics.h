@@ -24,5 +24,7 @@ void metrics_free(struct metrics *metrics);
  * without.
  */
 void metrics_configure(struct metrics *metrics, struct config_gateway *config);
+/* Where they are told now, as the configuration has it; NULL: nowhere. */
+const char *metrics_listening_on(const struct metrics *metrics);
 
 #endif

@@ -19,6 +19,7 @@
 #include "json_text.h"
 #include "log.h"
 #include "loop.h"
+#include "metrics.h"
 #include "route.h"
 #include "route_set.h"
 #include "text.h"
@@ -166,11 +167,13 @@ static json_t *answer_status(const struct operation *operation,
 	if (!listing.json)
 		return NULL;
 	route_set_each(operation->routes, add_route, &listing);
-	return json_pack("{s:b, s:s, s:I, s:s, s:I, s:o, s:o}", "ok", 1,
+	return json_pack("{s:b, s:s, s:I, s:s, s:I, s:o, s:o, s:o}", "ok", 1,
 			 "version", BTGATE_VERSION, "pid", (json_int_t)getpid(),
 			 "log_level", level_words[log_level()], "now_ms",
 			 (json_int_t)loop_now_ms(), "bluetooth",
-			 bluez_json(operation), "routes", listing.json);
+			 bluez_json(operation), "metrics",
+			 json_text(metrics_listening_on(operation->metrics)),
+			 "routes", listing.json);
 }
 
 /* ---- kick ------------------------------------------------------------------------ */

@@ -13,10 +13,12 @@
 
 struct bluez;
 struct control_client;
+struct metrics;
 struct route_set;
 
 struct operation {
 	struct route_set *routes;
+	const struct metrics *metrics;
 	struct bluez *const *bluez; /* at it NULL: there is none */
 	/*
 	 * Read the configuration again, and put the lines that tell of it, which

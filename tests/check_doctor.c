@@ -127,6 +127,27 @@ static void put(const char *path, const char *content)
 	fclose(file);
 }
 
+/* A process of the made-up machine: /proc/@pid, with NULs between arguments. */
+static void put_process(pid_t pid, const char *name, const char *cmdline,
+			size_t bytes)
+{
+	char path[64];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	put(path, name);
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
+	put(path, "");
+	snprintf(path, sizeof(path), "%s/proc/%d/cmdline", root, pid);
+	file = fopen(path, "w");
+	ck_assert_ptr_nonnull(file);
+	ck_assert_uint_eq(fwrite(cmdline, 1, bytes, file), bytes);
+	fclose(file);
+}
+
+static const char run_line[] = "/usr/bin/btgate\0-c\0/x\0run";
+static const char listen_line[] = "/usr/bin/btgate\0listen\0-k\0tcp:7";
+
 /* What was said until now. */
 static void forget(void)
 {
@@ -347,19 +368,13 @@ START_TEST(test_gateway)
 	put("/proc/7/comm", "btgate\n");
 	put("/proc/7/cmdline", "btgate"); /* NULs do not fit into put() */
 	ck_assert(!diagnosis_is_gateway_running(root));
-	put("/proc/8/comm", "btgate\n");
-	put("/proc/8/cmdline", "");
-	{
-		static const char line[] = "/usr/bin/btgate\0-c\0/x\0run";
-		char path[64];
-		int fd;
-
-		snprintf(path, sizeof(path), "%s/proc/8/cmdline", root);
-		fd = open(path, O_WRONLY);
-		ck_assert_int_eq(write(fd, line, sizeof(line)), sizeof(line));
-		close(fd);
-	}
+	put_process(8, "btgate\n", listen_line, sizeof(listen_line));
+	ck_assert(!diagnosis_is_gateway_running(root));
+	put_process(8, "btgate\n", run_line, sizeof(run_line));
 	ck_assert(diagnosis_is_gateway_running(root));
+	ck_assert(diagnosis_is_gateway(root, 8));
+	ck_assert(!diagnosis_is_gateway(root, 7));
+	ck_assert(!diagnosis_is_gateway(root, 9));
 }
 END_TEST
 
@@ -643,6 +658,34 @@ END_TEST
 
 static struct diagnosis_surroundings around = {.root = root};
 
+/* What a gateway answers that runs as @pid; NULL: it does not. */
+static void gateway_says(enum diagnosis_gateway gateway, pid_t pid,
+			 const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static json_t *said_status; /* at which the surroundings are */
+
+static void gateway_says(enum diagnosis_gateway gateway, pid_t pid,
+			 const char *format, ...)
+{
+	char answer[512];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(answer, sizeof(answer), format, arguments);
+	va_end(arguments);
+	json_decref(said_status);
+	said_status = json_loads(answer, 0, NULL);
+	around.gateway = gateway;
+	around.gateway_pid = pid;
+	around.status = said_status;
+}
+
+static void gateway_is_gone(void)
+{
+	gateway_says(GATEWAY_NONE, 0, "%s", "");
+}
+
 static void look_at(const struct config_route *looked)
 {
 	forget();
@@ -676,17 +719,124 @@ START_TEST(test_tcp)
 	look_at(route("listen = tcp:%u\nconnect = echo", port));
 	assert_said("is held by check_doctor (pid ");
 	assert_said("problem  route r");
-	/* A gateway that runs is no excuse for others. */
-	around.has_gateway = true;
-	look_at(route("listen = tcp:%u\nconnect = echo", port));
-	assert_said("problem  route r");
-	prctl(PR_SET_NAME, "btgate");
-	look_at(route("listen = tcp:%u\nconnect = echo", port));
-	assert_said("ok       route r");
-	assert_said("(a gateway is running)");
 	close(fd);
 	look_at(route("listen = tcp:%u\nconnect = echo", port));
 	assert_said("is free");
+}
+END_TEST
+
+/* What its gateway holds is as it should be, and a gateway no excuse for others. */
+START_TEST(test_tcp_beside_a_gateway)
+{
+	static const char routes[] =
+		"{\"pid\": 1, \"routes\": [{\"name\": "
+		"\"%s\", \"state\": \"%s\", \"listen\": "
+		"\"tcp:127.0.0.1:%u\", \"connect\": \"echo\"}]}";
+	static const char own[] = "ok       route r: TCP port %u is held by "
+				  "the gateway that runs\n";
+	static const char other[] = "problem  route r: TCP port %u is held by ";
+	static const char either[] =
+		"(pid %d), which may be the gateway that runs\n";
+	unsigned int port;
+	char said[128];
+	int fd = take_tcp_port(&port);
+
+	/* It does not answer: by its name, and by what it was started as. */
+	gateway_says(GATEWAY_MUTE, 0, "%s", "");
+	look_at(route("listen = tcp:%u\nconnect = echo", port));
+	snprintf(said, sizeof(said), other, port);
+	assert_said(said);
+	assert_said("         -> end that program");
+	prctl(PR_SET_NAME, "btgate");
+	put_process(getpid(), "btgate\n", listen_line, sizeof(listen_line));
+	look_at(route("listen = tcp:%u\nconnect = echo", port));
+	assert_said(said);
+	put_process(getpid(), "btgate\n", run_line, sizeof(run_line));
+	look_at(route("listen = tcp:%u\nconnect = echo", port));
+	assert_said("note     route r: ");
+	snprintf(said, sizeof(said), either, getpid());
+	assert_said(said);
+	/* It says so. */
+	gateway_says(GATEWAY_ANSWERS, 1, routes, "r", "listening", port);
+	look_at(route("listen = tcp:%u\nconnect = echo", port));
+	snprintf(said, sizeof(said), own, port);
+	assert_said(said);
+	/* It does not, and it is seen that it is the one. */
+	gateway_says(GATEWAY_ANSWERS, getpid(), routes, "q", "listening", port);
+	look_at(route("listen = tcp:%u\nconnect = echo", port));
+	assert_said(said);
+	/* Or that it is not. */
+	gateway_says(GATEWAY_ANSWERS, 1, routes, "q", "listening", port);
+	look_at(route("listen = tcp:%u\nconnect = echo", port));
+	snprintf(said, sizeof(said), other, port);
+	assert_said(said);
+	/* The one that it waits for. */
+	gateway_says(GATEWAY_ANSWERS, 1, routes, "r", "waiting", port);
+	look_at(route("listen = tcp:%u\nconnect = echo", port));
+	assert_said(said);
+	gateway_is_gone();
+	look_at(route("listen = tcp:%u\nconnect = echo", port));
+	assert_said(said);
+	close(fd);
+}
+END_TEST
+
+/* As somebody who sees that it is held, and not by whom. */
+START_TEST(test_tcp_of_somebody)
+{
+	static const struct {
+		enum diagnosis_gateway gateway;
+		const char *name; /* of its route there, */
+		const char *state; /* and how that is */
+		const char *said[2];
+	} table[] = {
+		{GATEWAY_NONE,
+		 "",
+		 "",
+		 {"problem  route r: ", " is held by another program"}},
+		{GATEWAY_MUTE,
+		 "",
+		 "",
+		 {"note     route r: ",
+		  "), which may be the gateway that runs\n"
+		  "         -> sudo btgate doctor\n"}},
+		/* Its configuration was another one. */
+		{GATEWAY_ANSWERS,
+		 "q",
+		 "listening",
+		 {"note     route r: ",
+		  "), which may be the gateway that runs\n"}},
+		{GATEWAY_ANSWERS,
+		 "r",
+		 "waiting",
+		 {"problem  route r: ", " is held by another program"}},
+		{GATEWAY_ANSWERS,
+		 "r",
+		 "listening",
+		 {"ok       route r: ", " is held by the gateway that runs\n"}},
+	};
+	unsigned int port;
+	int fd = take_tcp_port(&port);
+	pid_t child = fork();
+
+	if (child == 0)
+		pause();
+	close(fd);
+	gateway_says(
+		table[_i].gateway, 1,
+		"{\"routes\": [{\"name\": \"r\", \"state\": \"leaving\", "
+		"\"listen\": \"tcp:127.0.0.1:%u\", \"connect\": \"echo\"}, "
+		"{\"name\": \"%s\", \"state\": \"%s\", "
+		"\"listen\": \"tcp:127.0.0.1:%u\", \"connect\": \"echo\"}]}",
+		port, table[_i].name, table[_i].state, port);
+	ck_assert_int_eq(seteuid(65534), 0);
+	look_at(route("listen = tcp:%u\nconnect = echo", port));
+	ck_assert_int_eq(seteuid(0), 0);
+	assert_said(table[_i].said[0]);
+	assert_said(table[_i].said[1]);
+	gateway_is_gone();
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
 }
 END_TEST
 
@@ -783,11 +933,61 @@ START_TEST(test_pty_path)
 	ck_assert_int_eq(flock(fd, LOCK_EX), 0);
 	look_at(route("listen = pty:%s\nconnect = echo", path));
 	assert_said("problem  route r: ");
-	assert_said("is held by a gateway that runs\n");
-	around.has_gateway = true;
+	assert_said(" (pid 1)\n");
+	assert_said("         -> end that program, or choose another path\n");
+	/* By the number that stands in the lock, or where it listens there. */
+	gateway_says(GATEWAY_ANSWERS, 4711, "%s", "{\"pid\": 1}");
 	look_at(route("listen = pty:%s\nconnect = echo", path));
 	assert_said("ok       route r: ");
+	assert_said("/gps is held by the gateway that runs\n");
+	look_at(route("listen = tcp:7\nconnect = pty:%s", path));
+	assert_said("/gps is held by the gateway that runs\n");
+	gateway_says(GATEWAY_ANSWERS, 4711, "%s", "{\"pid\": 2}");
+	look_at(route("listen = pty:%s\nconnect = echo", path));
+	assert_said("problem  route r: ");
+	gateway_says(
+		GATEWAY_ANSWERS, 4711,
+		"{\"pid\": 2, \"routes\": [{\"name\": \"r\", \"state\": "
+		"\"listening\", \"listen\": \"tcp:127.0.0.1:7\", \"connect\": "
+		"\"pty:%s\"}]}",
+		path);
+	look_at(route("listen = tcp:7\nconnect = pty:%s", path));
+	assert_said("/gps is held by the gateway that runs\n");
+	/* btgate listen, and a gateway that does not answer. */
+	put_process(getpid(), "btgate\n", listen_line, sizeof(listen_line));
+	prctl(PR_SET_NAME, "btgate");
+	gateway_says(GATEWAY_MUTE, 0, "%s", "");
+	snprintf(lock, sizeof(lock), "%d\n", getpid());
+	put("/gps.lock", lock);
+	look_at(route("listen = pty:%s\nconnect = echo", path));
+	assert_said("problem  route r: ");
+	put_process(getpid(), "btgate\n", run_line, sizeof(run_line));
+	look_at(route("listen = pty:%s\nconnect = echo", path));
+	assert_said("note     route r: ");
+	assert_said("), which may be the gateway that runs\n");
+	gateway_is_gone();
 	close(fd);
+}
+END_TEST
+
+/* Whether it is held cannot be seen. */
+START_TEST(test_lock_of_others)
+{
+	char path[64], lock[80];
+
+	snprintf(path, sizeof(path), "%s/gps", root);
+	snprintf(lock, sizeof(lock), "%s.lock", path);
+	ck_assert_int_eq(symlink("/dev/pts/999", path), 0);
+	put("/gps.lock", "1\n");
+	ck_assert_int_eq(chmod(lock, 0), 0);
+	if (geteuid() == 0)
+		ck_assert_int_eq(seteuid(65534), 0);
+	look_at(route("listen = pty:%s\nconnect = echo", path));
+	assert_said("note     route r: ");
+	assert_said("/gps.lock is not for this user\n"
+		    "         -> sudo btgate doctor\n");
+	if (getuid() == 0)
+		ck_assert_int_eq(seteuid(0), 0);
 }
 END_TEST
 
@@ -808,8 +1008,22 @@ START_TEST(test_unix)
 			 0);
 	ck_assert_int_eq(listen(fd, 1), 0);
 	look_at(route("listen = unix:%s/s\nconnect = echo", root));
+	assert_said("problem  route r: ");
 	assert_said("held by check_doctor (pid ");
+	assert_said("         -> end that program, or choose another path\n");
+	gateway_says(GATEWAY_ANSWERS, getpid(), "%s", "{}");
+	look_at(route("listen = unix:%s/s\nconnect = echo", root));
+	assert_said("ok       route r: ");
+	assert_said("/s is held by the gateway that runs\n");
+	gateway_says(GATEWAY_ANSWERS, 1, "%s", "{}");
+	look_at(route("listen = unix:%s/s\nconnect = echo", root));
+	assert_said("problem  route r: ");
+	gateway_is_gone();
 	close(fd);
+	look_at(route("listen = unix:%s/s\nconnect = echo", root));
+	assert_said("note     route r: ");
+	assert_said("/s is there, and no program is seen that listens there\n"
+		    "         -> the gateway replaces it when it starts\n");
 }
 END_TEST
 
@@ -853,7 +1067,7 @@ START_TEST(test_held_serial)
 {
 	int master = posix_openpt(O_RDWR | O_NOCTTY), slave;
 	const char *path;
-	pid_t child;
+	pid_t child, second;
 
 	ck_assert_int_eq(grantpt(master) | unlockpt(master), 0);
 	path = ptsname(master);
@@ -866,11 +1080,27 @@ START_TEST(test_held_serial)
 	look_at(route("listen = tcp:7\nconnect = serial:%s,9600n81", path));
 	assert_said("is held by check_doctor (pid ");
 	assert_said("         -> end that program\n");
-	/* It may be the gateway's own. */
-	around.has_gateway = true;
+	/* It is the gateway's own, or it is not. */
+	gateway_says(GATEWAY_ANSWERS, child, "%s", "{}");
 	look_at(route("listen = tcp:7\nconnect = serial:%s,9600n81", path));
-	around.has_gateway = false;
 	assert_said("ok       route r: /dev/");
+	assert_said(" is held by the gateway that runs\n");
+	gateway_says(GATEWAY_ANSWERS, getpid(), "%s", "{}");
+	look_at(route("listen = tcp:7\nconnect = serial:%s,9600n81", path));
+	assert_said("problem  route r: /dev/");
+	/* Beside another. */
+	second = fork();
+	if (second == 0) {
+		slave = open(path, O_RDWR | O_NOCTTY);
+		kill(getpid(), SIGSTOP);
+	}
+	waitpid(second, NULL, WUNTRACED);
+	gateway_says(GATEWAY_ANSWERS, child, "%s", "{}");
+	look_at(route("listen = tcp:7\nconnect = serial:%s,9600n81", path));
+	assert_said("problem  route r: /dev/");
+	gateway_is_gone();
+	kill(second, SIGKILL);
+	waitpid(second, NULL, 0);
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
 	look_at(route("listen = tcp:7\nconnect = serial:%s,9600n81", path));
@@ -1056,14 +1286,22 @@ START_TEST(test_metrics)
 		 "shows it), or choose another port\n",
 		 port);
 	assert_said(said);
-	around.has_gateway = true;
+	gateway_says(GATEWAY_MUTE, 0, "%s", "");
 	look_at_own("metrics = %u", port);
 	assert_said("problem  metrics: ");
-	/* A gateway's: it has both. */
-	prctl(PR_SET_NAME, _i ? "btgate-metrics" : "btgate");
+	prctl(PR_SET_NAME, "btgate-metrics");
+	look_at_own("metrics = %u", port);
+	assert_said("note     metrics: ");
+	assert_said("), which may be the gateway that runs\n");
+	gateway_says(GATEWAY_ANSWERS, 1, "{\"metrics\": \"tcp:127.0.0.1:%u\"}",
+		     port);
 	look_at_own("metrics = %u", port);
 	assert_said("ok       metrics: ");
-	assert_said("(a gateway is running)\n");
+	assert_said("is held by the gateway that runs\n");
+	gateway_says(GATEWAY_ANSWERS, 1, "%s", "{\"metrics\": null}");
+	look_at_own("metrics = %u", port);
+	assert_said("problem  metrics: ");
+	gateway_is_gone();
 	close(fd);
 	look_at_own("metrics = %u", port);
 	snprintf(said, sizeof(said),
@@ -1181,17 +1419,20 @@ int main(void)
 	tcase_add_test(tcase, test_device_of_two_adapters);
 	tcase_add_loop_test(tcase, test_agent, 0, 7);
 	tcase_add_test(tcase, test_tcp);
+	tcase_add_test(tcase, test_tcp_beside_a_gateway);
 	tcase_add_test(tcase, test_pty_room);
 	tcase_add_test(tcase, test_pty_path);
+	tcase_add_test(tcase, test_lock_of_others);
 	tcase_add_test(tcase, test_unix);
 	tcase_add_test(tcase, test_serial);
 	tcase_add_test(tcase, test_file);
 	if (geteuid() == 0) {
 		tcase_add_loop_test(tcase, test_not_permitted, 0, 5);
 		tcase_add_test(tcase, test_not_in_the_group);
+		tcase_add_loop_test(tcase, test_tcp_of_somebody, 0, 5);
 	} else {
 		puts("skipped, needs root: test_not_permitted, "
-		     "test_not_in_the_group");
+		     "test_not_in_the_group, test_tcp_of_somebody");
 	}
 	tcase_add_test(tcase, test_trace);
 	tcase_add_test(tcase, test_held_serial);
@@ -1201,7 +1442,7 @@ int main(void)
 	tcase_add_loop_test(tcase, test_accounts, 0, 3);
 	tcase_add_test(tcase, test_control_accounts);
 	tcase_add_test(tcase, test_control_of_others);
-	tcase_add_loop_test(tcase, test_metrics, 0, 2);
+	tcase_add_test(tcase, test_metrics);
 	tcase_add_test(tcase, test_program_config);
 	tcase_add_test(tcase, test_program_capability);
 	tcase_add_test(tcase, test_program_full);

@@ -385,6 +385,7 @@ class Control(Controlled):
         status = self.status()
         self.assertEqual(status["pid"], gateway.pid)
         self.assertIsNone(status["bluetooth"])
+        self.assertIsNone(status["metrics"])
         first, second = status["routes"]
         self.assertEqual((first["name"], first["state"], first["error"]),
                          ("a", "listening", None))
@@ -640,6 +641,51 @@ class Control(Controlled):
         self.assertIn(f"no gateway runs here (nothing answers at {self.control})",
                       text)
         self.assertEqual(self.ask("status", "-q", status=1), "")
+
+    def test_doctor(self):
+        """What the gateway holds is told from what stands in its way."""
+        _, held = self.server()
+        tcp, metrics = self.port(), self.port()
+        paths = [self.path(name) for name in ("modem", "cable", "socket")]
+        self.head += f"metrics = {metrics}\n"
+        gateway = self.start(
+            self.route(f"tcp:{tcp}", f"pty:{paths[1]}", "a")
+            + self.route(f"pty:{paths[0]}", "echo", "b")
+            + self.route(f"unix:{paths[2]}", "echo", "c")
+            + self.route(f"tcp:{held}", "echo", "d"), 3)
+        gateway.await_line("route d: .*-> waiting")
+        gateway.await_line("metrics at")
+        status = json.loads(self.ask("status", "--json", status=1))
+        self.assertEqual(status["metrics"], f"tcp:127.0.0.1:{metrics}")
+        own = [f"metrics: TCP port {metrics}", f"route a: TCP port {tcp}",
+               f"route a: {paths[1]}", f"route b: {paths[0]}",
+               f"route c: {paths[2]}"]
+        said = self.ask("doctor", status=1)
+        for thing in own:
+            self.assertIn(f"ok       {thing} is held by the gateway that runs\n",
+                          said)
+        self.assertRegex(said, f"ok       gateway: process {gateway.pid} is "
+                               f"running, and answers at {self.control}\n")
+        self.assertIn(f"problem  route d: TCP port {held} is held by ", said)
+        # One that hangs: doctor waits a little, and calls nothing well.
+        gateway.signal(signal.SIGSTOP)
+        try:
+            said = self.ask("doctor", status=1)
+        finally:
+            gateway.signal(signal.SIGCONT)
+        self.assertRegex(said, f"problem  gateway: {self.control} is held by "
+                               r".*\d\), which does not answer\n")
+        for thing in own:
+            self.assertRegex(said, f"note     {thing} is held by .*, which may "
+                                   "be the gateway that runs\n")
+        self.assertIn(f"problem  route d: TCP port {held} is held by ", said)
+        # Asked elsewhere.
+        self.config(f"[gateway]\ncontrol = unix:{self.path('other')}\n"
+                    + self.route(f"tcp:{tcp}", "echo", "a"))
+        said = self.ask("doctor", status=1)
+        self.assertIn("note     gateway: one is running, and nothing answers at "
+                      f"{self.path('other')}\n", said)
+        self.assertRegex(said, f"note     {own[1]} is held by .*, which may be ")
 
     def test_watch(self):
         port = self.port()
