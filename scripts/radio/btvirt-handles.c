@@ -1,6 +1,7 @@
 /*
  * A preload library for BlueZ's btvirt: gives forwarded ACL packets the
- * receiver's connection handle, and lets it know a command that it does not.
+ * receiver's connection handle, lets it know a command that it does not, and has
+ * it make up numbers.
  *
  * btvirt (seen in 5.66) hands an ACL packet from one virtual controller to the
  * other with the sender's handle still in it.  Each controller numbers its own
@@ -18,6 +19,9 @@
  * Write Automatic Flush Timeout is unknown to btvirt, as it may be to a real
  * controller. While the file that BTVIRT_FLUSH_SWITCH names is there, the command
  * succeeds instead, and changes nothing.
+ *
+ * The number that both ends of a pairing show is always 0 in btvirt: it becomes one
+ * of this pairing's own.
  *
  * While the file that BTVIRT_LOSS_SWITCH names is there, every twentieth packet
  * that begins a frame of an L2CAP channel other than the signalling one is lost on
@@ -55,6 +59,7 @@
 #define EVENT_DISCONNECTION_COMPLETE 0x05
 #define EVENT_COMMAND_COMPLETE 0x0e
 #define EVENT_COMMAND_STATUS 0x0f
+#define EVENT_USER_CONFIRM_REQUEST 0x33
 #define EVENT_LE_META 0x3e
 #define LE_CONNECTION_COMPLETE 0x01
 #define LE_ENHANCED_CONNECTION_COMPLETE 0x0a
@@ -62,6 +67,7 @@
 #define COMMAND_WRITE_FLUSH_TIMEOUT 0x0c28
 
 #define EVENT_HEADER_BYTES 2
+#define NUMBER_MAX 999999
 #define PACKET_MAX_BYTES (EVENT_HEADER_BYTES + 255)
 
 /* An ACL handle field carries two flags of two bits above the handle. */
@@ -219,6 +225,24 @@ static void learn_from_event(struct controller *controller,
 		learn_from_le_meta(controller, p, len);
 		break;
 	}
+}
+
+static void put_number(uint8_t *bytes, uint32_t number)
+{
+	put_le16(bytes, number & 0xffff);
+	put_le16(bytes + 2, number >> 16);
+}
+
+/*
+ * The peer (6), the number (4). The other end is told next, of the same struct
+ * (cmd_io_cap_reply, 5.66), where there is one already then.
+ */
+static void make_number(uint8_t *parameters, size_t len)
+{
+	static const uint8_t none[4];
+
+	if (len == 10 && memcmp(parameters + 6, none, sizeof(none)) == 0)
+		put_number(parameters + 6, 1 + random() % NUMBER_MAX);
 }
 
 /* Rewrites the handle in place; leaves it alone when the links are unknown. */
@@ -392,8 +416,11 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
 				 total_bytes(parts + 1, count - 1));
 		if (type == H4_EVENT)
 			learn_from_event(&controllers[fd], packet, len);
-		else if (type == H4_ACL_DATA && parts[1].iov_len >= 2 &&
-			 sender_fd >= 0 && sender_fd != fd)
+		if (type == H4_EVENT && count == 3 &&
+		    packet[0] == EVENT_USER_CONFIRM_REQUEST)
+			make_number(parts[2].iov_base, parts[2].iov_len);
+		if (type == H4_ACL_DATA && parts[1].iov_len >= 2 &&
+		    sender_fd >= 0 && sender_fd != fd)
 			translate_handle(&controllers[fd],
 					 &controllers[sender_fd],
 					 parts[1].iov_base);
