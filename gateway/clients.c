@@ -16,6 +16,7 @@
 #include "error.h"
 #include "log.h"
 #include "loop.h"
+#include "mishap.h"
 #include "refusals.h"
 #include "session.h"
 #include "share.h"
@@ -66,7 +67,7 @@ struct clients {
 	unsigned int absent_count;
 	unsigned int waiting_count;
 	unsigned int next_number;
-	struct client_refusal last_refusal;
+	struct mishap refused;
 	struct refusals refusals; /* for want of room */
 	struct refusals target_refusals; /* of devices, since it was reached */
 	struct client_totals totals; /* of sessions that are over */
@@ -89,13 +90,8 @@ static void clients_note_refusal(struct clients *clients,
 				 enum client_refusal_kind kind,
 				 const char *peer, const char *reason)
 {
-	struct client_refusal *refusal = &clients->last_refusal;
-
 	clients->totals.refusals[kind]++;
-	refusal->count++;
-	refusal->at_ms = loop_now_ms();
-	snprintf(refusal->peer, sizeof(refusal->peer), "%s", peer);
-	snprintf(refusal->reason, sizeof(refusal->reason), "%s", reason);
+	mishap_note(&clients->refused, peer, reason);
 }
 
 static void clients_refuse(struct clients *clients,
@@ -572,9 +568,9 @@ void clients_kick(struct clients *clients,
 	}
 }
 
-const struct client_refusal *clients_last_refusal(const struct clients *clients)
+const struct mishap *clients_refusals(const struct clients *clients)
 {
-	return &clients->last_refusal;
+	return &clients->refused;
 }
 
 struct client_totals clients_totals(const struct clients *clients)

@@ -14,14 +14,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "endpoint.h"
-#include "error.h"
 #include "session.h"
 
 struct address_bluetooth;
 struct clients;
 struct config_route;
 struct loop;
+struct mishap;
 struct stream;
 struct target;
 struct trace;
@@ -69,16 +68,8 @@ void clients_kick(struct clients *clients,
 				   void *arg),
 		  void *arg);
 
-/* The last client that was refused, and why. */
-struct client_refusal {
-	uint64_t count; /* 0: none was */
-	uint64_t at_ms; /* loop_now_ms */
-	char peer[STREAM_PEER_BYTES];
-	char reason[ERROR_TEXT_BYTES];
-};
-
-const struct client_refusal *clients_last_refusal(
-	const struct clients *clients);
+/* Those that were refused. */
+const struct mishap *clients_refusals(const struct clients *clients);
 
 /* Why clients were refused, as far as numbers tell. */
 enum client_refusal_kind {

@@ -30,6 +30,7 @@
 #include "address_endpoint.h"
 #include "address_network.h"
 #include "address_ports.h"
+#include "mishap.h"
 
 struct bluez;
 struct error;
@@ -235,7 +236,7 @@ struct listener {
 	enum service_protocol protocol;
 	uint16_t port; /* channel or PSM, once auto has chosen */
 	/* Who came and left, or failed, before it was a client to be given away. */
-	uint64_t unfinished;
+	struct mishap unfinished;
 	char name[STREAM_PEER_BYTES]; /* what is listened on, for people */
 };
 

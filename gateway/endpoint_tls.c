@@ -133,7 +133,7 @@ static void say_turned_away(struct tls_listener *listener, const char *peer,
 	const uint64_t now_ms = loop_now_ms();
 	char more[48] = "";
 
-	listener->listener.unfinished++;
+	mishap_note(&listener->listener.unfinished, peer, why);
 	if (listener->said_ms && now_ms - listener->said_ms < QUIET_MS) {
 		listener->unsaid++;
 		return;

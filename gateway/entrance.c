@@ -19,6 +19,7 @@
 #include "error.h"
 #include "log.h"
 #include "loop.h"
+#include "mishap.h"
 #include "publish.h"
 #include "refusals.h"
 #include "sdp.h"
@@ -43,6 +44,7 @@ struct door {
 	const struct config_route *route;
 	bool is_open;
 	uint64_t refusals[DOOR_REFUSALS];
+	struct mishap refused; /* all of them */
 	listener_client_cb client_cb;
 	void *arg;
 };
@@ -203,35 +205,51 @@ static enum door_refusal entrance_refusal(const struct entrance *entrance,
 		       : DOOR_REFUSALS;
 }
 
-/* @about: what is to be said of its name. */
-static void entrance_tell_refusal(const struct entrance *entrance,
-				  const struct stream *client,
-				  enum door_refusal why,
-				  const struct door *door, const char *about)
+/* Why, and what to do about it; @name: the client's, if it is known. */
+static void entrance_format_refusal(const struct entrance *entrance,
+				    enum door_refusal why, const char *name,
+				    struct error *error)
 {
+	char about[ERROR_TEXT_BYTES];
+
 	switch (why) {
 	case DOOR_REFUSAL_STRANGER:
-		log_warning("%s: refused %s: it is not among the %s of any "
-			    "route%s; it is not mentioned again",
-			    entrance->listener->name, client->peer,
-			    entrance->first->clients.count ? "clients"
-							   : "peers",
-			    about);
+		entrance_format_name(entrance, name, about, sizeof(about));
+		error_set(error, 0,
+			  "it is not among the %s of any route (to let it in, "
+			  "add it to one's)%s",
+			  entrance->first->clients.count ? "clients" : "peers",
+			  about);
 		break;
 	case DOOR_REFUSAL_DOWN:
-		log_warning("route %s: refused %s: the route is not up",
-			    door->route->name, client->peer);
+		error_set(error, 0,
+			  "the route is not up ('btgate status' says why)");
 		break;
 	case DOOR_REFUSAL_UNBONDED:
-		log_warning("route %s: refused %s: it is not paired with this "
-			    "machine, or not for longer than this one link; "
-			    "'btgate pair --for 2m' lets it (pairing = "
-			    "window); it is not mentioned again",
-			    door->route->name, client->peer);
+		error_set(error, 0,
+			  "it is not paired with this machine, or not for "
+			  "longer than this one link; 'btgate pair --for 2m' "
+			  "lets it (pairing = window)");
 		break;
 	case DOOR_REFUSAL_UNFINISHED: /* the listener tells of them */
 		break;
 	}
+}
+
+/* @door: for whose route it is, if for any. */
+static void entrance_log_refusal(const struct entrance *entrance,
+				 const struct stream *client,
+				 const struct door *door,
+				 const struct error *error)
+{
+	if (door)
+		log_warning("route %s: refused %s: %s; it is not mentioned "
+			    "again",
+			    door->route->name, client->peer, error->text);
+	else
+		log_warning("%s: refused %s: %s; it is not mentioned again",
+			    entrance->listener->name, client->peer,
+			    error->text);
 }
 
 /* @door: for whose route it is, if for any. */
@@ -240,17 +258,20 @@ static void entrance_turn_away(struct entrance *entrance, struct stream *client,
 			       const char *name)
 {
 	struct door *counts = door ? door : TAILQ_FIRST(&entrance->doors);
-	char about[400], reason[96];
+	struct error error = {""};
+	char reason[96];
 
-	if (counts)
+	entrance_format_refusal(entrance, why, name, &error);
+	if (counts) {
 		counts->refusals[why]++;
+		mishap_note(&counts->refused, client->peer, error.text);
+	}
 	/* What it is remembered by: for another reason it is told again. */
 	snprintf(reason, sizeof(reason), "%d %s", (int)why,
 		 door ? door->route->name : "");
-	entrance_format_name(entrance, name, about, sizeof(about));
 	if (refusals_remember(&entrance->refusals, refusals_key(client),
 			      reason))
-		entrance_tell_refusal(entrance, client, why, door, about);
+		entrance_log_refusal(entrance, client, door, &error);
 	else
 		log_debug("%s: refused %s, as before", entrance->listener->name,
 			  client->peer);
@@ -515,8 +536,9 @@ static void entrance_collect(struct entrance *entrance)
 	if (!first || !entrance->listener)
 		return;
 	first->refusals[DOOR_REFUSAL_UNFINISHED] +=
-		entrance->listener->unfinished;
-	entrance->listener->unfinished = 0;
+		entrance->listener->unfinished.count;
+	mishap_add(&first->refused, &entrance->listener->unfinished);
+	entrance->listener->unfinished.count = 0;
 }
 
 static void entrance_close(struct entrance *entrance)
@@ -595,6 +617,12 @@ uint64_t door_refusals(const struct door *door, enum door_refusal why)
 {
 	entrance_collect(door->entrance);
 	return door->refusals[why];
+}
+
+const struct mishap *door_last_refusal(const struct door *door)
+{
+	entrance_collect(door->entrance);
+	return &door->refused;
 }
 
 /* ---- from outside ------------------------------------------------------------------ */

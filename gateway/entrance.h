@@ -27,6 +27,7 @@ struct door;
 struct entrance;
 struct error;
 struct loop;
+struct mishap;
 struct publisher;
 
 /*
@@ -81,6 +82,8 @@ enum door_refusal {
 
 /* How many; those who were no route's are counted at the first door. */
 uint64_t door_refusals(const struct door *door, enum door_refusal why);
+/* All of them, and the last one, with what to do about it. */
+const struct mishap *door_last_refusal(const struct door *door);
 
 /* Errors as for listener_open; an open door stays so. */
 int door_open(struct door *door, struct error *error);

@@ -3,14 +3,17 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include <event2/event.h>
 
 #include "endpoint.h"
+#include "error.h"
 #include "log.h"
 #include "loop.h"
+#include "mishap.h"
 
 /*
  * A phone that pairs first takes as long as its user does; the kernel itself
@@ -51,8 +54,14 @@ static void setup_wait(struct link_setup *setup)
  * Somebody who waits for a phone must hear of it without asking for more (-v),
  * but not each time that the phone tries again.
  */
-static void setups_log_loss(struct link_setups *setups)
+static void setups_tell_loss(struct link_setups *setups)
 {
+	char why[ERROR_TEXT_BYTES];
+
+	snprintf(why, sizeof(why),
+		 "it left, or did not finish pairing, before its link was up%s",
+		 setups->hint);
+	mishap_note(&setups->listener->unfinished, "a phone", why);
 	(setups->has_warned ? log_info : log_warning)(
 		"%s: a phone left, or did not finish pairing, before its link "
 		"was up%s",
@@ -79,8 +88,7 @@ static void setup_poll(evutil_socket_t unused, short what, void *arg)
 		setups->ready(fd, setups->arg);
 		return;
 	}
-	setups_log_loss(setups);
-	setups->listener->unfinished++;
+	setups_tell_loss(setups);
 	close(fd);
 }
 

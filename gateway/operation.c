@@ -20,6 +20,7 @@
 #include "log.h"
 #include "loop.h"
 #include "metrics.h"
+#include "mishap.h"
 #include "route.h"
 #include "route_set.h"
 #include "text.h"
@@ -88,17 +89,15 @@ static json_t *list_sessions(const struct listing *route)
 	return sessions.json;
 }
 
-static json_t *refusal_json(const struct route *route)
+static json_t *mishap_json(const struct mishap *mishap)
 {
-	const struct client_refusal *refusal = route_last_refusal(route);
-
-	if (!refusal->count)
+	if (!mishap->count)
 		return json_null();
 	return json_pack("{s:I, s:o, s:o, s:I}", "count",
-			 (json_int_t)refusal->count, "peer",
-			 json_text(refusal->peer), "reason",
-			 json_text(refusal->reason), "age_ms",
-			 (json_int_t)(loop_now_ms() - refusal->at_ms));
+			 (json_int_t)mishap->count, "peer",
+			 json_text(mishap->who), "reason",
+			 json_text(mishap->why), "age_ms",
+			 (json_int_t)(loop_now_ms() - mishap->at_ms));
 }
 
 static json_t *held_json(const struct route *route)
@@ -124,6 +123,7 @@ static void add_route(struct route *route, bool is_leaving, void *arg)
 	const char *state = route_is_disabled(route)
 				    ? "disabled"
 				    : route_state_to_string(route_state(route));
+	const struct mishap refusals = route_refusals(route);
 
 	listing->route = route;
 	address_endpoint_format(&config->listen, ENDPOINT_ROLE_LISTEN, listen);
@@ -138,8 +138,9 @@ static void add_route(struct route *route, bool is_leaving, void *arg)
 			  json_text(route_listening_on(route)), "connect",
 			  json_text(connect), "error",
 			  json_text(route_error(route)), "held",
-			  held_json(route), "last_refusal", refusal_json(route),
-			  "sessions", list_sessions(listing)));
+			  held_json(route), "last_refusal",
+			  mishap_json(&refusals), "sessions",
+			  list_sessions(listing)));
 }
 
 static json_t *bluez_json(const struct operation *operation)

@@ -17,6 +17,7 @@
 #include "hold.h"
 #include "log.h"
 #include "loop.h"
+#include "mishap.h"
 #include "share.h"
 
 struct route {
@@ -344,9 +345,13 @@ uint64_t route_retries(const struct route *route)
 	return route->retries;
 }
 
-const struct client_refusal *route_last_refusal(const struct route *route)
+struct mishap route_refusals(const struct route *route)
 {
-	return clients_last_refusal(route->clients);
+	struct mishap refusals = *clients_refusals(route->clients);
+
+	if (route->door)
+		mishap_add(&refusals, door_last_refusal(route->door));
+	return refusals;
 }
 
 void route_check(struct route *route)

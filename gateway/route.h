@@ -14,6 +14,7 @@
 
 #include "clients.h"
 #include "entrance.h"
+#include "mishap.h"
 
 struct bluez;
 struct config_route;
@@ -91,7 +92,8 @@ uint64_t route_refusals_at_door(const struct route *route,
 				enum door_refusal why);
 /* How often it tried again to have both its ends. */
 uint64_t route_retries(const struct route *route);
-const struct client_refusal *route_last_refusal(const struct route *route);
+/* All who were refused, at its door and behind it. */
+struct mishap route_refusals(const struct route *route);
 /* Whether the last attempt failed for a reason that does not mend itself. */
 bool route_is_hopeless(const struct route *route);
 

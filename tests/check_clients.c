@@ -176,8 +176,7 @@ START_TEST(a_device_is_mentioned_once_until_the_target_was_reached)
 				  are_devices ? round : 3 * round);
 		ck_assert_uint_eq(log_count("refused client-2: the fake"),
 				  round);
-		ck_assert_uint_eq(clients_last_refusal(clients)->count,
-				  4 * round);
+		ck_assert_uint_eq(clients_refusals(clients)->count, 4 * round);
 		/* It is well in between: for anybody. */
 		target.refusal = 0;
 		come(2);

@@ -21,6 +21,7 @@
 #include "error.h"
 #include "log_lines.h"
 #include "loop.h"
+#include "mishap.h"
 #include "publish.h"
 #include "sdp.h"
 #include "socket.h"
@@ -294,6 +295,16 @@ static void expect_refused(void)
 	ck_assert_int_eq(recv(far_fd, &byte, 1, 0), 0);
 }
 
+static void expect_last_refusal(int door, unsigned int count, const char *who,
+				const char *why)
+{
+	const struct mishap *refused = door_last_refusal(doors[door]);
+
+	ck_assert_uint_eq(refused->count, count);
+	ck_assert_str_eq(refused->who, who);
+	ck_assert_str_eq(refused->why, why);
+}
+
 static void setup(void)
 {
 	loop = loop_new();
@@ -434,7 +445,8 @@ START_TEST(names_of_paired_devices)
 	come("00:BB:01:01:00:01");
 	expect_refused();
 	ck_assert(log_has("fake:7: refused 00:BB:01:01:00:01: it is not among "
-			  "the peers of any route; its name is \"printer\""));
+			  "the peers of any route (to let it in, add it to "
+			  "one's); its name is \"printer\""));
 }
 END_TEST
 
@@ -444,12 +456,36 @@ START_TEST(nobody_s_peer_is_refused)
 	come("00:AA:02:01:00:01");
 	expect_refused();
 	ck_assert(log_has("fake:7: refused 00:AA:02:01:00:01: it is not among "
-			  "the peers of any route; it is not mentioned again"));
+			  "the peers of any route (to let it in, add it to "
+			  "one's); it is not mentioned again"));
 	come(NULL);
 	expect_refused();
 	ck_assert(log_has("fake:7: refused somebody: it is not among"));
 	ck_assert_uint_eq(door_refusals(doors[0], DOOR_REFUSAL_STRANGER), 2);
 	ck_assert_uint_eq(door_refusals(doors[1], DOOR_REFUSAL_STRANGER), 0);
+	ck_assert_uint_eq(door_last_refusal(doors[1])->count, 0);
+	expect_last_refusal(0, 2, "somebody",
+			    "it is not among the peers of any route (to let it "
+			    "in, add it to one's)");
+}
+END_TEST
+
+/* They are the listener's to tell, and the first door's to keep. */
+START_TEST(who_was_not_finished)
+{
+	add_route(0, "00:AA:01:01:00:01");
+	open_door(0);
+	mishap_note(&fake.listener.unfinished, "a phone", "it left");
+	expect_last_refusal(0, 1, "a phone", "it left");
+	come("00:AA:01:01:00:02");
+	expect_refused();
+	ck_assert_uint_eq(door_last_refusal(doors[0])->count, 2);
+	ck_assert_str_eq(door_last_refusal(doors[0])->who, "00:AA:01:01:00:02");
+	mishap_note(&fake.listener.unfinished, "a phone", "it left");
+	mishap_note(&fake.listener.unfinished, "a phone", "it left again");
+	door_close(doors[0]);
+	expect_last_refusal(0, 4, "a phone", "it left again");
+	ck_assert_uint_eq(door_refusals(doors[0], DOOR_REFUSAL_UNFINISHED), 3);
 }
 END_TEST
 
@@ -568,6 +604,8 @@ START_TEST(a_closed_door_is_no_reason_to_take_the_next)
 	come("00:AA:01:01:00:01");
 	expect_taken(0);
 	ck_assert_uint_eq(door_refusals(doors[0], DOOR_REFUSAL_DOWN), 1);
+	expect_last_refusal(0, 1, "00:AA:01:01:00:01",
+			    "the route is not up ('btgate status' says why)");
 	ck_assert_uint_eq(door_refusals(doors[1], DOOR_REFUSAL_DOWN), 0);
 }
 END_TEST
@@ -856,6 +894,7 @@ int main(void)
 	tcase_add_test(tests, the_first_that_matches_takes_the_client);
 	tcase_add_test(tests, names_of_paired_devices);
 	tcase_add_test(tests, nobody_s_peer_is_refused);
+	tcase_add_test(tests, who_was_not_finished);
 	tcase_add_test(tests, peers_of_a_single_route);
 	tcase_add_test(tests, why_no_name_is_known);
 	tcase_add_test(tests, one_that_has_just_paired_is_waited_for);

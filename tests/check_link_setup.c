@@ -55,7 +55,7 @@ static void setup(void)
 	ck_assert_ptr_nonnull(loop);
 	link_setups_init(&setups, loop, &listener, "; a hint", check_setup,
 			 ready, NULL);
-	listener.unfinished = 0;
+	listener.unfinished = (struct mishap){0};
 	answer = -EAGAIN;
 	ready_count = log_line_count = 0;
 }
@@ -126,7 +126,11 @@ START_TEST(one_that_leaves_is_told_of_without_v)
 {
 	leave();
 	ck_assert_uint_eq(ready_count, 0);
-	ck_assert_uint_eq(listener.unfinished, 1);
+	ck_assert_uint_eq(listener.unfinished.count, 1);
+	ck_assert_str_eq(listener.unfinished.who, "a phone");
+	ck_assert_str_eq(listener.unfinished.why,
+			 "it left, or did not finish pairing, before its link "
+			 "was up; a hint");
 	ck_assert_uint_eq(log_count(LEFT "before its link was up; a hint"), 1);
 	ck_assert_int_eq(log_level_of(LEFT), LOG_LEVEL_WARNING);
 }

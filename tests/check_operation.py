@@ -978,7 +978,7 @@ class Trace(Controlled):
         self.assertEqual(lines.process.wait(PATIENCE_S), 1)
 
 
-class Refusals(base.GatewayTest):
+class Refusals(Controlled):
     """Whom a route that listens on TCP takes, and what is said of the others."""
 
     def dial_from(self, address, port):
@@ -1004,9 +1004,32 @@ class Refusals(base.GatewayTest):
             self.assert_refused_from("127.0.0.1", port)
         self.assert_refused_from("127.0.2.1", port)
         gateway.await_line(r"refused 127.0.2.1:\d+: it is not among the clients "
-                           "of any route; it is not mentioned again")
+                           "of any route \\(.*\\); it is not mentioned again")
         gateway.await_exactly("refused 127.0.0.1:", 1)
         gateway.await_exactly("refused", 2)
+
+    def test_the_last_one_in_status(self):
+        """At the door or behind it, whichever was later."""
+        port, target = self.port(), self.port()
+        self.start(self.route(f"tcp:{port}", f"tcp:127.0.0.1:{target}",
+                              clients="127.0.0.1"))
+
+        def last_refusal():
+            return self.status()["routes"][0]["last_refusal"]
+        for count, address, reason in (
+                (1, "127.0.0.2", "not among the clients of any route"),
+                (2, "127.0.0.1", "no program listens there"),
+                (3, "127.0.0.3", "not among the clients of any route")):
+            self.assert_refused_from(address, port)
+            self.await_that(lambda: (last_refusal() or {}).get("count") == count)
+            last = last_refusal()
+            self.assertRegex(last["peer"], rf"^{address}:\d+$")
+            self.assertIn(reason, last["reason"])
+            self.assertGreaterEqual(last["age_ms"], 0)
+        self.assertRegex(self.ask("status"),
+                         r"\n    refused 3, last \d+s ago 127.0.0.3:\d+: it is "
+                         r"not among the clients of any route \(to let it in, "
+                         r"add it to one's\)\n")
 
     def test_want_of_room_is_said_once(self):
         port = self.port()
@@ -1031,7 +1054,7 @@ class Refusals(base.GatewayTest):
         gateway = self.start(self.route(f"tcp:{port}", "echo"))
         client = self.dial_from("127.0.0.2", port)
         self.assert_echoes(client)
-        self.config(self.route(f"tcp:{port}", "echo", clients="127.0.0.3"))
+        self.config(self.head + self.route(f"tcp:{port}", "echo", clients="127.0.0.3"))
         gateway.signal(signal.SIGHUP)
         self.assertEqual(client.recv_all(), b"")
         self.assert_refused_from("127.0.0.2", port)
