@@ -68,6 +68,7 @@ struct clients {
 	unsigned int waiting_count;
 	unsigned int next_number;
 	struct mishap refused;
+	struct mishap failed; /* whose session did not end in order */
 	struct refusals refusals; /* for want of room */
 	struct refusals target_refusals; /* of devices, since it was reached */
 	struct client_totals totals; /* of sessions that are over */
@@ -219,6 +220,9 @@ static void client_tell_end(const struct client *client)
 
 	session_format_reason(client->session, reason);
 	client_trace(client, TRACE_KIND_ENDED, reason);
+	if (session_has_failed(client->session))
+		mishap_note(&client->clients->failed,
+			    session_client(client->session), reason);
 	if (counters->lost_bytes)
 		snprintf(lost, sizeof(lost),
 			 ", %llu bytes could not be delivered",
@@ -571,6 +575,11 @@ void clients_kick(struct clients *clients,
 const struct mishap *clients_refusals(const struct clients *clients)
 {
 	return &clients->refused;
+}
+
+const struct mishap *clients_failures(const struct clients *clients)
+{
+	return &clients->failed;
 }
 
 struct client_totals clients_totals(const struct clients *clients)

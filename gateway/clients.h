@@ -70,6 +70,8 @@ void clients_kick(struct clients *clients,
 
 /* Those that were refused. */
 const struct mishap *clients_refusals(const struct clients *clients);
+/* Those whose session broke, or else did not end in order (session_has_failed). */
+const struct mishap *clients_failures(const struct clients *clients);
 
 /* Why clients were refused, as far as numbers tell. */
 enum client_refusal_kind {

@@ -50,10 +50,13 @@ static bool is_away(const json_t *route)
 	return number_of(json_object_get(route, "held"), "away");
 }
 
+/* All that is to listen does: routes, and the port for metrics. */
 static bool is_healthy(const json_t *status, bool needs_links)
 {
 	const json_t *routes = json_object_get(status, "routes");
 
+	if (text_of(json_object_get(status, "metrics"), "error"))
+		return false;
 	for (size_t i = 0; i < json_array_size(routes); i++) {
 		const json_t *route = json_array_get(routes, i);
 
@@ -182,28 +185,48 @@ static void print_session(const struct view *view, const json_t *route,
 
 /* ---- routes ----------------------------------------------------------------------- */
 
-/* One of the gateway's own sentences, which may be long. */
+/* What may be long: a path, or one of the gateway's own sentences. */
+static void print_text(const char *text)
+{
+	for (; *text; text++)
+		putchar((unsigned char)*text < ' ' || *text == 0x7f ? '?'
+								    : *text);
+}
+
 static void print_sentence(const struct view *view, const char *what,
 			   const char *text)
 {
 	printf("    %s: ", what);
-	for (; *text; text++)
-		putchar((unsigned char)*text < ' ' || *text == 0x7f ? '?'
-								    : *text);
+	print_text(text);
 	printf("%s", view->line_end);
 }
 
-static void print_refusal(const struct view *view, const json_t *refusal)
+/* Of some that something happened to: how many, and the last one. */
+static void print_last(const struct view *view, const char *happened,
+		       const json_t *last)
 {
 	char what[128], age[24], quoted[TEXT_QUOTED_BYTES];
-	long long count = number_of(refusal, "count");
+	long long count = number_of(last, "count");
 
-	if (!json_is_object(refusal))
+	if (!json_is_object(last))
 		return;
-	format_age(number_of(refusal, "age_ms"), age);
-	snprintf(what, sizeof(what), "refused %lld, last %s ago %.72s", count,
-		 age, text_printable(text_of(refusal, "peer"), quoted));
-	print_sentence(view, what, text_of(refusal, "reason"));
+	format_age(number_of(last, "age_ms"), age);
+	snprintf(what, sizeof(what), "%s %lld, last %s ago %.72s", happened,
+		 count, age, text_printable(text_of(last, "peer"), quoted));
+	print_sentence(view, what, text_of(last, "reason"));
+}
+
+static void print_trace(const struct view *view, const json_t *trace)
+{
+	const char *error = text_of(trace, "error");
+
+	if (!error)
+		return;
+	printf("    trace cannot be written to ");
+	print_text(text_of(trace, "path"));
+	printf(": ");
+	print_text(error);
+	printf("%s", view->line_end);
 }
 
 static void print_held(const struct view *view, const json_t *held)
@@ -233,7 +256,10 @@ static void print_route(const struct view *view, const json_t *route)
 	if (error)
 		print_sentence(view, "error", error);
 	print_held(view, json_object_get(route, "held"));
-	print_refusal(view, json_object_get(route, "last_refusal"));
+	print_trace(view, json_object_get(route, "trace"));
+	print_last(view, "refused", json_object_get(route, "last_refusal"));
+	print_last(view, "failed sessions",
+		   json_object_get(route, "last_failure"));
 	for (size_t i = 0; i < json_array_size(sessions); i++)
 		print_session(view, route, json_array_get(sessions, i));
 }
@@ -243,6 +269,8 @@ static void print_status(const struct view *view)
 	const json_t *routes = json_object_get(view->now, "routes");
 	const json_t *bluetooth = json_object_get(view->now, "bluetooth");
 	const char *error = text_of(bluetooth, "error");
+	const char *metrics = text_of(json_object_get(view->now, "metrics"),
+				      "error");
 	size_t sessions = 0, up = 0;
 
 	for (size_t i = 0; i < json_array_size(routes); i++) {
@@ -257,6 +285,8 @@ static void print_status(const struct view *view)
 	       view->line_end);
 	if (error)
 		print_sentence(view, "Bluetooth", error);
+	if (metrics)
+		print_sentence(view, "metrics", metrics);
 	for (size_t i = 0; i < json_array_size(routes); i++)
 		print_route(view, json_array_get(routes, i));
 }

@@ -183,6 +183,19 @@ void metrics_free(struct metrics *metrics)
 	free(metrics);
 }
 
+const char *metrics_listening_on(const struct metrics *metrics)
+{
+	return metrics->listen_fd >= 0 ? metrics->text : NULL;
+}
+
+bool metrics_is_failing(const struct metrics *metrics, struct error *error)
+{
+	if (!metrics->wanted_text[0])
+		return metrics_process_is_failing(metrics->process, error);
+	*error = metrics->last_error;
+	return true;
+}
+
 void metrics_configure(struct metrics *metrics, struct config_gateway *config)
 {
 	char text[ADDRESS_ENDPOINT_TEXT_BYTES];
@@ -203,9 +216,4 @@ void metrics_configure(struct metrics *metrics, struct config_gateway *config)
 	memset(&config->metrics, 0, sizeof(config->metrics));
 	memcpy(metrics->wanted_text, text, sizeof(text));
 	metrics_move(metrics);
-}
-
-const char *metrics_listening_on(const struct metrics *metrics)
-{
-	return metrics->listen_fd >= 0 ? metrics->text : NULL;
 }

@@ -8,7 +8,10 @@
 #ifndef BTGATE_METRICS_H
 #define BTGATE_METRICS_H
 
+#include <stdbool.h>
+
 struct config_gateway;
+struct error;
 struct loop;
 struct metrics;
 struct route_set;
@@ -24,7 +27,9 @@ void metrics_free(struct metrics *metrics);
  * without.
  */
 void metrics_configure(struct metrics *metrics, struct config_gateway *config);
-/* Where they are told now, as the configuration has it; NULL: nowhere. */
+/* Where it listens, as it is configured; NULL: nowhere. */
 const char *metrics_listening_on(const struct metrics *metrics);
+/* Why it does not tell what it is to where it is to; false: it does, or is off. */
+bool metrics_is_failing(const struct metrics *metrics, struct error *error);
 
 #endif

@@ -356,6 +356,16 @@ void metrics_process_serve(struct metrics_process *process, int listen_fd,
 		process_start(process);
 }
 
+bool metrics_process_is_failing(const struct metrics_process *process,
+				struct error *error)
+{
+	if (process->listen_fd < 0 || process->pid)
+		return false;
+	error_set(error, 0, "their server %s; it is started again",
+		  process->last_error.text);
+	return true;
+}
+
 void metrics_process_stop(struct metrics_process *process)
 {
 	process->listen_fd = -1;

@@ -8,9 +8,11 @@
 #ifndef BTGATE_METRICS_PROCESS_H
 #define BTGATE_METRICS_PROCESS_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 struct address_networks;
+struct error;
 struct loop;
 struct metrics_process;
 
@@ -30,6 +32,9 @@ void metrics_process_free(struct metrics_process *process);
  */
 void metrics_process_serve(struct metrics_process *process, int listen_fd,
 			   const struct address_networks *clients);
+/* Why there is none that serves now; false: there is one, or is to be none. */
+bool metrics_process_is_failing(const struct metrics_process *process,
+				struct error *error);
 /* Serve nobody. */
 void metrics_process_stop(struct metrics_process *process);
 

@@ -24,6 +24,7 @@
 #include "route.h"
 #include "route_set.h"
 #include "text.h"
+#include "trace.h"
 #include "trace_feed.h"
 
 static const char *const level_words[] = {
@@ -114,6 +115,20 @@ static json_t *held_json(const struct route *route)
 			 held.away ? json_text(held.why.text) : json_null());
 }
 
+/* @trace: NULL: there is none. */
+static json_t *trace_json(struct trace *trace)
+{
+	struct error error = {""};
+	bool is_failing;
+
+	if (!trace || !trace_path(trace))
+		return json_null();
+	is_failing = trace_is_failing(trace, &error);
+	return json_pack("{s:o, s:o}", "path", json_text(trace_path(trace)),
+			 "error",
+			 is_failing ? json_text(error.text) : json_null());
+}
+
 static void add_route(struct route *route, bool is_leaving, void *arg)
 {
 	struct listing *listing = arg;
@@ -124,6 +139,11 @@ static void add_route(struct route *route, bool is_leaving, void *arg)
 				    ? "disabled"
 				    : route_state_to_string(route_state(route));
 	const struct mishap refusals = route_refusals(route);
+	/* What drains writes into that of the route of its name, if there is one. */
+	struct trace *trace = is_leaving ? NULL
+					 : route_set_trace(
+						   listing->operation->routes,
+						   config->name);
 
 	listing->route = route;
 	address_endpoint_format(&config->listen, ENDPOINT_ROLE_LISTEN, listen);
@@ -131,16 +151,18 @@ static void add_route(struct route *route, bool is_leaving, void *arg)
 				connect);
 	json_array_append_new(
 		listing->json,
-		json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+		json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
+			  "s:o}",
 			  "name", json_text(config->name), "state",
 			  is_leaving ? "leaving" : state, "listen",
 			  json_text(listen), "listening_on",
 			  json_text(route_listening_on(route)), "connect",
 			  json_text(connect), "error",
 			  json_text(route_error(route)), "held",
-			  held_json(route), "last_refusal",
-			  mishap_json(&refusals), "sessions",
-			  list_sessions(listing)));
+			  held_json(route), "trace", trace_json(trace),
+			  "last_refusal", mishap_json(&refusals),
+			  "last_failure", mishap_json(route_failures(route)),
+			  "sessions", list_sessions(listing)));
 }
 
 static json_t *bluez_json(const struct operation *operation)
@@ -159,6 +181,19 @@ static json_t *bluez_json(const struct operation *operation)
 			 (json_int_t)bluez_adapters_powered(bluez));
 }
 
+static json_t *metrics_json(const struct metrics *metrics)
+{
+	const char *listening_on = metrics_listening_on(metrics);
+	struct error error = {""};
+	bool is_failing = metrics_is_failing(metrics, &error);
+
+	if (!listening_on && !is_failing)
+		return json_null();
+	return json_pack("{s:o, s:o}", "listening_on", json_text(listening_on),
+			 "error",
+			 is_failing ? json_text(error.text) : json_null());
+}
+
 static json_t *answer_status(const struct operation *operation,
 			     struct control_client *client,
 			     const char *argument)
@@ -173,8 +208,8 @@ static json_t *answer_status(const struct operation *operation,
 			 "log_level", level_words[log_level()], "now_ms",
 			 (json_int_t)loop_now_ms(), "bluetooth",
 			 bluez_json(operation), "metrics",
-			 json_text(metrics_listening_on(operation->metrics)),
-			 "routes", listing.json);
+			 metrics_json(operation->metrics), "routes",
+			 listing.json);
 }
 
 /* ---- kick ------------------------------------------------------------------------ */

@@ -20,6 +20,7 @@ struct operation {
 	struct route_set *routes;
 	const struct metrics *metrics;
 	struct bluez *const *bluez; /* at it NULL: there is none */
+	struct metrics *metrics;
 	/*
 	 * Read the configuration again, and put the lines that tell of it, which
 	 * are strings, into @lines. 0 or -errno.

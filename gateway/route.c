@@ -345,6 +345,11 @@ uint64_t route_retries(const struct route *route)
 	return route->retries;
 }
 
+const struct mishap *route_failures(const struct route *route)
+{
+	return clients_failures(route->clients);
+}
+
 struct mishap route_refusals(const struct route *route)
 {
 	struct mishap refusals = *clients_refusals(route->clients);

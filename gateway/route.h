@@ -94,6 +94,8 @@ uint64_t route_refusals_at_door(const struct route *route,
 uint64_t route_retries(const struct route *route);
 /* All who were refused, at its door and behind it. */
 struct mishap route_refusals(const struct route *route);
+/* As clients_failures. */
+const struct mishap *route_failures(const struct route *route);
 /* Whether the last attempt failed for a reason that does not mend itself. */
 bool route_is_hopeless(const struct route *route);
 

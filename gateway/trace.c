@@ -62,6 +62,17 @@ void trace_set_file(struct trace *trace, const struct config_trace *config)
 			  strerror(errno));
 }
 
+const char *trace_path(const struct trace *trace)
+{
+	return trace->file ? trace_file_path(trace->file) : NULL;
+}
+
+bool trace_is_failing(struct trace *trace, struct error *error)
+{
+	return trace->file &&
+	       trace_file_is_failing(trace->file, trace_now_us(), error);
+}
+
 void trace_watch(struct trace *trace, struct trace_watcher *watcher)
 {
 	TAILQ_INSERT_TAIL(&trace->watchers, watcher, link);

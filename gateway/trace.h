@@ -15,6 +15,7 @@
 #include "trace_event.h"
 
 struct config_trace;
+struct error;
 struct trace;
 struct trace_file;
 
@@ -42,6 +43,11 @@ void trace_free(struct trace *trace);
 
 /* Write it to a file, to another one, or no more. Logs what differs. */
 void trace_set_file(struct trace *trace, const struct config_trace *config);
+
+/* Where it is written; NULL: nowhere. */
+const char *trace_path(const struct trace *trace);
+/* As trace_file_is_failing. */
+bool trace_is_failing(struct trace *trace, struct error *error);
 
 void trace_watch(struct trace *trace, struct trace_watcher *watcher);
 void trace_unwatch(struct trace *trace, struct trace_watcher *watcher);

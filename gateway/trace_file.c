@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "error.h"
 #include "log.h"
 #include "loop.h"
 #include "trace_event.h"
@@ -38,7 +39,8 @@ struct trace_file {
 	/* Of them, those that the file has a note of. */
 	uint64_t noted_events;
 	uint64_t noted_bytes;
-	char why[96];
+	int last_code; /* of the last time that it was tried */
+	char why[96]; /* at first */
 };
 
 static void file_close(struct trace_file *file)
@@ -258,6 +260,7 @@ static const char *hint(int code)
 static void file_failed(struct trace_file *file, int code)
 {
 	file->retry_at_ms = loop_now_ms() + RETRY_MS;
+	file->last_code = code;
 	if (file->is_failing)
 		return;
 	file->is_failing = true;
@@ -328,6 +331,32 @@ void trace_file_add(struct trace_file *file, const struct trace_event *event)
 		file->missed_events++;
 		file->missed_bytes += event->bytes;
 	}
+}
+
+const char *trace_file_path(const struct trace_file *file)
+{
+	return file->config.path;
+}
+
+bool trace_file_is_failing(struct trace_file *file, uint64_t now_us,
+			   struct error *error)
+{
+	int code;
+
+	/* Else there is no way to find out but an event. */
+	if (file->is_failing && file->fd < 0) {
+		code = file_open(file);
+		if (code == 0)
+			code = note_missed(file, now_us);
+		if (code)
+			file->last_code = code;
+		else
+			file_recovered(file);
+	}
+	if (file->is_failing)
+		error_set(error, 0, "%s%s", strerror(-file->last_code),
+			  hint(file->last_code));
+	return file->is_failing;
 }
 
 struct trace_file *trace_file_new(const char *route,

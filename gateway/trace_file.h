@@ -11,8 +11,12 @@
 #ifndef BTGATE_TRACE_FILE_H
 #define BTGATE_TRACE_FILE_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "config.h"
 
+struct error;
 struct trace_event;
 struct trace_file;
 
@@ -27,6 +31,13 @@ void trace_file_free(struct trace_file *file);
 /* Whether it does what @config says. */
 bool trace_file_is(const struct trace_file *file,
 		   const struct config_trace *config);
+const char *trace_file_path(const struct trace_file *file);
+/*
+ * Why it cannot be written, and what to do; false: it can. What could not be opened
+ * is tried once more, at @now_us as for an event.
+ */
+bool trace_file_is_failing(struct trace_file *file, uint64_t now_us,
+			   struct error *error);
 void trace_file_add(struct trace_file *file, const struct trace_event *event);
 
 #endif

@@ -362,8 +362,12 @@ class Controlled(base.GatewayTest):
             self.assertEqual(result.stderr, "")
         return result.stderr if status and result.stderr else result.stdout
 
-    def status(self):
-        return json.loads(self.ask("status", "--json"))
+    def status(self, status=0):
+        return json.loads(self.ask("status", "--json", status=status))
+
+    def status_of(self, text):
+        self.start(text)
+        return self.status()
 
     def connection(self):
         one = socket.socket(socket.AF_UNIX)
@@ -474,6 +478,79 @@ class Control(Controlled):
         gateway.await_line("session .* ended|left", 2)
         self.await_that(lambda: self.status()["routes"][0]["held"] == {
             "up": 0, "away": 0, "away_ms": None, "error": None})
+
+    def test_metrics_that_cannot_be_told(self):
+        holder, taken = self.server()
+        routes = self.route(f"tcp:{self.port()}", "echo")
+        self.assertIsNone(self.status_of(routes)["metrics"])
+        self.config(self.head + f"metrics = {taken}\n" + routes)
+        self.ask("reload")
+        metrics = self.status(1)["metrics"]
+        self.assertIsNone(metrics["listening_on"])
+        self.assertIn(f"TCP port {taken} is held by", metrics["error"])
+        self.assertIn("1 of 1 routes up, 0 sessions\n    metrics: TCP port ",
+                      self.ask("status", status=1))
+        self.assertEqual(self.ask("status", "-q", status=1), "")
+        holder.close()
+        self.ask("reload")
+        self.assertEqual(
+            self.status()["metrics"],
+            {"listening_on": f"tcp:127.0.0.1:{taken}", "error": None})
+        self.assertNotIn("metrics", self.ask("status"))
+        self.ask("status", "-q")
+
+        def is_told():
+            """Until there is none for long enough to be asked."""
+            pid = self.gateways[0].pid
+            for server in self.gateways[0].proc(f"task/{pid}/children").split():
+                os.kill(int(server), signal.SIGKILL)
+            one, answer = self.connection(), b""
+            one.send(b'{"command": "status"}\n')
+            while not answer.endswith(b"\n"):
+                answer += one.recv()
+            error = json.loads(answer)["metrics"]["error"]
+            return error and "was killed by signal 9" in error
+        self.await_that(is_told)
+
+    def test_a_trace_that_cannot_be_written(self):
+        """It is shown, and no session is the worse for it."""
+        where = os.path.join(self.base, "traces")
+        path = os.path.join(where, "r")
+        port = self.port()
+        route, = self.status_of(self.route(f"tcp:{port}", "echo",
+                                           trace=path))["routes"]
+        why = "No such file or directory (its directory is not there, make it " \
+              "first)"
+        self.assertEqual(route["trace"], {"path": path, "error": why})
+        self.assertIn(f"\n    trace cannot be written to {path}: {why}\n",
+                      self.ask("status"))
+        self.ask("status", "-q")
+        os.mkdir(where)
+        self.assertNotIn("trace", self.ask("status"))
+        route, = self.status()["routes"]
+        self.assertEqual(route["trace"], {"path": path, "error": None})
+
+    def test_a_session_that_failed(self):
+        listener, target_port = self.server()
+        port = self.port()
+        gateway = self.start(self.route(f"tcp:{port}",
+                                        f"tcp:127.0.0.1:{target_port}"))
+        for end in (self.dial(port), self.accept(listener)):
+            end.close()
+        gateway.await_line("session 1 .* ended: .* closed")
+        self.assertIsNone(self.status()["routes"][0]["last_failure"])
+        client = self.dial(port)
+        target = self.accept(listener)
+        gateway.await_line("session 2: .* connected to")
+        target.reset()
+        gateway.await_line("session 2 .* ended: target broke off")
+        here = "%s:%u" % client.socket.getsockname()
+        failure = self.status()["routes"][0]["last_failure"]
+        self.assertGreaterEqual(failure.pop("age_ms"), 0)
+        why = "target broke off: Connection reset by peer"
+        self.assertEqual(failure, {"count": 1, "peer": here, "reason": why})
+        self.assertRegex(self.ask("status"),
+                         rf"\n    failed sessions 1, last \d+s ago {here}: {why}\n")
 
     def test_kick(self):
         port, other = self.port(), self.port()
@@ -656,7 +733,8 @@ class Control(Controlled):
         gateway.await_line("route d: .*-> waiting")
         gateway.await_line("metrics at")
         status = json.loads(self.ask("status", "--json", status=1))
-        self.assertEqual(status["metrics"], f"tcp:127.0.0.1:{metrics}")
+        self.assertEqual(status["metrics"]["listening_on"],
+                         f"tcp:127.0.0.1:{metrics}")
         own = [f"metrics: TCP port {metrics}", f"route a: TCP port {tcp}",
                f"route a: {paths[1]}", f"route b: {paths[0]}",
                f"route c: {paths[2]}"]

@@ -728,6 +728,37 @@ START_TEST(a_directory_that_is_missing_may_come)
 }
 END_TEST
 
+/* Whoever asks need not wait for an event. */
+START_TEST(what_keeps_it_from_being_written)
+{
+	struct config_trace config = config_of(TRACE_FORMAT_TEXT, 2);
+	struct trace_event event = data_of("some data", 9, true);
+	struct trace_file *file;
+	struct error error = {""};
+
+	ck_assert_int_eq(rmdir(directory), 0);
+	file = trace_file_new("gps", &config);
+	ck_assert_str_eq(trace_file_path(file), path);
+	trace_file_add(file, &event);
+	ck_assert(trace_file_is_failing(file, trace_now_us(), &error));
+	ck_assert_str_eq(error.text,
+			 "No such file or directory (its directory is not "
+			 "there, make it first)");
+	/* Another reason by now. */
+	ck_assert_int_eq(mkdir(directory, 0700), 0);
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	ck_assert(trace_file_is_failing(file, trace_now_us(), &error));
+	ck_assert_ptr_nonnull(strstr(error.text, " (it is no file)"));
+	unlink(path);
+	ck_assert(!trace_file_is_failing(file, trace_now_us(), &error));
+	ck_assert(log_has("goes on; 1 pieces with 9 bytes are missing"));
+	ck_assert_uint_eq(log_line_count, 2);
+	ck_assert_int_gt(slurp(0), 0);
+	ck_assert_ptr_nonnull(strstr(got, "9 bytes are missing here"));
+	trace_file_free(file);
+}
+END_TEST
+
 START_TEST(only_a_file_is_written_to)
 {
 	struct config_trace config = config_of(TRACE_FORMAT_HEX, 2);
@@ -1113,6 +1144,7 @@ int main(void)
 	tcase_add_loop_test(test, a_full_disk_is_said_once_and_then_it_goes_on,
 			    TRACE_FORMAT_HEX, TRACE_FORMAT_PCAPNG + 1);
 	tcase_add_test(test, a_directory_that_is_missing_may_come);
+	tcase_add_test(test, what_keeps_it_from_being_written);
 	tcase_add_test(test, only_a_file_is_written_to);
 	test = add_case(suite, "feed", setup_feed, teardown_feed);
 	tcase_add_test(test, a_client_is_told_what_passes);
