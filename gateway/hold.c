@@ -49,6 +49,7 @@ struct hold {
 	int ready_fd;
 	struct line_list lines;
 	struct line *standing; /* one of them, with HOLD_LINK */
+	uint64_t redials; /* by all lines that there were */
 };
 
 /*
@@ -290,6 +291,7 @@ static void line_failed(struct line *line, const struct error *error)
 /* The next attempt; a client's own first one has the client's deadline. */
 static int line_dial(struct line *line, bool has_deadline)
 {
+	line->hold->redials += line->attempts || line->is_redial;
 	line->attempts++;
 	line->real_dial = target_dial(line->hold->real, line_dialled, line);
 	if (!line->real_dial)
@@ -769,7 +771,7 @@ struct target *hold_target_new(struct loop *loop, struct target *real,
 struct hold_status hold_status(const struct target *target)
 {
 	const struct hold *hold = (const struct hold *)target;
-	struct hold_status status = {0};
+	struct hold_status status = {.redials = hold->redials};
 	const struct line *line, *longest = NULL;
 
 	for (line = LIST_FIRST(&hold->lines); line;

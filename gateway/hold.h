@@ -48,6 +48,8 @@ struct target *hold_target_new(struct loop *loop, struct target *real,
 struct hold_status {
 	unsigned int up;
 	unsigned int away;
+	/* Since it was made: dials of what was lost, or was not reached before. */
+	uint64_t redials;
 	uint64_t away_ms; /* the one that is away longest, */
 	struct error why; /* and what keeps it so */
 };

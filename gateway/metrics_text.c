@@ -78,6 +78,16 @@ static void print_held(FILE *file, const char *name, const char *route_name,
 		held.away);
 }
 
+static void print_redials(FILE *file, const char *name, const char *route_name,
+			  const struct route *route)
+{
+	struct hold_status held;
+
+	if (route_held(route, &held))
+		fprintf(file, "%s{route=\"%s\"} %" PRIu64 "\n", name,
+			route_name, held.redials);
+}
+
 static void print_open(FILE *file, const char *name, const char *route_name,
 		       const struct route *route)
 {
@@ -143,6 +153,9 @@ static const struct family families[] = {
 	{"btgate_held_links", "gauge",
 	 "Links that a route with hold keeps, and those it dials again.",
 	 print_held},
+	{"btgate_held_link_redials_total", "counter",
+	 "How often links that a route with hold keeps were dialled again.",
+	 print_redials},
 	{"btgate_sessions", "gauge", "Sessions that are open.", print_open},
 	{"btgate_sessions_total", "counter", "Sessions that began.",
 	 print_sessions},

@@ -523,6 +523,48 @@ START_TEST(a_link_that_is_lost_comes_back_without_a_client)
 }
 END_TEST
 
+static uint64_t redials(void)
+{
+	return hold_status(served).redials;
+}
+
+START_TEST(each_dial_but_the_first_is_counted)
+{
+	uint64_t before;
+
+	hold(HOLD_LINK, 1000);
+	AWAIT(target.far_count == 1);
+	ck_assert_uint_eq(redials(), 0);
+	lose();
+	AWAIT(redials() >= 3);
+	before = redials();
+	come_back();
+	await_log("is reached again");
+	ck_assert_uint_ge(redials(), before + 1);
+	ck_assert_uint_eq(redials(), target.dial_count - 1);
+}
+END_TEST
+
+/* Those of clients of its own are none, until one is lost. */
+START_TEST(a_client_s_own_dial_is_not_counted)
+{
+	target.target.sessions_max = 0;
+	hold(HOLD_YES, 1000);
+	come(0);
+	expect_in(0);
+	come(1);
+	expect_in(1);
+	ck_assert_uint_eq(redials(), 0);
+	hang_up();
+	await_log("is reached again");
+	ck_assert_uint_eq(redials(), 1);
+	leave(0);
+	leave(1);
+	AWAIT(!clients_count(clients));
+	ck_assert_uint_eq(redials(), 1);
+}
+END_TEST
+
 START_TEST(a_client_waits_for_a_link)
 {
 	target.refusal = -EHOSTDOWN;
@@ -710,6 +752,8 @@ int main(void)
 	tcase_add_test(tests, each_client_has_its_own);
 	tcase_add_test(tests, a_link_is_there_before_its_clients);
 	tcase_add_test(tests, a_link_that_is_lost_comes_back_without_a_client);
+	tcase_add_test(tests, each_dial_but_the_first_is_counted);
+	tcase_add_test(tests, a_client_s_own_dial_is_not_counted);
 	tcase_add_test(tests, a_client_waits_for_a_link);
 	tcase_add_test(tests, a_client_does_not_wait_for_ever_for_a_link);
 	tcase_add_test(tests, a_client_that_leaves_takes_no_link_along);

@@ -152,19 +152,26 @@ class NumberTests(MetricsTest):
         listener, target_port = self.server()
         gateway = self.begin(
             self.route(f"tcp:{self.port()}", f"tcp:127.0.0.1:{target_port}",
-                       hold="link", retry="10s")
+                       hold="link", retry="100ms")
             + self.route(f"tcp:{self.port()}", "echo", "other"))
         target = self.accept(listener)
         gateway.await_line("is reached")
         self.assertEqual(self.number("btgate_held_links", route="r",
                                      state="up"), 1)
+        self.assertEqual(self.number("btgate_held_link_redials_total",
+                                     route="r"), 0)
+        listener.close()
         target.close()
         gateway.await_line("is lost")
         for state, count in (("up", 0), ("away", 1)):
             self.assertEqual(self.number("btgate_held_links", route="r",
                                          state=state), count)
+        # They are no retries of a route that is up.
+        self.await_that(lambda: self.number("btgate_held_link_redials_total",
+                                            route="r") >= 2)
+        self.assertEqual(self.number("btgate_route_retries_total", route="r"), 0)
         self.assertFalse([labels for name, labels in self.numbers()
-                          if name == "btgate_held_links"
+                          if name.startswith("btgate_held_link")
                           and ("route", "other") in labels])
 
     def test_a_route_that_waits(self):
