@@ -6,6 +6,7 @@
 #include "clients_fixture.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/resource.h>
 
 #include "backoff.h"
@@ -719,6 +720,30 @@ START_TEST(pauses_grow_and_are_bounded)
 }
 END_TEST
 
+/* Many that have lost one thing at one moment. */
+START_TEST(pauses_differ)
+{
+	unsigned int shortest_ms = UINT_MAX, longest_ms = 0;
+
+	for (int i = 0; i < 200; i++) {
+		struct backoff backoff = {.last_ms = 2000};
+		unsigned int wait_ms = backoff_next_between_ms(&backoff, 100,
+							       4000);
+
+		/* Up to a quarter shorter. */
+		ck_assert_uint_ge(wait_ms, 3000);
+		ck_assert_uint_le(wait_ms, 4000);
+		if (wait_ms < shortest_ms)
+			shortest_ms = wait_ms;
+		if (wait_ms > longest_ms)
+			longest_ms = wait_ms;
+	}
+	/* That none is in one half of it is a chance of 1 to 2 to the 199th. */
+	ck_assert_uint_lt(shortest_ms, 3500);
+	ck_assert_uint_gt(longest_ms, 3500);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("hold");
@@ -762,6 +787,7 @@ int main(void)
 	tcase_add_test(tests, a_link_is_shared_and_outlives_all);
 	tcase_add_test(tests, no_descriptors_left);
 	tcase_add_test(tests, pauses_grow_and_are_bounded);
+	tcase_add_test(tests, pauses_differ);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
