@@ -13,6 +13,7 @@ import pty
 import random
 import re
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -779,6 +780,53 @@ class Control(Controlled):
             self.assertEqual(gateway.stop(), 0)
             self.assertIn("did not answer", watch.communicate()[1])
             self.assertEqual(watch.returncode, 1)
+
+    def test_watch_on_a_terminal(self):
+        """Drawn over what was there, with the rates of that second."""
+        port = self.port()
+        self.start(self.route(f"tcp:{port}", "echo"))
+        client = self.dial(port)
+        client.send(b"x" * 1234)
+        client.recv_exactly(1234)
+        master, slave = pty.openpty()
+        with subprocess.Popen(
+                [BTGATE, "status", "--watch", "-c",
+                 os.path.join(self.base, "btgate.conf")],
+                stdin=slave, stdout=slave, stderr=slave) as watch:
+            os.close(slave)
+            seen = b""
+
+            def next_screen(*words):
+                """One that has them all, from the top to the rest."""
+                nonlocal seen
+                deadline = time.monotonic() + PATIENCE_S
+                while True:
+                    while b"\x1b[J" not in seen:
+                        self.assertTrue(select.select([master], [], [],
+                                                      PATIENCE_S)[0])
+                        seen += os.read(master, 10000)
+                        self.assertLess(time.monotonic(), deadline, seen)
+                    screen, _, seen = seen.partition(b"\x1b[J")
+                    if all(word in screen for word in words):
+                        return screen
+            try:
+                self.assertEqual(next_screen(), b"\x1b[H")
+                # At first since the session began; then nothing passes.
+                screen = next_screen()
+                self.assertIn(b"1.2 kB to target (", screen)
+                self.assertNotIn(b"1.2 kB to target (0 B/s)", screen)
+                screen = next_screen(b", 1.2 kB to target (0 B/s), 1.2 kB to "
+                                     b"client (0 B/s)\x1b[K\r\n")
+                self.assertTrue(screen.startswith(b"\x1b[Hbtgate "), screen)
+                self.assertEqual(screen.count(b"\x1b[K\r\n"),
+                                 screen.count(b"\n"))
+                client.send(b"x" * 100000)
+                client.recv_exactly(100000)
+                screen = next_screen(b", 101.2 kB to target (")
+                self.assertNotIn(b"to target (0 B/s)", screen)
+            finally:
+                watch.kill()
+                os.close(master)
 
     def test_nonsense(self):
         self.start(self.route(f"tcp:{self.port()}", "echo"))
