@@ -12,8 +12,10 @@ import contextlib
 import http.client
 import os
 import re
+import shutil
 import signal
 import socket
+import subprocess
 import sys
 import urllib.request
 
@@ -147,6 +149,18 @@ class NumberTests(MetricsTest):
                                      ("tls", "unfinished", 1)):
             self.assertEqual(self.number("btgate_refusals_total", route=route,
                                          reason=reason), count)
+
+    def test_prometheus_own_lint(self):
+        promtool = shutil.which("promtool")
+        if not promtool:
+            self.skipTest("promtool (package prometheus) is not here to look at it")
+        self.begin(self.route(f"tcp:{self.port()}", "tcp:127.0.0.1:1",
+                              hold="yes"))
+        result = subprocess.run([promtool, "check", "metrics"], text=True,
+                                input=self.get()[1], capture_output=True,
+                                check=False, timeout=PATIENCE_S)
+        self.assertEqual((result.returncode, result.stdout, result.stderr),
+                         (0, "", ""))
 
     def test_links_that_are_held(self):
         listener, target_port = self.server()
