@@ -93,16 +93,15 @@ static enum claim find_metrics_claim(const struct visit *visit,
 				     const struct address_endpoint *metrics)
 {
 	const json_t *said = json_object_get(visit->around->status, "metrics");
-	const char *listening_on =
-		json_string_value(json_object_get(said, "listening_on"));
+	const char *listening_on = json_string_value(
+		json_object_get(said, "listening_on"));
 	char text[ADDRESS_ENDPOINT_TEXT_BYTES];
 
 	address_endpoint_format(metrics, ENDPOINT_ROLE_LISTEN, text);
 	if (!said)
 		return CLAIM_NONE;
-	return listening_on && strcmp(listening_on, text) == 0
-		       ? CLAIM_HELD
-		       : CLAIM_NOT_HELD;
+	return listening_on && strcmp(listening_on, text) == 0 ? CLAIM_HELD
+							       : CLAIM_NOT_HELD;
 }
 
 /*

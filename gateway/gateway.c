@@ -542,7 +542,6 @@ static int gateway_init(struct gateway *gateway)
 		.routes = gateway->routes,
 		.metrics = gateway->metrics,
 		.bluez = &gateway->bluez,
-		.metrics = gateway->metrics,
 		.reload = gateway_reload,
 		.arg = gateway,
 	};

@@ -18,7 +18,6 @@ struct route_set;
 
 struct operation {
 	struct route_set *routes;
-	const struct metrics *metrics;
 	struct bluez *const *bluez; /* at it NULL: there is none */
 	struct metrics *metrics;
 	/*
