@@ -1293,7 +1293,8 @@ START_TEST(test_metrics)
 	look_at_own("metrics = %u", port);
 	assert_said("note     metrics: ");
 	assert_said("), which may be the gateway that runs\n");
-	gateway_says(GATEWAY_ANSWERS, 1, "{\"metrics\": \"tcp:127.0.0.1:%u\"}",
+	gateway_says(GATEWAY_ANSWERS, 1,
+		     "{\"metrics\": {\"listening_on\": \"tcp:127.0.0.1:%u\"}}",
 		     port);
 	look_at_own("metrics = %u", port);
 	assert_said("ok       metrics: ");
