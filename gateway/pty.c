@@ -74,9 +74,9 @@ void pty_close(struct pty *pty)
 	pty->master_fd = -1;
 }
 
-void pty_make_raw(const struct pty *pty)
+int pty_make_raw(const struct pty *pty)
 {
-	int fd = pty->slave_fd, discipline = 0;
+	int fd = pty->slave_fd, discipline = 0, code;
 
 	/* A pppd or slattach that was killed. */
 	if (ioctl(fd, TIOCGETD, &discipline) == 0 && discipline != N_TTY) {
@@ -85,9 +85,12 @@ void pty_make_raw(const struct pty *pty)
 	}
 	ioctl(fd, TIOCNXCL);
 	/* Without IXON the kernel lifts a stop that a ^S made... */
-	tcsetattr(fd, TCSANOW, &pty->raw);
+	do
+		code = tcsetattr(fd, TCSANOW, &pty->raw) < 0 ? -errno : 0;
+	while (code == -EINTR);
 	/* ...and this one a program's own TCOOFF. */
 	tcflow(fd, TCOON);
+	return code;
 }
 
 bool pty_is_hung_up(int fd)

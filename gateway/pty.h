@@ -57,9 +57,9 @@ void pty_let_slave_go(struct pty *pty);
 
 /*
  * Raw, 8-bit clean, exclusive to nobody, output not stopped, whatever a program
- * has made of it. Needs the slave.
+ * has made of it. Needs the slave. 0 or -errno: it is as it was.
  */
-void pty_make_raw(const struct pty *pty);
+int pty_make_raw(const struct pty *pty);
 
 /* Whether a master's last slave has closed, or a slave was hung up. */
 bool pty_is_hung_up(int fd);

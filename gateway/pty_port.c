@@ -75,7 +75,7 @@ static void port_set_over(struct pty_port *port)
 /*
  * Find out whether a program has the port open: let go of our own slave for a
  * moment, and the master hangs up if it was the only one. It also replaces a
- * slave that was hung up. -errno: it could not be opened again.
+ * slave that was hung up. -errno: it could not be opened again, or made raw.
  *
  * Nobody sees the moment: this thread is the only one that uses the master,
  * and what is queued in either direction stays.
@@ -100,10 +100,14 @@ static int port_look(struct pty_port *port)
 	code = pty_hold_slave(&port->pty);
 	/* Our own events, and those of whoever came this very moment. */
 	file_watch_take(&port->watch);
-	if (code == 0 && !is_open)
-		pty_make_raw(&port->pty);
-	else if (code == 0 && exclusive)
+	if (code == 0 && !is_open) {
+		code = pty_make_raw(&port->pty);
+		/* As if it could not be opened: it is tried again. */
+		if (code < 0)
+			pty_let_slave_go(&port->pty);
+	} else if (code == 0 && exclusive) {
 		ioctl(port->pty.slave_fd, TIOCEXCL);
+	}
 	port_set_open(port, is_open);
 	return code;
 }
@@ -303,9 +307,13 @@ static int port_open(struct pty_port *port, const struct access *access,
 	int code = pty_open(&port->pty, error);
 
 	if (code == 0) {
-		pty_make_raw(&port->pty);
-		code = port_watch(port, error);
+		code = pty_make_raw(&port->pty);
+		if (code < 0)
+			error_set(error, code, "cannot make %s raw: %s",
+				  port->pty.slave, strerror(-code));
 	}
+	if (code == 0)
+		code = port_watch(port, error);
 	if (code == 0)
 		code = access_apply(port->pty.slave, access, error);
 	return code;
