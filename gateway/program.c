@@ -20,6 +20,7 @@
 #include "text.h"
 
 #define KILL_MS 2000
+#define TELL_AGAIN_MS 100
 
 struct program {
 	TAILQ_ENTRY(program) link;
@@ -30,6 +31,7 @@ struct program {
 	struct event *kill_timer;
 	bool has_terminal;
 	bool has_exited; /* a zombie: its number is nobody else's yet */
+	bool is_told; /* that it has exited, by exited_fd */
 	bool is_hung_up;
 	char failure[PROGRAM_STATUS_BYTES]; /* "" for none */
 	bool is_released;
@@ -108,12 +110,13 @@ static void program_reap(struct program *program)
 
 static void program_look_again(struct program *program)
 {
-	if (program->has_exited)
-		return;
 	program_look(program, WNOHANG);
-	if (!program->has_exited)
+	if (!program->has_exited || program->is_told)
 		return;
-	eventfd_write(program->exited_fd, 1);
+	program->is_told = eventfd_write(program->exited_fd, 1) == 0;
+	/* Whoever waits for it has nothing else to wake up by. */
+	if (!program->is_told)
+		loop_start_timer(program->programs->look_again, TELL_AGAIN_MS);
 	/* Its group has had its time already. */
 	if (program->is_released &&
 	    !event_pending(program->kill_timer, EV_TIMEOUT, NULL))
@@ -187,7 +190,8 @@ int programs_init(struct programs *programs, struct loop *loop)
 	TAILQ_INIT(&programs->list);
 	programs->child_ended = evsignal_new(loop->base, SIGCHLD, child_ended,
 					     programs);
-	return programs->child_ended &&
+	programs->look_again = evtimer_new(loop->base, child_ended, programs);
+	return programs->child_ended && programs->look_again &&
 			       event_add(programs->child_ended, NULL) == 0
 		       ? 0
 		       : -ENOMEM;
@@ -203,7 +207,9 @@ void programs_clear(struct programs *programs)
 	}
 	if (programs->child_ended)
 		event_free(programs->child_ended);
-	programs->child_ended = NULL;
+	if (programs->look_again)
+		event_free(programs->look_again);
+	programs->child_ended = programs->look_again = NULL;
 }
 
 /* ---- its start ------------------------------------------------------------ */

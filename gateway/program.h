@@ -22,6 +22,7 @@ struct program;
 struct programs {
 	struct loop *loop;
 	struct event *child_ended; /* SIGCHLD */
+	struct event *look_again; /* timer */
 	TAILQ_HEAD(program_list, program) list;
 };
 
