@@ -156,6 +156,12 @@ class Ground(base.GatewayTest):
             line.rsplit(" ", 1) for line in lines if line[0] != "#")}
 
     @staticmethod
+    def total(numbers, name):
+        """Of what there are several of, as of directions, of the route "fire"."""
+        return sum(value for key, value in numbers.items()
+                   if key.startswith(f'btgate_{name}_total{{route="fire"'))
+
+    @staticmethod
     def has_no_children():
         """Once the gateway has ended: orphans of its programs become ours."""
         with contextlib.suppress(ChildProcessError):
@@ -327,7 +333,12 @@ class Faults(Ground):
                 thread.join()
             rate = 1000 / (time.monotonic() - begin)
         self.assertEqual(len(served) + len(refused), 1000)
+        # Nobody is refused while there is room.
+        self.assertGreaterEqual(len(served), 100)
         numbers = self.numbers(metrics)
+        self.assertEqual(numbers['btgate_sessions{route="fire"}'], 0)
+        self.assertEqual(self.total(numbers, "delivered_bytes"), 2 * 5 * len(served))
+        self.assertEqual(self.total(numbers, "lost_bytes"), 0)
         self.assertEqual(numbers['btgate_sessions_total{route="fire"}'],
                          len(served))
         self.assertEqual(
