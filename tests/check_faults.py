@@ -10,6 +10,9 @@ descriptors are what they were before, the log has told of it in one line, and t
 gateway sleeps; where what has happened lasts, it sleeps meanwhile, too. The
 outcome is printed as a table. SOAK_S is for how many seconds there are faults at
 random (120).
+
+Where there are many of them, some of the allocations of a life fail in a run,
+others in the next. All do with ALLOCATIONS=all, which takes long: name the test.
 """
 
 import contextlib
@@ -31,6 +34,7 @@ import unittest.mock
 import urllib.request
 
 import check_gateway as base
+import check_gateway_local as local
 import check_gateway_tls as tls
 from check_gateway import (BTGATE, MEGABYTE, PATIENCE_S, PortEnd, SocketEnd,
                            digest, free_port, is_sanitized)
@@ -91,6 +95,11 @@ class Calm(threading.Thread):
 
 class Ground(base.GatewayTest):
     """Routes: "calm", and "fire", which things happen to."""
+
+    def spawn_by(self, program, *arguments, **options):
+        """A gateway, by a program that makes way for it."""
+        with unittest.mock.patch.object(base, "BTGATE", program):
+            return super().spawn(arguments, **options)
 
     def prepare(self, target, listen=None, **keys):
         self.fire, self.calm = self.port(), self.port()
@@ -498,14 +507,9 @@ class Privileged(Ground):
     def prepare_with(self, mount, text):
         """A gateway that sees what the shell command has mounted."""
         config = self.config(text)
-        gateway = base.Gateway.__new__(base.Gateway)
-        command = ["unshare", "--mount", "sh", "-c",
-                   f'{mount} && exec "$0" run -c "$1"', BTGATE, config]
-        program, base.BTGATE = base.BTGATE, command[0]
-        try:
-            gateway = self.spawn(command[1:])
-        finally:
-            base.BTGATE = program
+        gateway = self.spawn_by(
+            "unshare", "--mount", "sh", "-c",
+            f'{mount} && exec "$0" run -c "$1"', BTGATE, config)
         gateway.await_line(r"-> listening", text.count("[route "))
         self.gateway = gateway
 
@@ -608,6 +612,8 @@ class Privileged(Ground):
             self.assert_turned_away(self.fire)
 
 
+# The end of a session, where that is not what it is about.
+SOON = {"linger": "50ms", "drain_timeout": "100ms"}
 # As strace(1) injects them: each Nth call of these fails so, and so many of four
 # sessions are well all the same; who is interrupted or told to wait has lost
 # nothing, but for a connection that is not made at all.
@@ -646,34 +652,38 @@ EXEC_CALLS = [
     ("pipe2", "EMFILE", "3", 3),
     ("eventfd2", "EMFILE", "2", 3),
 ]
+# By which a program's exit is told.
+EXIT_CALLS = [("write", "EAGAIN", "1", 4)]
+EXIT = ["anon_inode:[eventfd]"]
 
 
-@once  # a leak check cannot be traced
-class SystemCalls(Ground):
-    """Each fails in turn: sessions that it does not hit are not touched, and
-    what it hits ends with a reason; nothing crashes."""
-
+class Traced(Ground):
     def setUp(self):
         super().setUp()
         if not shutil.which("strace") or subprocess.run(
                 ["strace", "-o", "/dev/null", "true"], check=False).returncode:
             self.skipTest("nothing can be traced here")
 
+    def spawn_traced(self, options, text):
+        """A gateway with this config, by strace(1), which becomes ours."""
+        return self.spawn_by("strace", "-D", "-q", *options, BTGATE, "run", "-c",
+                             self.config(text))
+
+
+@once  # a leak check cannot be traced
+class SystemCalls(Traced):
+    """Each fails in turn: sessions that it does not hit are not touched, and
+    what it hits ends with a reason; nothing crashes."""
+
     def run_with(self, injected, connect, talk, paths):
         """Four clients, each of whom does talk(client); how many could."""
         calls, error, when, least = injected
         port = self.port()
-        program, base.BTGATE = base.BTGATE, shutil.which("strace")
-        try:
-            gateway = self.spawn([
-                "-D", "-q", "-o", "/dev/null", "-e", f"trace={calls}",
-                "-e", f"inject={calls}:error={error}:when={when}",
-                *[word for path in paths for word in ("-P", path)],
-                program, "run", "-c", self.config(
-                    self.route(f"tcp:{port}", connect,
-                               linger="50ms", drain_timeout="100ms"))])
-        finally:
-            base.BTGATE = program
+        gateway = self.spawn_traced(
+            ["-o", "/dev/null", "-e", f"trace={calls}",
+             "-e", f"inject={calls}:error={error}:when={when}",
+             *[word for path in paths for word in ("-P", path)]],
+            self.route(f"tcp:{port}", connect, **SOON))
         gateway.await_line("-> listening")
         self.gateway = gateway
         fds, survivors = self.fds_at_rest(gateway), 0
@@ -749,6 +759,7 @@ class SystemCalls(Ground):
             self.assertEqual(client.recv_exactly(6), b"ready\n")
             talk(client)
         self.each("exec", EXEC_CALLS, "exec:cat,pipe", talk)
+        self.each("an exit", EXIT_CALLS, "exec:cat,pipe", talk, EXIT)
         self.each("exec on a pty", EXEC_PTY_CALLS,
                   "exec:stty raw -echo; echo ready; exec cat", talk_on_pty,
                   MASTER)
@@ -764,20 +775,225 @@ def serve_echo(listener):
                     end.sendall(piece)
 
 
+class Kinds(Ground):
+    """Kinds of ends, each as the text of its route and what a client does, once for
+    each life of a gateway or several times."""
+
+    def setUp(self):
+        super().setUp()
+        self.fire = self.port()
+
+    def serve(self, serve=serve_echo):
+        """A target, served by a thread; its path."""
+        listener, path = self.unix_server("target")
+        listener.settimeout(None)
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        return path
+
+    def serve_tcp(self, serve=serve_echo):
+        """The same; its port."""
+        listener, port = self.server()
+        listener.settimeout(None)
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        return port
+
+    def to(self, target, **keys):
+        return self.route(f"tcp:{self.fire}", target, "fire", **SOON, **keys)
+
+    def talk(self, _lives=None):
+        with contextlib.closing(self.dial(self.fire)) as client:
+            self.assert_echoes(client, bytes(20000))
+
+    def a_name(self):
+        return self.to(f"tcp:localhost:{self.serve_tcp()}"), self.talk
+
+    def a_program(self):
+        return self.to("exec:cat,pipe"), self.talk
+
+    def a_program_on_a_pty(self):
+        def talk(_lives=None):
+            with contextlib.closing(self.dial(self.fire)) as client:
+                self.assertEqual(client.recv_exactly(6), b"ready\n")
+                self.assert_echoes(client)
+        return self.to("exec:stty raw -echo; echo ready; exec cat"), talk
+
+    def a_socket(self):
+        path = self.path("socket")
+
+        def talk(_lives=None):
+            with contextlib.closing(self.dial_unix(path)) as client:
+                self.assert_echoes(client, bytes(20000))
+        return self.route(f"unix:{path}", "echo", "fire", **SOON), talk
+
+    def records(self):
+        path = self.path("socket")
+
+        def talk(_lives=None):
+            client = self.dial_unix(path, socket.SOCK_SEQPACKET)
+            with contextlib.closing(client):
+                for size in (1, 100, 3000):
+                    client.send(bytes(size))
+                    piece = client.recv()
+                    if not piece:
+                        raise EOFError
+                    self.assertEqual(len(piece), size)
+        return self.route(f"unix:{path},seqpacket", "echo", "fire", **SOON), talk
+
+    def a_modem(self):
+        path = self.path("port")
+
+        def talk(_lives=None):
+            with contextlib.closing(PortEnd(path)) as program:
+                self.assert_echoes(program)
+        return self.route(f"pty:{path}", "echo", "fire", **SOON), talk
+
+    def a_port(self):
+        """What is at it echoes. A word each time: there may be one in it still, for
+        somebody who left."""
+        device = self.keep(local.Device(os.path.join(self.base, "tty")))
+
+        def echo():
+            while device.fd >= 0:
+                try:
+                    select.select([device.fd], [], [])
+                    os.write(device.fd, os.read(device.fd, 100))
+                except (OSError, ValueError):
+                    time.sleep(0.01)  # nobody has it open
+
+        def talk(_lives=None):
+            with contextlib.closing(self.dial(self.fire)) as client:
+                self.assert_echoes(client)
+        threading.Thread(target=echo, daemon=True).start()
+        return self.to(f"serial:{device.path},local"), talk
+
+    def tls(self):
+        certificates = tls.Certificates()
+        self.addCleanup(certificates.remove)
+        context = ssl.create_default_context(cafile=certificates.path("ca.pem"))
+
+        def talk(_lives=None):
+            sock = socket.create_connection(("127.0.0.1", self.fire),
+                                            PATIENCE_S)
+            with sock, context.wrap_socket(
+                    sock, server_hostname="localhost") as end:
+                end.sendall(b"hello")
+                said = end.recv(5)
+                if not said:
+                    raise EOFError  # this is what there was no memory for
+                self.assertEqual(said, b"hello")
+        return self.route(f"tls:{self.fire}," + certificates.pair("server"),
+                          "echo", "fire", **SOON), talk
+
+    def a_tls_target(self):
+        certificates = tls.Certificates()
+        self.addCleanup(certificates.remove)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificates.path("server.pem"),
+                                certificates.path("server.key"))
+
+        def serve(listener):
+            with contextlib.suppress(OSError):
+                while True:
+                    end = listener.accept()[0]
+                    with contextlib.suppress(OSError), end, \
+                            context.wrap_socket(end, server_side=True) as shell:
+                        while piece := shell.recv(65536):
+                            shell.sendall(piece)
+        return self.to(f"tls:localhost:{self.serve_tcp(serve)},"
+                       f"ca={certificates.path('ca.pem')}"), self.talk
+
+    def shared(self):
+        """Two clients; each hears what was said to both."""
+        def talk(_lives=None):
+            with contextlib.closing(self.dial(self.fire)) as first, \
+                    contextlib.closing(self.dial(self.fire)) as second:
+                self.assert_echoes(first, bytes(20000))
+                second.send(b"x")
+                second.recv()
+        return self.to(f"unix:{self.serve()}", when_busy="share"), talk
+
+    def a_traced_file(self):
+        path = os.path.join(self.base, "file")
+
+        def talk(_lives=None):
+            words = random.randbytes(3000)
+            with contextlib.closing(self.dial(self.fire)) as client:
+                client.send(words)
+                client.end_writing()
+                client.recv_all()
+            with open(path, "rb") as file:
+                if words not in file.read():
+                    raise EOFError
+        return self.to(f"file:{path}", trace=f"{self.base}/trace"), talk
+
+    def held(self):
+        return self.to(f"tcp:127.0.0.1:{self.serve_tcp()}", hold="link",
+                       retry="100ms..200ms"), self.talk
+
+    def packets(self):
+        def talk(_lives=None):
+            with contextlib.closing(self.dial(self.fire)) as client:
+                self.assert_echoes(client, b"one\ntwo\nthree\n" * 100)
+        return self.route(f"tcp:{self.fire},pack-until=\\n",
+                          f"unix:{self.serve()}", "fire", **SOON), talk
+
+    def newcomers(self):
+        def talk(_lives=None):
+            with contextlib.closing(self.dial(self.fire)), \
+                    contextlib.closing(self.dial(self.fire)) as second:
+                self.assert_echoes(second)
+        return self.to("echo", max_sessions="1", when_busy="replace"), talk
+
+    def strangers(self):
+        """Who is not among the clients, and then who is."""
+        def talk(_lives=None):
+            stranger = socket.socket()
+            with contextlib.suppress(ConnectionError), stranger:
+                stranger.bind(("127.0.0.9", 0))
+                stranger.connect(("127.0.0.1", self.fire))
+                self.assertEqual(stranger.recv(1), b"")
+            with contextlib.closing(self.dial(self.fire)) as client:
+                self.assert_echoes(client)
+        return self.to("echo", clients="127.0.0.1"), talk
+
+    def a_slow_target(self):
+        """What it has not taken yet is kept."""
+        def serve(listener):
+            with contextlib.suppress(OSError):
+                while True:
+                    end = listener.accept()[0]
+                    with contextlib.suppress(OSError), end:
+                        time.sleep(0.03)
+                        total = 0
+                        while piece := end.recv(65536):
+                            total += len(piece)
+                        end.sendall(b"%d" % total)
+
+        def talk(_lives=None):
+            with contextlib.closing(self.dial(self.fire)) as client:
+                client.send(bytes(8 * MEGABYTE))
+                client.end_writing()
+                if client.recv_all() != b"%d" % (8 * MEGABYTE):
+                    raise EOFError
+        return self.to(f"tcp:127.0.0.1:{self.serve_tcp(serve)}"), talk
+
+
 @once  # sanitizers bring an allocator of their own
-class Allocations(Ground):
-    """Each fails in turn, in the whole program, from its start to its end."""
+class Allocations(Kinds):
+    """Each fails in turn, in the whole program, from its start to its end. Some of
+    them, from one at random on, where that says enough (ALLOCATIONS=all: each)."""
 
     def setUp(self):
         super().setUp()
         self.preload = os.path.join(self.base, "fail_malloc.so")
         subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", self.preload,
                         "tests/fail_malloc.c", "-ldl"], check=True)
-        self.fire = self.port()
 
     def each(self, kind, text, talk, step=1, is_told=True):
         """With a client that does talk(lives) each time; or only each step-th. If
         is_told the log says why one was not served."""
+        if os.environ.get("ALLOCATIONS") == "all":
+            step = 1
         lives = self.keep(Lives(
             self.preload, [BTGATE, "run", "-c", self.config(text)],
             text.count("[route "), PATIENCE_S))
@@ -813,23 +1029,11 @@ class Allocations(Ground):
         self.each(kind, self.route(f"tcp:{self.fire}", target),
                   talk or self.talk)
 
-    def talk(self, _lives):
-        client = self.dial(self.fire)
-        with contextlib.closing(client):
-            self.assert_echoes(client, bytes(20000))
-
     def test_echo(self):
         self.each_target("echo", "echo")
 
-    def serve(self, serve):
-        """A target, served by a thread; its path."""
-        listener, path = self.unix_server("target")
-        listener.settimeout(None)
-        threading.Thread(target=serve, args=(listener,), daemon=True).start()
-        return path
-
     def test_unix(self):
-        self.each_target("unix", f"unix:{self.serve(serve_echo)}")
+        self.each_target("unix", f"unix:{self.serve()}")
 
     def test_exec(self):
         self.each_target("exec", "exec:cat,pipe")
@@ -872,35 +1076,66 @@ class Allocations(Ground):
     def test_tls(self):
         """OpenSSL asks for memory some twenty thousand times: a few of them. It may
         make something else of it than that there is none."""
-        certificates = tls.Certificates()
-        self.addCleanup(certificates.remove)
-        context = ssl.create_default_context(cafile=certificates.path("ca.pem"))
+        self.each("tls", *self.tls(), 1000, False)
 
-        def talk(_lives):
-            sock = socket.create_connection(("127.0.0.1", self.fire),
-                                            PATIENCE_S)
-            with sock, context.wrap_socket(
-                    sock, server_hostname="localhost") as end:
-                end.sendall(b"hello")
-                said = end.recv(5)
-                if not said:
-                    raise EOFError  # this is what there was no memory for
-                self.assertEqual(said, b"hello")
-        self.each("tls", self.route(
-            f"tls:{self.fire}," + certificates.pair("server"), "echo"), talk,
-                  1000, False)
+    def test_tls_target(self):
+        self.each("tls target", *self.a_tls_target(), 1000, False)
 
     def test_share(self):
-        """Two clients; each hears what was said to both."""
-        def talk(_lives):
-            with contextlib.closing(self.dial(self.fire)) as first, \
-                    contextlib.closing(self.dial(self.fire)) as second:
-                self.assert_echoes(first, bytes(20000))
-                second.send(b"x")
-                second.recv()
-        self.each("share", self.route(
-            f"tcp:{self.fire}", f"unix:{self.serve(serve_echo)}",
-            when_busy="share"), talk)
+        self.each("share", *self.shared())
+
+    # What is not asked for elsewhere is little.
+
+    def test_tcp(self):
+        self.each("tcp, by name", *self.a_name(), 4)
+
+    def test_exec_on_a_pty(self):
+        self.each("exec on a pty", *self.a_program_on_a_pty(), 4)
+
+    def test_unix_listener(self):
+        self.each("unix listener", *self.a_socket(), 4)
+
+    def test_seqpacket(self):
+        self.each("seqpacket listener", *self.records(), 4)
+
+    def test_pty_listener(self):
+        self.each("pty listener", *self.a_modem(), 3)
+
+    def test_serial(self):
+        self.each("serial", *self.a_port(), 6)
+
+    def test_serial_listener(self):
+        device = self.keep(local.Device(os.path.join(self.base, "tty")))
+
+        def talk(lives):
+            if not lives.await_log(b"connected to", b"refused"):
+                raise EOFError
+            with contextlib.suppress(OSError):
+                device.send(b"hello")
+            got, until = b"", time.monotonic() + 5
+            while len(got) < 5 and time.monotonic() < until and \
+                    not lives.has_ended():
+                if not device.is_silent(0.05):
+                    try:
+                        got += os.read(device.fd, 100)
+                    except OSError:
+                        time.sleep(0.01)  # nobody has it open
+            if len(got) < 5:
+                raise EOFError
+        self.each("serial listener", self.route(
+            f"serial:{device.path},local", "echo", **SOON), talk, 6, False)
+
+    def test_packing(self):
+        self.each("packets", *self.packets(), 4)
+
+    def test_replace(self):
+        self.each("replace", *self.newcomers(), 4)
+
+    def test_clients(self):
+        self.each("clients", *self.strangers(), 4)
+
+    def test_backlog(self):
+        self.each("back-pressure", *self.a_slow_target(), 4)
 
     def test_hold(self):
         """The target goes in the middle, and comes back."""
