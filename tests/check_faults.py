@@ -16,6 +16,7 @@ others in the next. All do with ALLOCATIONS=all, which takes long: name the test
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import random
@@ -41,6 +42,8 @@ from check_gateway import (BTGATE, MEGABYTE, PATIENCE_S, PortEnd, SocketEnd,
 from lives import Lives
 
 SOAK_S = float(os.environ.get("SOAK_S", "120"))
+# sched.h
+CLONE_NEWNET = 0x40000000
 # A page here and there, and what the allocator keeps: not a leak per event.
 GROWN_KB_MOST = 1024
 HEADS = ("fault", "passed beside it", "memory", "descriptors", "log lines",
@@ -610,6 +613,100 @@ class Privileged(Ground):
         with self.fault("a name that is not there",
                         "route fire: refused .*not known"):
             self.assert_turned_away(self.fire)
+
+
+class Cut(Ground):
+    """A link that goes without a word, between two network namespaces: the
+    gateway's, and one that this thread has for itself meanwhile."""
+
+    # TEST-NET-1 (RFC 5737): nobody's.
+    HERE, THERE = "192.0.2.1", "192.0.2.2"
+
+    def setUp(self):
+        super().setUp()
+        if subprocess.run(["unshare", "--net", "true"], check=False,
+                          stderr=subprocess.DEVNULL).returncode:
+            self.skipTest("a network namespace needs root")
+        libc = ctypes.CDLL(None, use_errno=True)
+        before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        self.addCleanup(os.close, before)
+        self.assertEqual(libc.unshare(CLONE_NEWNET), 0)
+        self.addCleanup(lambda: self.assertEqual(
+            libc.setns(before, CLONE_NEWNET), 0))
+
+    def spawn(self, arguments, **options):
+        """In a namespace of its own."""
+        return self.spawn_by("unshare", "--net", BTGATE, *arguments, **options)
+
+    def lay_cable(self):
+        pid = str(self.gateway.pid)
+        try:
+            self.ip("link", "add", "near", "type", "veth", "peer", "name", "far",
+                    "netns", pid)
+        except subprocess.CalledProcessError:
+            self.skipTest("no virtual Ethernet here")
+        self.ip("address", "add", f"{self.HERE}/24", "dev", "near")
+        self.ip("link", "set", "near", "up")
+        there = ["nsenter", "--net", "--target", pid, "ip"]
+        for arguments in (["address", "add", f"{self.THERE}/24", "dev", "far"],
+                          ["link", "set", "far", "up"]):
+            subprocess.run([*there, *arguments], check=True)
+
+    @staticmethod
+    def ip(*arguments):
+        subprocess.run(["ip", *arguments], check=True,
+                       stderr=subprocess.DEVNULL)
+
+    def listen(self, port):
+        """At our end of the cable."""
+        listener = self.keep(socket.socket())
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((self.HERE, port))
+        listener.listen()
+        listener.settimeout(PATIENCE_S)
+        return listener
+
+    def test_a_link_that_goes(self):
+        """Who was at its other end is given up after twice as long as it may be
+        silent; who is held is dialled until it is there again."""
+        calm, held = self.path("calm"), self.path("held")
+        gateway = self.gateway = self.start(
+            self.route(f"unix:{calm}", "echo", "calm") +
+            self.route("tcp:*:2000,keepalive=1s", "echo", "fire") +
+            self.route(f"unix:{held}", f"tcp:{self.HERE}:2001,keepalive=1s",
+                       "held", hold="yes", retry="100ms..200ms",
+                       connect_timeout="500ms"))
+        self.lay_cable()
+        listener = self.listen(2001)
+        fds = self.fds_at_rest(gateway)
+        beside = Calm(self.dial_unix(calm))
+        sock = socket.create_connection((self.THERE, 2000), PATIENCE_S)
+        far = self.keep(SocketEnd(sock))
+        near = self.dial_unix(held)
+        first = self.accept(listener)
+        for end in (far, near):
+            end.send(b"hello")
+        self.assertEqual(far.recv_exactly(5), b"hello")
+        self.assertEqual(first.recv_exactly(5), b"hello")
+        begin = time.monotonic()
+        self.ip("link", "set", "near", "down")
+        gateway.await_line("route fire: session 1 .* ended: client broke off: "
+                           "(Connection timed out|No route to host)")
+        gateway.await_line(f"route held: .*{self.HERE}:2001 is lost: ")
+        gone_s = time.monotonic() - begin
+        self.assertGreater(gone_s, 1)
+        self.ip("link", "set", "near", "up")
+        again = self.accept(listener)
+        gateway.await_line("route held: .* is reached again")
+        near.send(b"there")
+        self.assertEqual(again.recv_exactly(5), b"there")
+        beside.finish()
+        for end in (near, again, beside.end):
+            end.close()
+        self.await_fds(gateway, fds)
+        self.await_that(gateway.is_asleep)
+        add_row(f"a link that goes: noticed after {gone_s:.1f} s",
+                f"{beside.total // 1024} KiB", "", "+0", "", "after")
 
 
 # The end of a session, where that is not what it is about.
