@@ -11,8 +11,11 @@ gateway sleeps; where what has happened lasts, it sleeps meanwhile, too. The
 outcome is printed as a table. SOAK_S is for how many seconds there are faults at
 random (120).
 
-Where there are many of them, some of the allocations of a life fail in a run,
-others in the next. All do with ALLOCATIONS=all, which takes long: name the test.
+Where there are many of them, some of the allocations and system calls of a life
+fail in a run, others in the next. All do with ALLOCATIONS=all and SWEEP=all, which
+take long: name the test. SWEEP_S is for how many seconds calls fail over each kind
+of end (1.5). What a failure says it was is repeated with SWEEP=CALL:ERROR:NUMBER, as
+in SWEEP=recvfrom:EIO:5 tests/check_faults.py Sweep.test_tls.
 """
 
 import contextlib
@@ -20,6 +23,7 @@ import ctypes
 import json
 import os
 import random
+import re
 import resource
 import select
 import shutil
@@ -44,6 +48,7 @@ from lives import Lives
 SOAK_S = float(os.environ.get("SOAK_S", "120"))
 # sched.h
 CLONE_NEWNET = 0x40000000
+SWEEP_S = float(os.environ.get("SWEEP_S", "1.5"))
 # A page here and there, and what the allocator keeps: not a leak per event.
 GROWN_KB_MOST = 1024
 HEADS = ("fault", "passed beside it", "memory", "descriptors", "log lines",
@@ -1073,6 +1078,224 @@ class Kinds(Ground):
                 if client.recv_all() != b"%d" % (8 * MEGABYTE):
                     raise EOFError
         return self.to(f"tcp:127.0.0.1:{self.serve_tcp(serve)}"), talk
+
+
+# Each of these fails so, somewhere.
+ERRORS = {call: errors for calls, errors in (
+    ("read recvfrom recvmsg", ("EINTR", "EAGAIN", "EIO", "ENOMEM")),
+    ("write writev sendto sendmsg", ("EINTR", "EAGAIN", "ENOBUFS", "EIO")),
+    ("accept accept4", ("EINTR", "EMFILE", "ENOBUFS", "ECONNABORTED")),
+    ("connect", ("EINTR", "EAGAIN", "ENOBUFS")),
+    ("socket socketpair pipe2 eventfd2 epoll_create1 timerfd_create "
+     "inotify_init1 dup dup2 dup3", ("EMFILE", "ENOMEM")),
+    ("fcntl", ("EMFILE",)),
+    ("bind listen", ("EADDRINUSE", "ENOBUFS")),
+    ("epoll_ctl", ("ENOMEM", "ENOSPC")),
+    ("epoll_wait epoll_pwait", ("EINTR",)),
+    ("setsockopt getsockopt getsockname getpeername", ("ENOBUFS", "ENOMEM")),
+    ("open openat", ("EMFILE", "EINTR", "EIO")),
+    ("ioctl", ("EINTR", "EIO")),
+    ("fstat newfstatat lseek ftruncate flock rename symlink chmod fchmod chown "
+     "fchownat inotify_add_watch readlink", ("EIO", "ENOMEM")),
+    ("shutdown", ("ENOBUFS",)),
+    ("clone clone3 vfork", ("EAGAIN",)),
+) for call in calls.split()}
+# Whom they are not tried on:
+NOT_TRIED = re.compile(
+    # glibc's getaddrinfo aborts where a socket cannot be set back so (2.36,
+    # getaddrinfo.c:2555: its own assertion), which the kernel never refuses;
+    r"connect\(\d+, \{sa_family=AF_UNSPEC"
+    # libevent says nothing of a signal that it cannot tell itself of (2.1,
+    # evsig_handler), which has room for hundreds;
+    r'|write\(\d+, "\\(1|17|21)", 1\)'
+    # and where the log is lost nobody is told of that.
+    r"|writev?\(2,")
+# What the log says of who was not served, or not well.
+REASON = (r"refused |cannot|no more clients|warning: |is lost|exited|"
+          r"ended: (?!client closed;)")
+
+
+@once  # a leak check cannot be traced
+class Sweep(Kinds, Traced):
+    """A call of a life fails, whichever: what it hits ends with a reason, the
+    others do not notice, and afterwards all is as if it had not been."""
+
+    def attempt(self, act):
+        """Whether it could be done; who is not served is never left waiting."""
+        try:
+            act()
+        except TimeoutError as error:
+            raise AssertionError("nobody has an answer") from error
+        except (OSError, EOFError):
+            return False
+        return True
+
+    def hits(self):
+        with contextlib.suppress(FileNotFoundError), \
+                open(self.traced, encoding="ascii", errors="replace") as file:
+            return [line for line in file if "(INJECTED)" in line]
+        return []
+
+    def is_in_vain(self):
+        return any(NOT_TRIED.search(line) for line in self.hits())
+
+    def talk_alone(self, talk):
+        """Some targets are one client's at a time, until its session has ended."""
+        def has_ended():
+            began, ended = (len(self.gateway.matches(
+                f"route fire: session .* {what}")) for what in (
+                    "connected to", "ended: "))
+            return began <= ended or self.gateway.is_quiet
+        self.await_that(has_ended)
+        talk()
+
+    def clients(self, talk):
+        """Two, one after the other, with one beside them; who was not served."""
+        lost = set()
+        with contextlib.ExitStack() as stack:
+            beside = []
+            if not self.attempt(lambda: beside.append(stack.enter_context(
+                    contextlib.closing(self.dial(self.calm))))):
+                lost.add("calm")
+            for _ in range(2):
+                if not self.attempt(lambda: self.talk_alone(talk)):
+                    lost.add("fire")
+                if beside and not self.attempt(
+                        lambda: self.assert_echoes(beside[0])):
+                    lost.add("calm")
+                    beside.clear()
+        return lost
+
+    def live(self, text, talk, options, most_fds):
+        """A life; with how many descriptors it was in the end, or None."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.traced)
+        gateway = self.gateway = self.spawn_traced(
+            ["-o", self.traced, *options], text)
+        fds = None
+        self.await_that(lambda: gateway.is_quiet or self.is_in_vain() or len(
+            gateway.matches("-> (listening|waiting)")) >= 2)
+        lost = self.clients(talk) if not gateway.is_quiet else {"all"}
+        if "-f" in options:
+            # Each of its threads has calls of its own, and would be hit.
+            tracer = gateway.status_field("TracerPid") if not gateway.is_quiet \
+                else 0
+            if tracer:
+                os.kill(tracer, signal.SIGTERM)
+                self.await_that(
+                    lambda: not gateway.status_field("TracerPid"))
+        if self.is_in_vain():
+            gateway.kill()
+            self.await_that(self.has_no_children)
+            self.gateways.remove(gateway)
+            return None
+        if gateway.process.poll() is None:
+            self.await_that(lambda: gateway.is_quiet or self.attempt(
+                lambda: self.talk_alone(talk)))
+            self.await_that(lambda: gateway.is_quiet or (
+                gateway.fd_count() <= most_fds and gateway.is_asleep()))
+            fds = gateway.fd_count() if not gateway.is_quiet else None
+        self.assertIn(gateway.stop(), (0, 1, 2))
+        self.await_that(self.has_no_children)
+        self.gateways.remove(gateway)
+        if lost or gateway.process.returncode:
+            self.assertRegex(gateway.log(), REASON)
+        # A call is somebody's.
+        self.assertLess(len(lost), 2)
+        return fds
+
+    def find_calls(self):
+        """Of the life that was traced: each call's name, and which ones of them.
+        Those before it has its configuration are the dynamic linker's."""
+        counts, found = {}, {}
+        has_begun = False
+        with open(self.traced, encoding="ascii", errors="replace") as file:
+            for line in file:
+                match = re.match(r"(\d+ +)?(\w+)\(", line)
+                if not match:
+                    continue
+                thread, name = match.groups()
+                number = counts[thread, name] = counts.get((thread, name), 0) + 1
+                has_begun = has_begun or "btgate.conf" in line
+                if has_begun and not NOT_TRIED.search(line):
+                    found.setdefault(name, {}).setdefault(number, line)
+        return found
+
+    @staticmethod
+    def choose(found, first):
+        """Of each call as often, whichever there are most of; two that have the
+        pattern in them come first."""
+        wanted = os.environ.get("SWEEP")
+        if wanted == "all":
+            yield from ((name, error, number) for name, numbers in found.items()
+                        for number in numbers for error in ERRORS[name])
+        elif wanted:
+            yield tuple(wanted.split(":"))
+        else:
+            until = time.monotonic() + SWEEP_S
+            if first:
+                yield from random.sample(sorted(
+                    (name, error, number) for name, numbers in found.items()
+                    for number, line in numbers.items()
+                    if re.search(first, line) for error in ERRORS[name]), 2)
+            while True:
+                for name in random.sample(sorted(found), len(found)):
+                    yield (name, random.choice(ERRORS[name]),
+                           random.choice(sorted(found[name])))
+                    if time.monotonic() >= until:
+                        return
+
+    def sweep(self, kind, life, options=(), first=None):
+        text, talk = life
+        self.calm = self.port()
+        self.traced = os.path.join(self.base, "strace")
+        text = ("[gateway]\ncontrol = no\n" + text +
+                self.route(f"tcp:{self.calm}", "echo", "calm", **SOON))
+        names = ",".join("?" + name for name in ERRORS)
+        fds = self.live(text, talk, [*options, "-e", f"trace={names}"], 1000)
+        found, tried = self.find_calls(), 0
+        for name, error, number in self.choose(found, first):
+            with self.subTest(kind=kind, SWEEP=f"{name}:{error}:{number}"):
+                try:
+                    self.live(text, talk, [
+                        *options, "-e", f"trace={name}", "-e",
+                        f"inject={name}:error={error}:when={number}"], fds)
+                except AssertionError as failure:
+                    raise AssertionError(f"{failure}\n{self.hits()}\n"
+                                         f"{self.gateway.log()}") from failure
+            tried += 1
+        total = sum(len(numbers) * len(ERRORS[name])
+                    for name, numbers in found.items())
+        add_row(f"{kind}: {tried} failing calls of {total} in a life")
+
+    def test_tcp(self):
+        """By name, which is looked up by a thread."""
+        self.sweep("tcp", self.a_name(), ["-f", "-I", "2"])
+
+    def test_exec(self):
+        self.sweep("exec", self.a_program())
+
+    def test_exec_on_a_pty(self):
+        self.sweep("exec on a pty", self.a_program_on_a_pty())
+
+    def test_tls(self):
+        self.sweep("tls", self.tls())
+
+    def test_serial(self):
+        self.sweep("serial", self.a_port())
+
+    def test_file(self):
+        self.sweep("file, and a trace", self.a_traced_file())
+
+    def test_share(self):
+        self.sweep("share", self.shared())
+
+    def test_hold(self):
+        self.sweep("hold", self.held())
+
+    def test_pty_listener(self):
+        # Else a program gets lines, and its own echo.
+        self.sweep("pty listener", self.a_modem(), first="TCSETS")
 
 
 @once  # sanitizers bring an allocator of their own
