@@ -1407,16 +1407,16 @@ class Allocations(Kinds):
     # What is not asked for elsewhere is little.
 
     def test_tcp(self):
-        self.each("tcp, by name", *self.a_name(), 4)
+        self.each("tcp, by name", *self.a_name(), 3)
 
     def test_exec_on_a_pty(self):
-        self.each("exec on a pty", *self.a_program_on_a_pty(), 4)
+        self.each("exec on a pty", *self.a_program_on_a_pty(), 3)
 
     def test_unix_listener(self):
-        self.each("unix listener", *self.a_socket(), 4)
+        self.each("unix listener", *self.a_socket(), 3)
 
     def test_seqpacket(self):
-        self.each("seqpacket listener", *self.records(), 4)
+        self.each("seqpacket listener", *self.records(), 3)
 
     def test_pty_listener(self):
         self.each("pty listener", *self.a_modem(), 3)
@@ -1446,16 +1446,16 @@ class Allocations(Kinds):
             f"serial:{device.path},local", "echo", **SOON), talk, 6, False)
 
     def test_packing(self):
-        self.each("packets", *self.packets(), 4)
+        self.each("packets", *self.packets(), 3)
 
     def test_replace(self):
-        self.each("replace", *self.newcomers(), 4)
+        self.each("replace", *self.newcomers(), 3)
 
     def test_clients(self):
-        self.each("clients", *self.strangers(), 4)
+        self.each("clients", *self.strangers(), 3)
 
     def test_backlog(self):
-        self.each("back-pressure", *self.a_slow_target(), 4)
+        self.each("back-pressure", *self.a_slow_target(), 3)
 
     def test_hold(self):
         """The target goes in the middle, and comes back."""
