@@ -203,8 +203,13 @@ static ssize_t exec_read(struct stream *base, void *buffer, size_t bytes)
 		base->ops = &whole_ops;
 		return 0;
 	}
-	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+	if (got < 0 && errno != EIO)
 		return -errno;
+	/* A pty that nobody has open; or not any more. */
+	if (got < 0 && stream->pty.master_fd < 0)
+		return -EIO;
+	if (got < 0 && !pty_is_hung_up(stream->pty.master_fd))
+		return -EAGAIN;
 	/* Its exit tells; its output would be ready for ever. */
 	stream->is_silent = true;
 	epoll_ctl(base->read_fd, EPOLL_CTL_DEL, stream->output_fd, NULL);
