@@ -402,6 +402,8 @@ static void listener_renew(struct pty_listener *listener)
 		listener->last_error[0] = '\0';
 		return;
 	}
+	/* Nor is it to open the pty that the path led to: that one is going. */
+	pty_path_unlink(listener->path);
 	pty_port_free(port);
 	if (strcmp(error.text, listener->last_error) != 0)
 		log_warning("%s: no program can open it now: %s",

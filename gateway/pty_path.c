@@ -206,12 +206,19 @@ int pty_path_link(struct pty_path *path, const char *slave, struct error *error)
 	return 0;
 }
 
+void pty_path_unlink(struct pty_path *path)
+{
+	if (leads_to(path->path, path->slave))
+		unlink(path->path);
+	path->slave[0] = '\0';
+}
+
 void pty_path_release(struct pty_path *path)
 {
 	if (!path)
 		return;
-	if (leads_to(path->path, path->slave))
-		unlink(path->path);
+	if (path->path)
+		pty_path_unlink(path);
 	lockfile_release(path->lock);
 	/* Fails, as it should, if it is not empty. */
 	if (path->directory)

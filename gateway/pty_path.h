@@ -31,6 +31,8 @@ struct pty_path *pty_path_acquire(const char *text, enum pty_path_life life,
  */
 int pty_path_link(struct pty_path *path, const char *slave,
 		  struct error *error);
+/* The pty that it leads to goes, and its number may be another's. */
+void pty_path_unlink(struct pty_path *path);
 /* Remove what is ours. NULL is legal. */
 void pty_path_release(struct pty_path *path);
 
