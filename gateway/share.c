@@ -133,13 +133,6 @@ static size_t stream_behind_bytes(const struct share_stream *stream)
 	return (size_t)(stream->share->said_bytes - stream->seen_bytes);
 }
 
-static void stream_signal(struct share_stream *stream)
-{
-	if (stream->is_signalled || stream->signal_fd < 0)
-		return;
-	stream->is_signalled = write(stream->signal_fd, "", 1) == 1;
-}
-
 static void stream_unsignal(struct share_stream *stream)
 {
 	char byte;
@@ -155,6 +148,19 @@ static void stream_hang_up(struct share_stream *stream)
 	if (stream->signal_fd >= 0)
 		close(stream->signal_fd);
 	stream->signal_fd = -1;
+}
+
+static void stream_signal(struct share_stream *stream)
+{
+	if (stream->is_signalled || stream->signal_fd < 0)
+		return;
+	stream->is_signalled = write(stream->signal_fd, "", 1) == 1;
+	if (stream->is_signalled)
+		return;
+	/* Else it would wait for what is there already. */
+	snprintf(stream->drop_reason, sizeof(stream->drop_reason),
+		 "its session cannot be woken up: %s", strerror(errno));
+	stream_hang_up(stream);
 }
 
 static void stream_drop(struct share_stream *stream)
@@ -494,9 +500,11 @@ static ssize_t share_read(struct stream *base, void *buffer, size_t bytes)
 	while (!stream_behind_bytes(stream) &&
 	       share->state == SHARE_STATE_ENDING)
 		share_read_rest(share);
-	if (!stream_behind_bytes(stream))
+	if (!stream_behind_bytes(stream)) {
+		stream_unsignal(stream); /* which may have failed before */
 		return share->state == SHARE_STATE_ENDED ? share->end_code
 							 : -EAGAIN;
+	}
 	if (bytes > stream_behind_bytes(stream))
 		bytes = stream_behind_bytes(stream);
 	ring_get(share, stream->seen_bytes, buffer, bytes);
