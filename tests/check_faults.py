@@ -1029,8 +1029,26 @@ class Kinds(Ground):
         return self.to(f"file:{path}", trace=f"{self.base}/trace"), talk
 
     def held(self):
+        """What was on its way when the target was lost never comes."""
+        def talk(_lives=None):
+            def count_lost():
+                return len(self.gateway.matches("is lost: "))
+            before, left = count_lost(), 20000
+            until = time.monotonic() + PATIENCE_S
+            with contextlib.closing(self.dial(self.fire)) as client:
+                client.send(bytes(left))
+                while left:
+                    while not select.select([client.socket], [], [], 0.05)[0]:
+                        if count_lost() > before:
+                            raise EOFError
+                        if time.monotonic() > until:
+                            raise TimeoutError
+                    piece = client.recv()
+                    if not piece:
+                        raise EOFError
+                    left -= len(piece)
         return self.to(f"tcp:127.0.0.1:{self.serve_tcp()}", hold="link",
-                       retry="100ms..200ms"), self.talk
+                       retry="100ms..200ms"), talk
 
     def packets(self):
         def talk(_lives=None):
@@ -1115,6 +1133,10 @@ REASON = (r"refused |cannot|no more clients|warning: |is lost|exited|"
           r"ended: (?!client closed;)")
 
 
+class InVain(Exception):
+    """What was hit is none of those that are tried."""
+
+
 @once  # a leak check cannot be traced
 class Sweep(Kinds, Traced):
     """A call of a life fails, whichever: what it hits ends with a reason, the
@@ -1136,8 +1158,14 @@ class Sweep(Kinds, Traced):
             return [line for line in file if "(INJECTED)" in line]
         return []
 
-    def is_in_vain(self):
-        return any(NOT_TRIED.search(line) for line in self.hits())
+    def await_life(self, condition):
+        """Or its end: whether it lives."""
+        def is_so():
+            if any(NOT_TRIED.search(line) for line in self.hits()):
+                raise InVain
+            return self.gateway.is_quiet or condition()
+        self.await_that(is_so)
+        return not self.gateway.is_quiet
 
     def talk_alone(self, talk):
         """Some targets are one client's at a time, until its session has ended."""
@@ -1145,8 +1173,8 @@ class Sweep(Kinds, Traced):
             began, ended = (len(self.gateway.matches(
                 f"route fire: session .* {what}")) for what in (
                     "connected to", "ended: "))
-            return began <= ended or self.gateway.is_quiet
-        self.await_that(has_ended)
+            return began <= ended
+        self.await_life(has_ended)
         talk()
 
     def clients(self, talk):
@@ -1166,41 +1194,38 @@ class Sweep(Kinds, Traced):
                     beside.clear()
         return lost
 
-    def live(self, text, talk, options, most_fds):
+    def live(self, text, talk, options, most_fds=1000):
         """A life; with how many descriptors it was in the end, or None."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.traced)
-        gateway = self.gateway = self.spawn_traced(
-            ["-o", self.traced, *options], text)
-        fds = None
-        self.await_that(lambda: gateway.is_quiet or self.is_in_vain() or len(
-            gateway.matches("-> (listening|waiting)")) >= 2)
-        lost = self.clients(talk) if not gateway.is_quiet else {"all"}
-        if "-f" in options:
-            # Each of its threads has calls of its own, and would be hit.
-            tracer = gateway.status_field("TracerPid") if not gateway.is_quiet \
-                else 0
-            if tracer:
-                os.kill(tracer, signal.SIGTERM)
-                self.await_that(
-                    lambda: not gateway.status_field("TracerPid"))
-        if self.is_in_vain():
-            gateway.kill()
-            self.await_that(self.has_no_children)
-            self.gateways.remove(gateway)
+        self.gateway = self.spawn_traced(["-o", self.traced, *options], text)
+        try:
+            return self.live_through(talk, "-f" in options, most_fds)
+        except InVain:
             return None
-        if not gateway.is_quiet:
-            self.await_that(lambda: gateway.is_quiet or self.attempt(
-                lambda: self.talk_alone(talk)))
-            self.await_that(lambda: gateway.is_quiet or (
-                gateway.fd_count() <= most_fds and gateway.is_asleep()))
-        if not gateway.is_quiet:
+        finally:
+            self.gateway.kill()
+            self.gateways.remove(self.gateway)
+            self.await_that(self.has_no_children)
+
+    def live_through(self, talk, has_threads, most_fds):
+        gateway, fds, lost = self.gateway, None, {"all"}
+        if self.await_life(lambda: len(gateway.matches(
+                "-> (listening|waiting)")) >= 2):
+            lost = self.clients(talk)
+        if has_threads and not gateway.is_quiet:
+            # Each has calls of its own, and would be hit again.
+            os.kill(gateway.status_field("TracerPid"), signal.SIGTERM)
+            self.await_that(lambda: not gateway.status_field("TracerPid"))
+        if self.await_life(lambda: self.attempt(
+                lambda: self.talk_alone(talk))) and self.await_life(
+                    lambda: gateway.fd_count() <= most_fds and
+                    gateway.is_asleep()):
             fds = gateway.fd_count()
             # A call is somebody's.
             self.assertLess(len(lost), 2)
         self.assertIn(gateway.stop(), (0, 1, 2))
-        self.await_that(self.has_no_children)
-        self.gateways.remove(gateway)
+        self.await_life(lambda: True)
         if lost or gateway.process.returncode:
             self.assertRegex(gateway.log(), REASON)
         return fds
@@ -1253,7 +1278,7 @@ class Sweep(Kinds, Traced):
         text = ("[gateway]\ncontrol = no\n" + text +
                 self.route(f"tcp:{self.calm}", "echo", "calm", **SOON))
         names = ",".join("?" + name for name in ERRORS)
-        fds = self.live(text, talk, [*options, "-e", f"trace={names}"], 1000)
+        fds = self.live(text, talk, [*options, "-e", f"trace={names}"])
         found, tried = self.find_calls(), 0
         for name, error, number in self.choose(found, first):
             with self.subTest(kind=kind, SWEEP=f"{name}:{error}:{number}"):
@@ -1262,9 +1287,6 @@ class Sweep(Kinds, Traced):
                         *options, "-e", f"trace={name}", "-e",
                         f"inject={name}:error={error}:when={number}"], fds)
                 except AssertionError as failure:
-                    self.gateway.kill()
-                    self.gateways.remove(self.gateway)
-                    self.await_that(self.has_no_children)
                     raise AssertionError(f"{failure}\n{self.hits()}\n"
                                          f"{self.gateway.log()}") from failure
             tried += 1
