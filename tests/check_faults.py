@@ -1207,6 +1207,9 @@ class Sweep(Kinds, Traced):
             self.gateway.kill()
             self.gateways.remove(self.gateway)
             self.await_that(self.has_no_children)
+            # Which it may not have been able to take away.
+            for name in os.listdir(self.run_dir):
+                os.unlink(self.path(name))
 
     def live_through(self, talk, has_threads, most_fds):
         gateway, fds, lost = self.gateway, None, {"all"}
