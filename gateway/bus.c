@@ -37,6 +37,7 @@ struct bus {
 		*pause_event; /* the next try, or the greeting's deadline */
 	struct backoff retry;
 	struct loop_task drop_task;
+	struct loop_task retry_task; /* in place of a pause */
 	char drop_reason[160];
 };
 
@@ -71,7 +72,7 @@ static void lose(struct bus *bus, const char *reason)
 	/* Without memory for a timer there is no pause. */
 	if (add_timer(bus->pause_event,
 		      (uint64_t)backoff_next_ms(&bus->retry) * 1000))
-		event_active(bus->pause_event, EV_TIMEOUT, 0);
+		loop_defer(bus->loop, &bus->retry_task);
 }
 
 static void lose_with_errno(struct bus *bus, int code)
@@ -115,7 +116,7 @@ static void on_ready(evutil_socket_t fd, short what, void *arg);
 
 void bus_watch(struct bus *bus)
 {
-	int fd, poll_events;
+	int fd, poll_events, code = 0;
 	uint64_t until_us, now_us = loop_now_ms() * 1000;
 	short events;
 
@@ -134,16 +135,18 @@ void bus_watch(struct bus *bus)
 		event_del(bus->fd_event);
 		event_assign(bus->fd_event, bus->loop->base, fd,
 			     (short)(events | EV_PERSIST), on_ready, bus);
-		if (events)
-			event_add(bus->fd_event, NULL);
+		code = events ? event_add(bus->fd_event, NULL) : 0;
 		bus->watched_fd = fd;
 		bus->watched_events = events;
 	}
 	if (until_us == UINT64_MAX)
 		event_del(bus->wake_event);
-	else
-		add_timer(bus->wake_event,
-			  until_us > now_us ? until_us - now_us : 0);
+	else if (add_timer(bus->wake_event,
+			   until_us > now_us ? until_us - now_us : 0))
+		code = -ENOMEM;
+	/* It would be deaf. */
+	if (code)
+		bus_drop(bus, "out of memory");
 }
 
 static void greet(struct bus *bus)
@@ -202,8 +205,18 @@ static void connect_bus(struct bus *bus)
 	}
 	sd_bus_set_method_call_timeout(bus->handle,
 				       (uint64_t)CALL_TIMEOUT_MS * 1000);
-	add_timer(bus->pause_event, (uint64_t)GREETING_MS * 1000);
-	bus_watch(bus);
+	if (add_timer(bus->pause_event, (uint64_t)GREETING_MS * 1000))
+		lose(bus, "out of memory");
+	else
+		bus_watch(bus);
+}
+
+static void run_retry(void *arg)
+{
+	struct bus *bus = arg;
+
+	if (!bus->handle)
+		connect_bus(bus);
 }
 
 static void on_pause_over(evutil_socket_t fd, short what, void *arg)
@@ -229,6 +242,7 @@ struct bus *bus_new(struct loop *loop, bus_opened_cb opened,
 	bus->arg = arg;
 	bus->watched_fd = -1;
 	bus->drop_task = (struct loop_task){.run = run_drop, .arg = bus};
+	bus->retry_task = (struct loop_task){.run = run_retry, .arg = bus};
 	bus->fd_event = event_new(loop->base, -1, 0, on_ready, bus);
 	bus->wake_event = event_new(loop->base, -1, 0, on_ready, bus);
 	bus->pause_event = event_new(loop->base, -1, 0, on_pause_over, bus);
@@ -252,6 +266,7 @@ void bus_free(struct bus *bus)
 	if (bus->handle)
 		close_handle(bus);
 	loop_cancel(bus->loop, &bus->drop_task);
+	loop_cancel(bus->loop, &bus->retry_task);
 	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
 		if (*events[i])
 			event_free(*events[i]);

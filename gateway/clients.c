@@ -87,6 +87,9 @@ static struct client *client_next(const struct client *client)
 	return TAILQ_NEXT(client, link);
 }
 
+_Static_assert(sizeof((struct mishap){0}.who) >= STREAM_PEER_BYTES,
+	       "whoever it is fits");
+
 static void clients_note_refusal(struct clients *clients,
 				 enum client_refusal_kind kind,
 				 const char *peer, const char *reason)

@@ -190,10 +190,12 @@ static ssize_t exec_read(struct stream *base, void *buffer, size_t bytes)
 {
 	struct exec_stream *stream = (struct exec_stream *)base;
 	bool has_exited = program_has_exited(stream->program);
+	const bool is_pty = stream->pty.master_fd >= 0;
 	ssize_t got = 0;
 
 	if (!stream->is_silent && stream->last_bytes < LAST_BYTES_MAX)
-		got = read(stream->output_fd, buffer, bytes);
+		got = (is_pty ? pty_read : read)(stream->output_fd, buffer,
+						 bytes);
 	if (got > 0) {
 		stream->last_bytes += has_exited ? (size_t)got : 0;
 		return got;
@@ -203,11 +205,10 @@ static ssize_t exec_read(struct stream *base, void *buffer, size_t bytes)
 		base->ops = &whole_ops;
 		return 0;
 	}
-	if (got < 0 && errno != EIO)
+	/* A pty says so that nobody has it open. */
+	if (got < 0 && (errno != EIO || !is_pty))
 		return -errno;
-	/* A pty that nobody has open; or not any more. */
-	if (got < 0 && stream->pty.master_fd < 0)
-		return -EIO;
+	/* Somebody has again. */
 	if (got < 0 && !pty_is_hung_up(stream->pty.master_fd))
 		return -EAGAIN;
 	/* Its exit tells; its output would be ready for ever. */

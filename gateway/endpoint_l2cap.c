@@ -675,7 +675,7 @@ static struct stream *l2cap_stream(const struct remote *remote, int fd,
 							   : 0;
 
 	if (code) {
-		errno = code == -EAGAIN ? EACCES : -code;
+		errno = code == -EAGAIN ? EKEYREJECTED : -code;
 		return NULL;
 	}
 	stream = l2cap_stream_new(&target->link, fd, peer);

@@ -222,8 +222,7 @@ static void entrance_format_refusal(const struct entrance *entrance,
 			  about);
 		break;
 	case DOOR_REFUSAL_DOWN:
-		error_set(error, 0,
-			  "the route is not up ('btgate status' says why)");
+		error_set(error, 0, "the route is not up");
 		break;
 	case DOOR_REFUSAL_UNBONDED:
 		error_set(error, 0,

@@ -59,13 +59,11 @@ static void setups_tell_loss(struct link_setups *setups)
 	char why[ERROR_TEXT_BYTES];
 
 	snprintf(why, sizeof(why),
-		 "it left, or did not finish pairing, before its link was up%s",
+		 "left, or did not finish pairing, before its link was up%s",
 		 setups->hint);
 	mishap_note(&setups->listener->unfinished, "a phone", why);
 	(setups->has_warned ? log_info : log_warning)(
-		"%s: a phone left, or did not finish pairing, before its link "
-		"was up%s",
-		setups->listener->name, setups->hint);
+		"%s: a phone %s", setups->listener->name, why);
 	setups->has_warned = true;
 }
 

@@ -268,9 +268,9 @@ static void ignore(evutil_socket_t fd, short what, void *arg)
 }
 
 /*
- * Room for the timers of the gateway itself, which nobody would miss if one could
- * not be started: libevent's heap of timers grows when it is full and never
- * shrinks (minheap-internal.h, 2.1).
+ * Room for so many timers at once, which then do not fail for want of memory: that
+ * one of the gateway's own could not be started, nobody would notice. libevent's
+ * heap of timers grows when it is full and never shrinks (minheap-internal.h, 2.1).
  */
 static int reserve_timers(struct event_base *base)
 {

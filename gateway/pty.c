@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -13,6 +14,8 @@
 
 /* More than a pty holds: a program that goes on writing does not hold us up. */
 #define DROP_BYTES_MAX (1024 * 1024)
+/* What one read(2) gives at most (n_tty_read; seen on 6.12 and 6.18). */
+#define TTY_READ_BYTES_MAX 4095
 
 void pty_init(struct pty *pty)
 {
@@ -91,6 +94,19 @@ int pty_make_raw(const struct pty *pty)
 	/* ...and this one a program's own TCOOFF. */
 	tcflow(fd, TCOON);
 	return code;
+}
+
+ssize_t pty_read(int master_fd, void *buffer, size_t bytes)
+{
+	size_t done = 0;
+	ssize_t got;
+
+	do {
+		got = read(master_fd, (uint8_t *)buffer + done, bytes - done);
+		if (got > 0)
+			done += (size_t)got;
+	} while (got == TTY_READ_BYTES_MAX && done < bytes);
+	return done ? (ssize_t)done : got;
 }
 
 bool pty_is_hung_up(int fd)

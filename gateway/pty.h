@@ -28,6 +28,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 #include <termios.h>
 
 struct error;
@@ -57,9 +58,16 @@ void pty_let_slave_go(struct pty *pty);
 
 /*
  * Raw, 8-bit clean, exclusive to nobody, output not stopped, whatever a program
- * has made of it. Needs the slave. 0 or -errno: it is as it was.
+ * has made of it. Needs the slave. 0, or -errno: it may not be raw.
  */
 int pty_make_raw(const struct pty *pty);
+
+/*
+ * read(2) of a master, but as much as there is, where that gives less than a page:
+ * where each read is passed on for itself, a Bluetooth link cuts it into packets, of
+ * which the last has next to nothing in it and takes as long in the air as others.
+ */
+ssize_t pty_read(int master_fd, void *buffer, size_t bytes);
 
 /* Whether a master's last slave has closed, or a slave was hung up. */
 bool pty_is_hung_up(int fd);

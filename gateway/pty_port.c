@@ -30,9 +30,6 @@
  */
 static const unsigned int port_recheck_ms[] = {10, 100, 900};
 
-/* What one read(2) gives at most (n_tty_read; seen on 6.12 and 6.18). */
-#define TTY_READ_BYTES_MAX 4095
-
 #define PORT_RECHECKS (sizeof(port_recheck_ms) / sizeof(port_recheck_ms[0]))
 
 struct pty_port {
@@ -103,8 +100,10 @@ static int port_look(struct pty_port *port)
 	if (code == 0 && !is_open) {
 		code = pty_make_raw(&port->pty);
 		/* As if it could not be opened: it is tried again. */
-		if (code < 0)
+		if (code < 0) {
 			pty_let_slave_go(&port->pty);
+			file_watch_take(&port->watch);
+		}
 	} else if (code == 0 && exclusive) {
 		ioctl(port->pty.slave_fd, TIOCEXCL);
 	}
@@ -182,27 +181,9 @@ int pty_port_mend(struct pty_port *port)
 	return port_probe(port);
 }
 
-/*
- * As much as there is, although one read(2) gives less than a page: where each
- * is passed on for itself, a Bluetooth link cuts it into packets, of which the last
- * has next to nothing in it and takes as long in the air as others.
- */
-static ssize_t read_all(int fd, uint8_t *buffer, size_t bytes)
-{
-	size_t done = 0;
-	ssize_t got;
-
-	do {
-		got = read(fd, buffer + done, bytes - done);
-		if (got > 0)
-			done += (size_t)got;
-	} while (got == TTY_READ_BYTES_MAX && done < bytes);
-	return done ? (ssize_t)done : got;
-}
-
 ssize_t pty_port_read(struct pty_port *port, void *buffer, size_t bytes)
 {
-	ssize_t got = read_all(port->pty.master_fd, buffer, bytes);
+	ssize_t got = pty_read(port->pty.master_fd, buffer, bytes);
 
 	if (got > 0)
 		return got;
@@ -219,12 +200,15 @@ ssize_t pty_port_read(struct pty_port *port, void *buffer, size_t bytes)
 ssize_t pty_port_write(struct pty_port *port, const void *buffer, size_t bytes)
 {
 	ssize_t put;
+	int code = 0;
 
 	/* A hang-up has made it cooked: the bytes would come back as echo. */
 	if (!port->is_open)
-		pty_port_mend(port);
+		code = pty_port_mend(port);
 	if (port->is_over)
 		return -EPIPE;
+	if (code < 0)
+		return -EAGAIN;
 	put = write(port->pty.master_fd, buffer, bytes);
 	return put < 0 ? -errno : put;
 }

@@ -196,6 +196,19 @@ static int pairing_error(const struct remote_dial *dial, struct error *error)
 			 bt_socket_security_hint(dial->remote->security));
 }
 
+static int lesser_key_error(const struct remote_dial *dial, struct error *error)
+{
+	char address[ADDRESS_BLUETOOTH_TEXT_BYTES];
+
+	address_bluetooth_format(&dial->device, address);
+	return error_set(error, -EACCES,
+			 "the link to %s is encrypted with a lesser key, and "
+			 "has to be made anew: 'bluetoothctl disconnect %s' "
+			 "ends it%s",
+			 dial->who, address,
+			 bt_socket_security_hint(dial->remote->security));
+}
+
 /*
  * The codes are what net/bluetooth/lib.c, bt_to_errno, makes of the
  * controller's. @said is what the query said, or NULL. Returns the code that
@@ -216,6 +229,8 @@ static int describe_failure(const struct remote_dial *dial, int code,
 	case EACCES:
 	case EBADE:
 		return pairing_error(dial, error);
+	case EKEYREJECTED:
+		return lesser_key_error(dial, error);
 	case EHOSTDOWN:
 	case ETIMEDOUT:
 		return error_set(error, code,

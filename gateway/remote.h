@@ -46,7 +46,10 @@ struct remote_ops {
 		    const struct address_bluetooth *adapter,
 		    const struct address_bluetooth *device, uint16_t port,
 		    struct sockaddr_storage *to, socklen_t *to_bytes);
-	/* Of a connected @fd, taken over on success; NULL with errno set. */
+	/*
+	 * Of a connected @fd, taken over on success; NULL with errno set:
+	 * EKEYREJECTED where its link has a lesser key than the route needs.
+	 */
 	struct stream *(*stream)(const struct remote *remote, int fd,
 				 const char *peer);
 };

@@ -344,12 +344,13 @@ bool trace_file_is_failing(struct trace_file *file, uint64_t now_us,
 	int code;
 
 	/* Else there is no way to find out but an event. */
-	if (file->is_failing && file->fd < 0) {
+	if (file->is_failing && file->fd < 0 &&
+	    loop_now_ms() >= file->retry_at_ms) {
 		code = file_open(file);
 		if (code == 0)
 			code = note_missed(file, now_us);
 		if (code)
-			file->last_code = code;
+			file_failed(file, code);
 		else
 			file_recovered(file);
 	}

@@ -129,7 +129,7 @@ START_TEST(one_that_leaves_is_told_of_without_v)
 	ck_assert_uint_eq(listener.unfinished.count, 1);
 	ck_assert_str_eq(listener.unfinished.who, "a phone");
 	ck_assert_str_eq(listener.unfinished.why,
-			 "it left, or did not finish pairing, before its link "
+			 "left, or did not finish pairing, before its link "
 			 "was up; a hint");
 	ck_assert_uint_eq(log_count(LEFT "before its link was up; a hint"), 1);
 	ck_assert_int_eq(log_level_of(LEFT), LOG_LEVEL_WARNING);
