@@ -1128,9 +1128,10 @@ NOT_TRIED = re.compile(
     r'|write\(\d+, "\\(1|17|21)", 1\)'
     # and where the log is lost nobody is told of that.
     r"|writev?\(2,")
-# What the log says of who was not served, or not well.
-REASON = (r"refused |cannot|no more clients|warning: |is lost|exited|"
-          r"ended: (?!client closed;)")
+# What the log says of who was not served, or not well. A program that was well
+# exits too: with status 0.
+REASON = (r"refused |cannot|no more clients|warning: |is lost|"
+          r"exited with status [1-9]|was killed by|ended: (?!client closed;)")
 
 
 class InVain(Exception):
