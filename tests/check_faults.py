@@ -1129,9 +1129,10 @@ NOT_TRIED = re.compile(
     # and where the log is lost nobody is told of that.
     r"|writev?\(2,")
 # What the log says of who was not served, or not well. A program that was well
-# exits too: with status 0.
+# exits too: with status 0, or it is hung up when its client has left (SIGHUP, 1).
 REASON = (r"refused |cannot|no more clients|warning: |is lost|"
-          r"exited with status [1-9]|was killed by|ended: (?!client closed;)")
+          r"exited with status [1-9]|was killed by signal (?!1 )|"
+          r"ended: (?!client closed;)")
 
 
 # With these it is found out whether what is there is its own to take away. A lock
