@@ -1128,9 +1128,16 @@ NOT_TRIED = re.compile(
     r'|write\(\d+, "\\(1|17|21)", 1\)'
     # and where the log is lost nobody is told of that.
     r"|writev?\(2,")
-# What the log says of who was not served, or not well.
-REASON = (r"refused |cannot|no more clients|warning: |is lost|exited|"
+# What the log says of who was not served, or not well. A program that was well
+# exits too: with status 0, or it is hung up when its client has left (SIGHUP, 1).
+REASON = (r"refused |cannot|no more clients|warning: |is lost|"
+          r"exited with status [1-9]|was killed by signal (?!1 )|"
           r"ended: (?!client closed;)")
+
+
+# With these it is found out whether what is there is its own to take away. A lock
+# file that could not be locked may be somebody else's.
+REMOVAL = re.compile(r"\b(fstat|newfstatat|readlink|rename|flock)\(")
 
 
 class InVain(Exception):
@@ -1195,19 +1202,21 @@ class Sweep(Kinds, Traced):
         return lost
 
     def live(self, text, talk, options, most_fds=1000):
-        """A life; with how many descriptors it was in the end, or None."""
+        """A life; with how many descriptors it was in the end, or None. What it
+        made it takes away, except where that is what was hit."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.traced)
         self.gateway = self.spawn_traced(["-o", self.traced, *options], text)
         try:
-            return self.live_through(talk, "-f" in options, most_fds)
-        except InVain:
-            return None
+            fds = self.live_through(talk, "-f" in options, most_fds)
+            if not any(REMOVAL.search(line) for line in self.hits()):
+                self.assertEqual(os.listdir(self.run_dir), [])
+            return fds
         finally:
             self.gateway.kill()
             self.gateways.remove(self.gateway)
             self.await_that(self.has_no_children)
-            # Which it may not have been able to take away.
+            # Not the next one's.
             for name in os.listdir(self.run_dir):
                 os.unlink(self.path(name))
 
@@ -1289,10 +1298,12 @@ class Sweep(Kinds, Traced):
                     self.live(text, talk, [
                         *options, "-e", f"trace={name}", "-e",
                         f"inject={name}:error={error}:when={number}"], fds)
+                    tried += 1
+                except InVain:
+                    pass
                 except AssertionError as failure:
                     raise AssertionError(f"{failure}\n{self.hits()}\n"
                                          f"{self.gateway.log()}") from failure
-            tried += 1
         total = sum(len(numbers) * len(ERRORS[name])
                     for name, numbers in found.items())
         add_row(f"{kind}: {tried} failing calls of {total} in a life")
