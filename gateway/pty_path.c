@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "holder.h"
 #include "lockfile.h"
 #include "pty.h"
 
@@ -21,6 +22,7 @@ struct pty_path {
 	char *directory; /* the one we made, or NULL */
 	struct lockfile *lock;
 	char slave[PTY_SLAVE_BYTES]; /* where our link leads; "": none */
+	char left[PTY_SLAVE_BYTES]; /* the same of one of ours at @next */
 };
 
 static const char *describe_mode(mode_t mode)
@@ -72,9 +74,10 @@ static int clear(const char *path, bool was_stale, struct error *error)
 		return error_set(
 			error, -EEXIST,
 			"%s is there already: a link to %s that another "
-			"program made (no gateway left %s.lock beside "
-			"it); remove it if nothing uses it",
-			path, target, path);
+			"program made (no stale lock tells of a killed "
+			"gateway); move it away, or remove it if nothing uses "
+			"it",
+			path, target);
 	if (unlink(path) < 0 && errno != ENOENT)
 		return error_set(
 			error, -errno,
@@ -82,6 +85,37 @@ static int clear(const char *path, bool was_stale, struct error *error)
 			"behind: %s",
 			path, strerror(errno));
 	return 0;
+}
+
+/* Whether PATH.next is the path of another pty, which somebody holds. */
+static bool is_next_held(const struct pty_path *path,
+			 char who[HOLDER_TEXT_BYTES])
+{
+	enum lockfile_state state;
+	pid_t pid;
+
+	state = lockfile_look(path->next, &pid);
+	if (pid == getpid())
+		strcpy(who, "this gateway");
+	else if (pid)
+		holder_of_pid(pid, who);
+	else
+		strcpy(who, "another process");
+	return state == LOCKFILE_HELD || state == LOCKFILE_UNREADABLE;
+}
+
+/* The same for PATH.next, which may be the path of another pty. */
+static int clear_next(const struct pty_path *path, bool was_stale,
+		      struct error *error)
+{
+	char who[HOLDER_TEXT_BYTES];
+
+	if (is_next_held(path, who))
+		return error_set(error, -EADDRINUSE,
+				 "%s is held by %s, and is needed for %s, too; "
+				 "choose another path for one of them",
+				 path->next, who, path->path);
+	return clear(path->next, was_stale, error);
 }
 
 /* Make the directory that the path is in, if only that one is missing. */
@@ -129,6 +163,7 @@ struct pty_path *pty_path_acquire(const char *text, enum pty_path_life life,
 				  struct error *error)
 {
 	struct pty_path *path = calloc(1, sizeof(*path));
+	struct error ignored;
 	bool was_stale;
 	int code;
 
@@ -151,9 +186,11 @@ struct pty_path *pty_path_acquire(const char *text, enum pty_path_life life,
 	}
 	/* At once: if we fail later, the proof that it is stale is gone. */
 	code = clear(path->path, was_stale, error);
-	/* A link to a pty there, under our lock: no gateway is making it now. */
-	if (code == 0 && (was_stale || life == PTY_PATH_LIFE_MANY_PTYS))
-		code = clear(path->next, true, error);
+	if (code == 0 && life == PTY_PATH_LIFE_MANY_PTYS)
+		code = clear_next(path, was_stale, error);
+	else if (code == 0 && was_stale)
+		/* It may be left, and is in nobody's way. */
+		clear_next(path, true, &ignored);
 	if (code == 0)
 		return path;
 
@@ -163,24 +200,35 @@ release:
 	return NULL;
 }
 
+/* A link of ours at PATH.next that could not take the place of the other. */
+static void remove_next(struct pty_path *path)
+{
+	char who[HOLDER_TEXT_BYTES];
+
+	if (!path->left[0])
+		return;
+	if (!leads_to(path->next, path->left) || is_next_held(path, who) ||
+	    unlink(path->next) == 0 || errno == ENOENT)
+		path->left[0] = '\0';
+}
+
 /* Somebody may have put something there since the path was acquired. */
-static int make_next(const struct pty_path *path, const char *slave,
+static int make_next(struct pty_path *path, const char *slave,
 		     struct error *error)
 {
 	int code;
 
-	if (symlink(slave, path->next) == 0)
+	remove_next(path);
+	if (symlink(slave, path->next) == 0) {
+		snprintf(path->left, sizeof(path->left), "%s", slave);
 		return 0;
-	code = -errno;
-	if (code == -EEXIST) {
-		code = clear(path->next, true, error);
-		if (code < 0)
-			return code;
-		code = symlink(slave, path->next) < 0 ? -errno : 0;
 	}
-	return code < 0 ? error_set(error, code, "cannot make the link %s: %s",
-				    path->next, strerror(-code))
-			: 0;
+	code = -errno;
+	/* 0: it has gone meanwhile, and the next try will do. */
+	if (code == -EEXIST && clear_next(path, false, error) < 0)
+		return code;
+	return error_set(error, code, "cannot make the link %s: %s", path->next,
+			 strerror(-code));
 }
 
 int pty_path_link(struct pty_path *path, const char *slave, struct error *error)
@@ -198,10 +246,11 @@ int pty_path_link(struct pty_path *path, const char *slave, struct error *error)
 		return code;
 	if (is_ours && rename(path->next, path->path) < 0) {
 		code = -errno;
-		unlink(path->next);
+		remove_next(path);
 		return error_set(error, code, "cannot replace the link %s: %s",
 				 path->path, strerror(-code));
 	}
+	path->left[0] = '\0';
 	snprintf(path->slave, sizeof(path->slave), "%s", slave);
 	return 0;
 }
@@ -219,6 +268,8 @@ void pty_path_release(struct pty_path *path)
 		return;
 	if (path->path)
 		pty_path_unlink(path);
+	if (path->next)
+		remove_next(path);
 	lockfile_release(path->lock);
 	/* Fails, as it should, if it is not empty. */
 	if (path->directory)

@@ -18,9 +18,9 @@ enum pty_path_life {
 
 /*
  * Hold the path @text for us alone, with nothing there yet. Removes only what a
- * gateway that was killed left there, which is a link to a pty beside a lock
- * file that nobody held; and, if it is needed, a link to a pty at PATH.next.
- * NULL with errno set and a sentence.
+ * gateway that was killed left there and at PATH.next, which are links to ptys
+ * beside a lock file, PATH.lock, that nobody held. Where PATH.next is needed
+ * nothing else may be there. NULL with errno set and a sentence.
  */
 struct pty_path *pty_path_acquire(const char *text, enum pty_path_life life,
 				  struct error *error);

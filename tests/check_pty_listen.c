@@ -896,26 +896,90 @@ START_TEST(test_a_half_made_link)
 }
 END_TEST
 
-/* A link to a pty at PATH.next, with no lock that tells of a killed gateway. */
+/* That what is at PATH.next leads to @target still. */
+static void assert_left(const char *next, const char *target)
+{
+	char left[32] = "";
+
+	ck_assert_int_gt(readlink(next, left, sizeof(left) - 1), 0);
+	ck_assert_str_eq(left, target);
+}
+
+/* A link to a pty that comes to PATH.next while the gateway runs. */
 START_TEST(test_a_link_in_the_way)
 {
+	struct program program;
 	char next[160];
 
 	snprintf(next, sizeof(next), "%s.next", path);
-	/* Before the gateway starts, or while it runs. */
-	if (_i == 0)
-		ck_assert_int_eq(symlink("/dev/pts/4712", next), 0);
 	open_listener();
-	for (unsigned int i = 1; i <= 2; i++) {
-		struct program program = start_program(see_hang_up);
+	ck_assert_int_eq(symlink("/dev/pts/4712", next), 0);
+	program = start_program(see_hang_up);
+	await_report(&program);
+	hang_up(take_client());
+	ck_assert_int_eq(finish(&program), 0);
+	assert_logged(".next is there already: a link to /dev/pts/4712 that "
+		      "another program made");
+	await(is_path_usable, NULL);
+	assert_left(next, "/dev/pts/4712");
+	ck_assert_int_eq(unlink(next), 0);
+	listener_close(listener);
+}
+END_TEST
 
-		await_report(&program);
-		if (_i == 1)
-			ck_assert_int_eq(symlink("/dev/pts/4712", next), 0);
-		hang_up(take_client());
-		ck_assert_int_eq(finish(&program), 0);
-		ck_assert(is_path_usable(NULL));
+/* PATH.next is the path of another pty, also where a killed gateway had PATH. */
+START_TEST(test_next_is_held)
+{
+	static const char complaint[] = ".next is held by this gateway, and is "
+					"needed for ";
+	struct address_endpoint other = {.kind = ENDPOINT_KIND_PTY};
+	struct error error = {""};
+	struct program program;
+	struct target *target, *second;
+	char next[160], lock[160], slave[32] = "";
+	FILE *file;
+
+	snprintf(next, sizeof(next), "%s.next", path);
+	snprintf(lock, sizeof(lock), "%s.lock", path);
+	other.pty.path = next;
+	ck_assert_int_eq(target_open(loop, &other, &settings, &target, &error),
+			 0);
+	ck_assert_int_gt(readlink(next, slave, sizeof(slave) - 1), 0);
+	for (int is_stale = 0; is_stale < 2; is_stale++) {
+		if (is_stale) {
+			file = fopen(lock, "w");
+			fprintf(file, "99999999\n");
+			fclose(file);
+		}
+		ck_assert_int_eq(listener_open(loop, &address, &settings,
+					       client_came, NULL, &listener,
+					       &error),
+				 -EADDRINUSE);
+		ck_assert_msg(strstr(error.text, complaint), "%s", error.text);
+		assert_left(next, slave);
 	}
+	/* It is not in the way of a pty that is never replaced. */
+	file = fopen(lock, "w");
+	fprintf(file, "99999999\n");
+	fclose(file);
+	ck_assert_int_eq(
+		target_open(loop, &address, &settings, &second, &error), 0);
+	assert_left(next, slave);
+	target_close(second);
+	target_close(target);
+	/* Or it comes later. */
+	open_listener();
+	ck_assert_int_eq(target_open(loop, &other, &settings, &target, &error),
+			 0);
+	memset(slave, 0, sizeof(slave));
+	ck_assert_int_gt(readlink(next, slave, sizeof(slave) - 1), 0);
+	program = start_program(see_hang_up);
+	await_report(&program);
+	hang_up(take_client());
+	ck_assert_int_eq(finish(&program), 0);
+	assert_logged(complaint);
+	assert_left(next, slave);
+	target_close(target);
 	listener_close(listener);
 }
 END_TEST
@@ -932,6 +996,10 @@ START_TEST(test_something_in_the_way)
 		{"/dev/null", ".next is there already: a link that is not the "
 			      "gateway's; move it away, or choose another "
 			      "path"},
+		{"/dev/pts/4712", ".next is there already: a link to "
+				  "/dev/pts/4712 that another program made (no "
+				  "stale lock tells of a killed gateway); move "
+				  "it away, or remove it if nothing uses it"},
 	};
 	struct error error = {""};
 	struct target *target;
@@ -1076,8 +1144,9 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, test_no_port_to_be_had);
 	tcase_add_test(tcase, test_a_path_that_is_taken_away);
 	tcase_add_test(tcase, test_a_half_made_link);
-	tcase_add_loop_test(tcase, test_a_link_in_the_way, 0, 2);
-	tcase_add_loop_test(tcase, test_something_in_the_way, 0, 2);
+	tcase_add_test(tcase, test_a_link_in_the_way);
+	tcase_add_test(tcase, test_next_is_held);
+	tcase_add_loop_test(tcase, test_something_in_the_way, 0, 3);
 	tcase_add_test(tcase, test_idle);
 	tcase_add_test(tcase, test_held_by_another);
 }
