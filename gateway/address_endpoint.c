@@ -326,6 +326,26 @@ void address_endpoint_clear(struct address_endpoint *endpoint)
 	memset(endpoint, 0, sizeof(*endpoint));
 }
 
+static const char *held_path_of(const struct address_endpoint *endpoint,
+				enum endpoint_role role)
+{
+	const struct address_endpoint_kind *kind = kind_of(endpoint);
+
+	return kind->held_path ? kind->held_path(endpoint, role) : NULL;
+}
+
+bool address_endpoint_needs_next(const struct address_endpoint *endpoint,
+				 enum endpoint_role role,
+				 const struct address_endpoint *other,
+				 enum endpoint_role other_role)
+{
+	const char *path = held_path_of(endpoint, role);
+	const char *other_path = held_path_of(other, other_role);
+
+	return kind_of(endpoint)->has_next && role == ENDPOINT_ROLE_LISTEN &&
+	       path && other_path && address_path_is_next(path, other_path);
+}
+
 bool address_endpoint_is_conflict(const struct address_endpoint *a,
 				  enum endpoint_role a_role,
 				  const struct address_adapter *a_adapter,
@@ -335,12 +355,12 @@ bool address_endpoint_is_conflict(const struct address_endpoint *a,
 {
 	const struct address_endpoint_kind *a_kind = kind_of(a);
 	const struct address_endpoint_kind *b_kind = kind_of(b);
-	const char *a_path = NULL, *b_path = NULL;
+	const char *a_path = held_path_of(a, a_role);
+	const char *b_path = held_path_of(b, b_role);
 
-	if (a_kind->held_path)
-		a_path = a_kind->held_path(a, a_role);
-	if (b_kind->held_path)
-		b_path = b_kind->held_path(b, b_role);
+	if (address_endpoint_needs_next(a, a_role, b, b_role) ||
+	    address_endpoint_needs_next(b, b_role, a, a_role))
+		return true;
 	if (a_path && b_path)
 		return address_path_is_same(a_path, b_path) &&
 		       !(a_kind == b_kind && a_kind->is_shareable);
@@ -353,10 +373,8 @@ uint32_t address_endpoint_place(const struct address_endpoint *endpoint,
 				enum endpoint_role role)
 {
 	const struct address_endpoint_kind *kind = kind_of(endpoint);
-	const char *path = NULL;
+	const char *path = held_path_of(endpoint, role);
 
-	if (kind->held_path)
-		path = kind->held_path(endpoint, role);
 	if (path)
 		return address_path_place(path);
 	return kind->place ? kind->place(endpoint, role) : 0;

@@ -176,8 +176,8 @@ void address_endpoint_clear(struct address_endpoint *endpoint);
 /*
  * Whether two endpoints of the given roles cannot both be held by gateways at
  * the same time: one channel (a fixed one, on adapters that overlap), one TCP
- * port (a wildcard host takes every address of its family), one path. Only
- * what the text can tell: hci0 may or may not be the adapter with a given
+ * port (a wildcard host takes every address of its family), one path, or the
+ * PATH.next of a pty that listens. Only what the text can tell: hci0 may or may not be the adapter with a given
  * address, and a host name may stand for any address but localhost's.
  */
 bool address_endpoint_is_conflict(const struct address_endpoint *a,
@@ -186,6 +186,12 @@ bool address_endpoint_is_conflict(const struct address_endpoint *a,
 				  const struct address_endpoint *b,
 				  enum endpoint_role b_role,
 				  const struct address_adapter *b_adapter);
+
+/* Whether @other has the PATH.next of @endpoint, a pty that listens. */
+bool address_endpoint_needs_next(const struct address_endpoint *endpoint,
+				 enum endpoint_role role,
+				 const struct address_endpoint *other,
+				 enum endpoint_role other_role);
 
 /*
  * What an endpoint of that role holds, as a number: two with different ones are

@@ -67,6 +67,7 @@ struct address_endpoint_kind {
 	/* The path that it makes in that role, or NULL. */
 	const char *(*held_path)(const struct address_endpoint *endpoint,
 				 enum endpoint_role role);
+	bool has_next; /* and that it makes PATH.next, if it listens */
 	/*
 	 * Of two of this kind, or of two kinds that have the same function
 	 * here; NULL: never, but for held paths.

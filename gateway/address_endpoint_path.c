@@ -240,6 +240,7 @@ const struct address_endpoint_kind address_endpoint_pty = {
 	.format = format_pty,
 	.clear = clear_pty,
 	.held_path = pty_held_path,
+	.has_next = true,
 	.options = {
 		{"mode", ROLE_BOTH, "0660", false, parse_mode, format_mode},
 		{"owner", ROLE_BOTH, "root", false, parse_owner, format_owner},

@@ -2,6 +2,7 @@
 #include "address_path.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,11 +86,26 @@ bool address_path_is_same(const char *a, const char *b)
 	}
 }
 
+static const char next_suffix[] = ".next";
+
+bool address_path_is_next(const char *path, const char *other)
+{
+	char next[PATH_MAX];
+
+	snprintf(next, sizeof(next), "%s%s", path, next_suffix);
+	return address_path_is_same(next, other);
+}
+
 uint32_t address_path_place(const char *path)
 {
 	const char *name = strrchr(path, '/');
-	uint32_t place = (uint32_t)hash_add(HASH_START, name, strlen(name));
+	size_t length = strlen(name), end = strlen(next_suffix);
+	uint32_t place;
 
+	while (length > end &&
+	       memcmp(name + length - end, next_suffix, end) == 0)
+		length -= end;
+	place = (uint32_t)hash_add(HASH_START, name, length);
 	return place ? place : 1;
 }
 

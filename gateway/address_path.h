@@ -31,7 +31,9 @@ int address_path_parse(char *text, const char *kind, size_t bytes_max,
 		       char **out, struct error *error);
 /* Whether two parsed paths are one, links aside. */
 bool address_path_is_same(const char *a, const char *b);
-/* A number, not 0, that is the same for both of them then. */
+/* Whether @other is PATH.next, where the link to a pty is made at times. */
+bool address_path_is_next(const char *path, const char *other);
+/* A number, not 0, that is the same for both of them in either case. */
 uint32_t address_path_place(const char *path);
 
 /* Octal, 0001 to 0777. */

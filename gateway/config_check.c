@@ -272,6 +272,12 @@ static const struct address_endpoint *end_of(const struct config_draft *draft,
 					: &draft->route.connect;
 }
 
+static enum endpoint_role role_of(enum config_key key)
+{
+	return key == CONFIG_KEY_LISTEN ? ENDPOINT_ROLE_LISTEN
+					: ENDPOINT_ROLE_CONNECT;
+}
+
 static bool ends_conflict(const struct config_draft *a, enum config_key a_key,
 			  const struct config_draft *b, enum config_key b_key)
 {
@@ -279,14 +285,9 @@ static bool ends_conflict(const struct config_draft *a, enum config_key a_key,
 	const struct address_endpoint *b_end = end_of(b, b_key);
 
 	return a_end && b_end &&
-	       address_endpoint_is_conflict(
-		       a_end,
-		       a_key == CONFIG_KEY_LISTEN ? ENDPOINT_ROLE_LISTEN
-						  : ENDPOINT_ROLE_CONNECT,
-		       &a->route.adapter, b_end,
-		       b_key == CONFIG_KEY_LISTEN ? ENDPOINT_ROLE_LISTEN
-						  : ENDPOINT_ROLE_CONNECT,
-		       &b->route.adapter);
+	       address_endpoint_is_conflict(a_end, role_of(a_key),
+					    &a->route.adapter, b_end,
+					    role_of(b_key), &b->route.adapter);
 }
 
 static void note_conflict(struct config_drafts *drafts,
@@ -294,21 +295,27 @@ static void note_conflict(struct config_drafts *drafts,
 			  const struct config_draft *earlier,
 			  enum config_key earlier_key)
 {
+	const struct address_endpoint *end = end_of(draft, key);
+	const struct address_endpoint *earlier_end = end_of(earlier,
+							    earlier_key);
+	bool is_next = address_endpoint_needs_next(end, role_of(key),
+						   earlier_end,
+						   role_of(earlier_key)) ||
+		       address_endpoint_needs_next(earlier_end,
+						   role_of(earlier_key), end,
+						   role_of(key));
 	char text[ADDRESS_ENDPOINT_TEXT_BYTES];
 	char title[CONFIG_TITLE_BYTES], where[CONFIG_WHERE_BYTES];
 
-	address_endpoint_format(end_of(earlier, earlier_key),
-				earlier_key == CONFIG_KEY_LISTEN
-					? ENDPOINT_ROLE_LISTEN
-					: ENDPOINT_ROLE_CONNECT,
-				text);
+	address_endpoint_format(earlier_end, role_of(earlier_key), text);
 	config_note(&drafts->findings, draft->lines[key],
-		    "'%s' is in use already: %s has %s = %s on %s",
+		    "'%s' is in use already: %s has %s = %s on %s%s",
 		    config_draft_key_name(key),
 		    config_draft_title(earlier, title, sizeof(title)),
 		    config_draft_key_name(earlier_key), text,
 		    config_where(&drafts->findings, earlier->lines[earlier_key],
-				 draft->lines[key], where));
+				 draft->lines[key], where),
+		    is_next ? "; a pty in 'listen' needs PATH.next, too" : "");
 }
 
 /* What an end of @draft holds, as a number; 0: nothing, or not understood. */

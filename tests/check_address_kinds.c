@@ -781,6 +781,13 @@ static const struct conflict {
 	{L, "pty:/a", L, "pty://a", true},
 	{L, "pty:/a", L, "unix:/a", true},
 	{L, "pty:/a", C, "unix:/a", false},
+	{L, "pty:/a", C, "pty://a.next", true},
+	{L, "pty:/a", L, "unix:/a.next", true},
+	{L, "pty:/a", C, "file:/a.next", true},
+	{L, "pty:/a", L, "pty:/a.next.next", false},
+	{L, "pty:/a", L, "pty:/b/a.next", false},
+	{C, "pty:/a", C, "pty:/a.next", false},
+	{L, "unix:/a", L, "unix:/a.next", false},
 	{L, "serial:/dev/ttyS0", L, "serial:/dev/ttyS0,9600", true},
 	{L, "serial:/dev/ttyS0", C, "serial:/dev/ttyS0", true},
 	{C, "serial:/dev/ttyS0", C, "serial:/dev/./ttyS0", true},
@@ -811,6 +818,10 @@ START_TEST(conflicts_are_found)
 						   row->a_role,
 						   &any) == row->is_conflict,
 		      "%s with %s", row->b, row->a);
+	ck_assert_msg(!row->is_conflict ||
+			      address_endpoint_place(&a, row->a_role) ==
+				      address_endpoint_place(&b, row->b_role),
+		      "%s is not where %s is", row->a, row->b);
 	address_endpoint_clear(&a);
 	address_endpoint_clear(&b);
 }
