@@ -16,6 +16,9 @@
 #include "holder.h"
 
 #define PID_TEXT_BYTES 24
+/* Of those who only look (lockfile_look), for a moment each. */
+#define LOOKERS_TRIES 5
+#define LOOKERS_WAIT_US 10000
 
 struct lockfile {
 	int fd;
@@ -98,6 +101,19 @@ static int open_file(const char *path, struct error *error)
 }
 
 /*
+ * Whether it is not held but looked at, after waiting until that may be over.
+ * One who holds it is not waited for.
+ */
+static bool wait_for_lookers(int fd)
+{
+	if (flock(fd, LOCK_SH | LOCK_NB) < 0)
+		return false;
+	flock(fd, LOCK_UN);
+	usleep(LOOKERS_WAIT_US);
+	return true;
+}
+
+/*
  * Open and lock the file at lockfile->path. The holder removes the file before
  * it lets go, so the one that we waited for may be no longer the one at that
  * path: then try again with the new one. 0 or -errno.
@@ -105,7 +121,7 @@ static int open_file(const char *path, struct error *error)
 static int lock(struct lockfile *lockfile, const char *path, long *holder,
 		struct error *error)
 {
-	for (;;) {
+	for (int tries = LOOKERS_TRIES;;) {
 		int fd = open_file(lockfile->path, error);
 		int code;
 
@@ -131,6 +147,11 @@ static int lock(struct lockfile *lockfile, const char *path, long *holder,
 			continue;
 		}
 		code = -errno;
+		if (code == -EWOULDBLOCK && tries-- > 0 &&
+		    wait_for_lookers(fd)) {
+			close(fd);
+			continue;
+		}
 		close(fd);
 		if (code == -EWOULDBLOCK) {
 			set_held_error(path, *holder, error);

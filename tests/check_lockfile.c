@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -162,6 +163,34 @@ START_TEST(test_empty_is_not_stale)
 	lockfile = lockfile_acquire(path, &was_stale, &error);
 	ck_assert_msg(lockfile != NULL, "%s", error.text);
 	ck_assert(!was_stale);
+	lockfile_release(lockfile);
+}
+END_TEST
+
+static int looker;
+
+static void stop_looking(int number)
+{
+	close(looker);
+}
+
+/* Whoever looks shares the lock for a moment, and is not taken for a holder. */
+START_TEST(test_looked_at)
+{
+	const struct sigaction action = {.sa_handler = stop_looking};
+	const struct itimerval moment = {.it_value.tv_usec = 2000};
+	struct error error = {""};
+	struct lockfile *lockfile;
+	bool was_stale = false;
+
+	kill_holder(start_holder());
+	looker = open(lock_path, O_RDONLY);
+	ck_assert_int_eq(flock(looker, LOCK_SH | LOCK_NB), 0);
+	ck_assert_int_eq(sigaction(SIGALRM, &action, NULL), 0);
+	ck_assert_int_eq(setitimer(ITIMER_REAL, &moment, NULL), 0);
+	lockfile = lockfile_acquire(path, &was_stale, &error);
+	ck_assert_msg(lockfile != NULL, "%s", error.text);
+	ck_assert(was_stale);
 	lockfile_release(lockfile);
 }
 END_TEST
@@ -451,6 +480,7 @@ int main(void)
 	tcase_add_test(lock, test_held);
 	tcase_add_test(lock, test_held_by_ourselves);
 	tcase_add_test(lock, test_stale);
+	tcase_add_test(lock, test_looked_at);
 	tcase_add_test(lock, test_empty_is_not_stale);
 	tcase_add_loop_test(lock, test_foreign_file, 0,
 			    sizeof(foreign_texts) / sizeof(foreign_texts[0]));
