@@ -234,7 +234,9 @@ enum lockfile_state lockfile_look(const char *path, pid_t *holder)
 	snprintf(name, sizeof(name), "%s.lock", path);
 	fd = open(name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
-		return errno == EACCES ? LOCKFILE_UNREADABLE : LOCKFILE_MISSING;
+		return errno == EACCES || errno == EMFILE || errno == ENFILE
+			       ? LOCKFILE_UNREADABLE
+			       : LOCKFILE_MISSING;
 	if (flock(fd, LOCK_SH | LOCK_NB) < 0)
 		state = LOCKFILE_HELD;
 	pid = read_holder(fd);

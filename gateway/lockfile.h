@@ -21,7 +21,7 @@ enum lockfile_state {
 	LOCKFILE_MISSING,
 	LOCKFILE_STALE, /* nobody holds it any more */
 	LOCKFILE_HELD,
-	LOCKFILE_UNREADABLE, /* not for this user: which of them is not seen */
+	LOCKFILE_UNREADABLE, /* not for this user, mostly: it may be held */
 };
 
 /*
