@@ -128,8 +128,20 @@ static enum diagnosis_gateway look_at_answer(struct doctor *doctor,
 			diagnosis_add(diagnosis, FINDING_OK, "gateway", NULL,
 				      "one is running");
 		return is_running ? GATEWAY_MUTE : GATEWAY_NONE;
+	case -EAGAIN: /* its queue is full, or it is no stream */
+	case -EPROTOTYPE:
+		break;
+	default: /* which tells nothing of who is there */
+		diagnosis_add(diagnosis, FINDING_PROBLEM, "gateway",
+			      "set that right, and try again",
+			      "it cannot be asked at %s: %s", path,
+			      strerror(-code));
+		return is_running ? GATEWAY_MUTE : GATEWAY_NONE;
 	}
-	holder_of_unix_path(path, holder);
+	if (pid)
+		holder_of_pid(pid, holder);
+	else
+		holder_of_unix_path(path, holder);
 	diagnosis_add(diagnosis, FINDING_PROBLEM, "gateway",
 		      "sudo systemctl restart btgate, or end that program",
 		      "%s is held by %s, which does not answer", path, holder);

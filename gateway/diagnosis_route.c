@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include "access.h"
 #include "acl.h"
 #include "address_endpoint.h"
+#include "capability.h"
 #include "config.h"
 #include "diagnosis.h"
 #include "diagnosis_machine.h"
@@ -22,6 +24,7 @@
 #include "error.h"
 #include "holder.h"
 #include "lockfile.h"
+#include "pty.h"
 
 /* What is looked at. */
 struct visit {
@@ -369,6 +372,37 @@ static void look_at_lock(const struct visit *visit, enum claim claim,
 		      "%s is there already, and is not the gateway's", path);
 }
 
+/* Where the links to its next ptys are made, and nothing else may be. */
+static void look_at_next(const struct visit *visit, const char *path)
+{
+	char next[PATH_MAX], cure[CURE_BYTES], target[32] = "";
+	char holder[HOLDER_TEXT_BYTES] = "another program";
+	bool is_stale;
+	pid_t pid;
+
+	is_stale = lockfile_look(path, &pid) == LOCKFILE_STALE;
+	snprintf(next, sizeof(next), "%s.next", path);
+	if (lockfile_look(next, &pid) == LOCKFILE_HELD) {
+		if (pid)
+			holder_of_pid(pid, holder);
+		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
+			      "another path for one of them",
+			      "%s is held by %s, and is needed for %s, too",
+			      next, holder, path);
+		return;
+	}
+	if (faccessat(AT_FDCWD, next, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		return;
+	/* The gateway removes what a killed one left. */
+	if (is_stale && readlink(next, target, sizeof(target) - 1) > 0 &&
+	    strncmp(target, PTY_SLAVE_DIRECTORY, strlen(PTY_SLAVE_DIRECTORY)) ==
+		    0)
+		return;
+	snprintf(cure, sizeof(cure), "sudo mv '%s' '%s.old'", next, next);
+	diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject, cure,
+		      "%s is there already, and is needed for %s", next, path);
+}
+
 static void look_at_pty(const struct visit *visit, enum claim claim,
 			const struct endpoint_pty *pty)
 {
@@ -462,9 +496,22 @@ static void look_at_file(const struct visit *visit, const char *path)
 /* Its files take turns by being renamed, or made anew. */
 static void look_at_trace(const struct visit *visit, const char *path)
 {
-	char next[PATH_MAX + 4];
+	char next[PATH_MAX + 4], cure[CURE_BYTES], user[USER_BYTES];
+	struct stat status;
 
-	look_at_file(visit, path);
+	/* It gets its mode at each start (trace_file.c). */
+	if (stat(path, &status) == 0 && status.st_uid != geteuid() &&
+	    !capability_has(CAP_FOWNER)) {
+		snprintf(cure, sizeof(cure),
+			 "sudo chown %s '%s', or move it away", name_user(user),
+			 path);
+		diagnosis_add(visit->diagnosis, FINDING_PROBLEM, visit->subject,
+			      cure,
+			      "%s cannot be written: it is another user's",
+			      path);
+	} else {
+		look_at_file(visit, path);
+	}
 	snprintf(next, sizeof(next), "%s.1", path);
 	if (access(path, F_OK) == 0)
 		look_at_room(visit, next);
@@ -541,6 +588,7 @@ static void look_at_listen(const struct visit *visit)
 		break;
 	case ENDPOINT_KIND_PTY:
 		look_at_pty(visit, claim, &listen->pty);
+		look_at_next(visit, listen->pty.path);
 		break;
 	case ENDPOINT_KIND_SERIAL:
 		look_at_serial(visit, listen->serial.path);

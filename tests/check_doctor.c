@@ -873,12 +873,22 @@ START_TEST(test_not_permitted)
 		  "/btgate', and a path in that\n"}},
 		{"connect = echo\ntrace = ",
 		 "/there",
-		 {"/there cannot be written: Permission denied\n"
-		  "         -> sudo chgrp 0 '",
+		 {"/there cannot be written: it is another user's\n"
+		  "         -> sudo chown nobody '",
 		  "/there.1 cannot be made: Permission denied in "}},
+		/* Its mode is only its owner's to set. */
+		{"connect = echo\ntrace = ",
+		 "/open",
+		 {"/open cannot be written: it is another user's\n"
+		  "         -> sudo chown nobody '",
+		  "/open', or move it away\n"}},
 	};
+	char path[64];
 
 	put("/there", "");
+	put("/open", "");
+	snprintf(path, sizeof(path), "%s/open", root);
+	ck_assert_int_eq(chmod(path, 0666), 0);
 	ck_assert_int_eq(seteuid(65534), 0);
 	look_at(route("listen = tcp:7\n%s%s%s", table[_i].before, root,
 		      table[_i].after));
@@ -966,6 +976,43 @@ START_TEST(test_pty_path)
 	assert_said("note     route r: ");
 	assert_said("), which may be the gateway that runs\n");
 	gateway_is_gone();
+	close(fd);
+}
+END_TEST
+
+/* What is in the way of the link to the next pty. */
+START_TEST(test_pty_next)
+{
+	char path[64], next[80], lock[96];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/gps", root);
+	snprintf(next, sizeof(next), "%s.next", path);
+	snprintf(lock, sizeof(lock), "%s.lock", next);
+	look_at(route("listen = pty:%s\nconnect = echo", path));
+	assert_not_said(".next");
+	put("/gps.next", "a file");
+	look_at(route("listen = pty:%s\nconnect = echo", path));
+	assert_said("problem  route r: ");
+	assert_said("/gps.next is there already, and is needed for ");
+	assert_said("/gps\n         -> sudo mv '");
+	/* Not by one that never has another pty. */
+	look_at(route("listen = tcp:7\nconnect = pty:%s", path));
+	assert_not_said(".next");
+	ck_assert_int_eq(unlink(next), 0);
+	ck_assert_int_eq(symlink("/dev/pts/999", next), 0);
+	look_at(route("listen = pty:%s\nconnect = echo", path));
+	assert_said("/gps.next is there already, and is needed for ");
+	put("/gps.lock", "99999999\n");
+	look_at(route("listen = pty:%s\nconnect = echo", path));
+	assert_not_said(".next");
+	put("/gps.next.lock", "1\n");
+	fd = open(lock, O_RDONLY);
+	ck_assert_int_eq(flock(fd, LOCK_EX), 0);
+	look_at(route("listen = pty:%s\nconnect = echo", path));
+	assert_said("/gps.next is held by ");
+	assert_said(" (pid 1), and is needed for ");
+	assert_said("         -> another path for one of them\n");
 	close(fd);
 }
 END_TEST
@@ -1391,6 +1438,63 @@ START_TEST(test_program_full)
 }
 END_TEST
 
+static void run_asking(const char *control)
+{
+	char file[256], arguments[80];
+
+	snprintf(file, sizeof(file),
+		 "[gateway]\ncontrol = unix:%s\n[route a]\nlisten = tcp:7\n"
+		 "connect = echo\n",
+		 control);
+	put("/asked.conf", file);
+	snprintf(arguments, sizeof(arguments), "-c %s/asked.conf", root);
+	ck_assert_int_eq(run(arguments), 1);
+}
+
+/* It is named as whoever listens, which needs no right to look at it. */
+START_TEST(test_program_no_answer)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	char said[256];
+	pid_t child;
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/s", root);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)),
+			 0);
+	ck_assert_int_eq(listen(fd, 1), 0);
+	child = fork();
+	if (child == 0) {
+		prctl(PR_SET_NAME, "another");
+		for (;;)
+			close(accept(fd, NULL, NULL));
+	}
+	close(fd);
+	run_asking(address.sun_path);
+	snprintf(said, sizeof(said),
+		 "problem  gateway: %s is held by check_doctor (pid %d), which "
+		 "does not answer\n",
+		 address.sun_path, getpid());
+	assert_said(said);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+}
+END_TEST
+
+/* What keeps us from asking is not another program's. */
+START_TEST(test_program_cannot_ask)
+{
+	char path[64];
+
+	put("/file", "");
+	snprintf(path, sizeof(path), "%s/file/s", root);
+	run_asking(path);
+	assert_said("problem  gateway: it cannot be asked at ");
+	assert_said("/file/s: Not a directory\n");
+	assert_not_said("does not answer");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("doctor");
@@ -1423,12 +1527,13 @@ int main(void)
 	tcase_add_test(tcase, test_tcp_beside_a_gateway);
 	tcase_add_test(tcase, test_pty_room);
 	tcase_add_test(tcase, test_pty_path);
+	tcase_add_test(tcase, test_pty_next);
 	tcase_add_test(tcase, test_lock_of_others);
 	tcase_add_test(tcase, test_unix);
 	tcase_add_test(tcase, test_serial);
 	tcase_add_test(tcase, test_file);
 	if (geteuid() == 0) {
-		tcase_add_loop_test(tcase, test_not_permitted, 0, 5);
+		tcase_add_loop_test(tcase, test_not_permitted, 0, 6);
 		tcase_add_test(tcase, test_not_in_the_group);
 		tcase_add_loop_test(tcase, test_tcp_of_somebody, 0, 5);
 	} else {
@@ -1447,6 +1552,8 @@ int main(void)
 	tcase_add_test(tcase, test_program_config);
 	tcase_add_test(tcase, test_program_capability);
 	tcase_add_test(tcase, test_program_full);
+	tcase_add_test(tcase, test_program_no_answer);
+	tcase_add_test(tcase, test_program_cannot_ask);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
