@@ -974,7 +974,10 @@ static int on_signal(sd_bus_message *signal, void *arg, sd_bus_error *unused)
 		if (code >= 0)
 			code = device_list_take_changed(bluez->devices, signal);
 	}
-	if (code < 0)
+	/* What is known is not what there is any more: all is asked for again. */
+	if (code == -ENOMEM)
+		give_up(bluez, "out of memory");
+	else if (code < 0)
 		log_debug("bluez: %s: %s", member, strerror(-code));
 	return 0;
 }

@@ -274,6 +274,8 @@ static int add_device(struct device_list *list, sd_bus_message *message,
 	if (entry)
 		entry_free(list, entry);
 	code = entry_new(list, path, &entry);
+	if (code == -ENOMEM)
+		return code; /* all is asked for again */
 	if (code < 0) {
 		log_debug("bluez: device %s: %s", path, strerror(-code));
 		return sd_bus_message_skip(message, "a{sv}");
