@@ -177,8 +177,9 @@ void address_endpoint_clear(struct address_endpoint *endpoint);
  * Whether two endpoints of the given roles cannot both be held by gateways at
  * the same time: one channel (a fixed one, on adapters that overlap), one TCP
  * port (a wildcard host takes every address of its family), one path, or the
- * PATH.next of a pty that listens. Only what the text can tell: hci0 may or may not be the adapter with a given
- * address, and a host name may stand for any address but localhost's.
+ * PATH.next of a pty that listens. Only what the text can tell: hci0 may or may
+ * not be the adapter with a given address, and a host name may stand for any
+ * address but localhost's.
  */
 bool address_endpoint_is_conflict(const struct address_endpoint *a,
 				  enum endpoint_role a_role,

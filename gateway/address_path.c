@@ -86,24 +86,22 @@ bool address_path_is_same(const char *a, const char *b)
 	}
 }
 
-static const char next_suffix[] = ".next";
-
 bool address_path_is_next(const char *path, const char *other)
 {
 	char next[PATH_MAX];
 
-	snprintf(next, sizeof(next), "%s%s", path, next_suffix);
+	snprintf(next, sizeof(next), "%s" ADDRESS_PATH_NEXT, path);
 	return address_path_is_same(next, other);
 }
 
 uint32_t address_path_place(const char *path)
 {
 	const char *name = strrchr(path, '/');
-	size_t length = strlen(name), end = strlen(next_suffix);
+	size_t length = strlen(name), end = strlen(ADDRESS_PATH_NEXT);
 	uint32_t place;
 
 	while (length > end &&
-	       memcmp(name + length - end, next_suffix, end) == 0)
+	       memcmp(name + length - end, ADDRESS_PATH_NEXT, end) == 0)
 		length -= end;
 	place = (uint32_t)hash_add(HASH_START, name, length);
 	return place ? place : 1;

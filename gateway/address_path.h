@@ -31,7 +31,10 @@ int address_path_parse(char *text, const char *kind, size_t bytes_max,
 		       char **out, struct error *error);
 /* Whether two parsed paths are one, links aside. */
 bool address_path_is_same(const char *a, const char *b);
-/* Whether @other is PATH.next, where the link to a pty is made at times. */
+/* Behind a path: where the link to the next pty of a listener is made. */
+#define ADDRESS_PATH_NEXT ".next"
+
+/* Whether @other is PATH.next. */
 bool address_path_is_next(const char *path, const char *other);
 /* A number, not 0, that is the same for both of them in either case. */
 uint32_t address_path_place(const char *path);

@@ -16,6 +16,7 @@
 #include "access.h"
 #include "acl.h"
 #include "address_endpoint.h"
+#include "address_path.h"
 #include "capability.h"
 #include "config.h"
 #include "diagnosis.h"
@@ -381,7 +382,7 @@ static void look_at_next(const struct visit *visit, const char *path)
 	pid_t pid;
 
 	is_stale = lockfile_look(path, &pid) == LOCKFILE_STALE;
-	snprintf(next, sizeof(next), "%s.next", path);
+	snprintf(next, sizeof(next), "%s" ADDRESS_PATH_NEXT, path);
 	if (lockfile_look(next, &pid) == LOCKFILE_HELD) {
 		if (pid)
 			holder_of_pid(pid, holder);

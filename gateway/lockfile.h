@@ -36,9 +36,9 @@ struct lockfile *lockfile_acquire(const char *path, bool *was_stale,
 void lockfile_release(struct lockfile *lockfile);
 
 /*
- * Look, for which it is shared for a moment; whoever acquires it waits that
- * long. *@holder is who says to hold it, or held it, by its
- * number in its own namespace; 0: not said.
+ * Look, for which it is shared for a moment; whoever acquires it waits that long.
+ * *@holder is who says to hold it, or held it, by its number in its own namespace;
+ * 0: not said.
  */
 enum lockfile_state lockfile_look(const char *path, pid_t *holder);
 

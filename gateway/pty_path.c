@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "address_path.h"
 #include "error.h"
 #include "holder.h"
 #include "lockfile.h"
@@ -170,7 +171,7 @@ struct pty_path *pty_path_acquire(const char *text, enum pty_path_life life,
 	if (path)
 		path->path = strdup(text);
 	if (!path || !path->path ||
-	    asprintf(&path->next, "%s.next", text) < 0) {
+	    asprintf(&path->next, "%s" ADDRESS_PATH_NEXT, text) < 0) {
 		if (path)
 			path->next = NULL;
 		code = error_set(error, -ENOMEM, "out of memory");

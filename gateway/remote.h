@@ -16,7 +16,8 @@
  *   -ENETDOWN           it is powered off
  *   -ENOENT             the device has no such service
  *   -ECONNREFUSED       it has nobody at that channel or PSM
- *   -EACCES             it wants to be paired, or has lost its key
+ *   -EACCES             it wants to be paired, has lost its key, or the link to
+ *                       it has a lesser one than the route needs
  *   -EPROTO and others  it cannot be asked for its services (sdp_query.h)
  *
  * What passes (a link that is just closing, a page that was not heard) is tried

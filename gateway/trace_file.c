@@ -305,6 +305,22 @@ static void file_recovered(struct trace_file *file)
 	file->missed_bytes = file->noted_bytes = 0;
 }
 
+/* Ready for an event, and with a note of what is missing before it. 0 or -errno. */
+static int file_prepare(struct trace_file *file, uint64_t now_us)
+{
+	int code = file->fd < 0 ? file_open(file) : 0;
+
+	return code ? code : note_missed(file, now_us);
+}
+
+static void file_tried(struct trace_file *file, int code)
+{
+	if (code)
+		file_failed(file, code);
+	else
+		file_recovered(file);
+}
+
 /* ---- from outside ----------------------------------------------------------- */
 
 void trace_file_add(struct trace_file *file, const struct trace_event *event)
@@ -316,16 +332,11 @@ void trace_file_add(struct trace_file *file, const struct trace_event *event)
 		if (event->kind == TRACE_KIND_STARTED && file->fd >= 0 &&
 		    is_moved(file))
 			file_close(file);
-		code = file->fd < 0 ? file_open(file) : 0;
-		if (code == 0)
-			code = note_missed(file, event->time_us);
+		code = file_prepare(file, event->time_us);
 		if (code == 0)
 			code = file_write_within(file, event);
 		/* The note alone may fit where no event does. */
-		if (code)
-			file_failed(file, code);
-		else
-			file_recovered(file);
+		file_tried(file, code);
 	}
 	if (code) {
 		file->missed_events++;
@@ -341,19 +352,10 @@ const char *trace_file_path(const struct trace_file *file)
 bool trace_file_is_failing(struct trace_file *file, uint64_t now_us,
 			   struct error *error)
 {
-	int code;
-
 	/* Else there is no way to find out but an event. */
 	if (file->is_failing && file->fd < 0 &&
-	    loop_now_ms() >= file->retry_at_ms) {
-		code = file_open(file);
-		if (code == 0)
-			code = note_missed(file, now_us);
-		if (code)
-			file_failed(file, code);
-		else
-			file_recovered(file);
-	}
+	    loop_now_ms() >= file->retry_at_ms)
+		file_tried(file, file_prepare(file, now_us));
 	if (file->is_failing)
 		error_set(error, 0, "%s%s", strerror(-file->last_code),
 			  hint(file->last_code));
