@@ -233,7 +233,6 @@ def main(what, *args):
         sock.setsockopt(SOL_BLUETOOTH, BT_DEFER_SETUP, 1)
         sock.listen(5)
         first = sock.accept()[0]
-        print("asked", flush=True)
         sys.stdin.readline()
         first.recv(1) # which lets it in
         while True:
