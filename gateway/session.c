@@ -19,13 +19,19 @@
 #include "trace.h"
 
 /*
- * How much to read at once from a side whose other one has lately pushed back,
- * and so the most that a blocked direction holds. It doubles with each full
- * read that was taken whole, up to the loop's buffer, and is halved with each that
- * was not, where the stream lets us peek: what is not taken then stays in the
- * kernel.
+ * How much to read at once, and so the most that a blocked direction holds. It
+ * doubles with each full read that was taken whole, up to the loop's buffer, and
+ * is halved with each that was not, where the stream lets us peek: then no more
+ * is held than PEEK_KEEP_BYTES_MAX, and what else is not taken stays in the kernel.
  */
-#define READ_BYTES_MIN (32 * 1024)
+#define READ_BYTES_MIN (56 * 1024)
+#define PEEK_KEEP_BYTES_MAX (32 * 1024)
+/*
+ * So many reads in a row, none of the other side, and a direction has the
+ * session to itself. Else it pays less to read more at once than it costs: what
+ * is looked at takes up room in the kernel until it is written.
+ */
+#define READS_IN_ROW_MIN 4
 /* The longest record that there may be. */
 #define READ_BYTES_RECORD (256 * 1024)
 /* As many single writes, at most, keep the other sessions waiting. */
@@ -90,6 +96,7 @@ struct side {
 	enum side_form form : 8;
 	enum side_state state : 8;
 	enum side_watch watch : 8;
+	uint8_t reads_in_row; /* up to READS_IN_ROW_MIN */
 	bool is_client; /* the session's client, not its target */
 	bool is_shut; /* the other's end was passed on to it */
 	bool is_dead; /* nothing can be written to it any more */
@@ -650,11 +657,23 @@ static uint32_t side_read_bytes_min(const struct side *side)
 	return side->packing ? READ_BYTES_PACKING : READ_BYTES_MIN;
 }
 
+/* @side was read; so the other one is no longer alone. */
+static void side_count_read(struct side *side)
+{
+	struct side *other = side_other(side);
+
+	if (side->reads_in_row < READS_IN_ROW_MIN)
+		side->reads_in_row++;
+	other->reads_in_row = 0;
+	other->read_bytes = side_read_bytes_min(other);
+}
+
 static void side_grow_reads(struct side *side, size_t bytes)
 {
-	if (bytes == side->read_bytes && side->form == SIDE_FORM_BYTES &&
+	if (side->reads_in_row == READS_IN_ROW_MIN &&
+	    bytes == side->read_bytes && side->form == SIDE_FORM_BYTES &&
 	    stream_can_peek(side->stream) &&
-	    side->read_bytes < side_session(side)->loop->buffer_bytes)
+	    2 * side->read_bytes <= side_session(side)->loop->buffer_bytes)
 		side->read_bytes *= 2;
 }
 
@@ -945,6 +964,7 @@ static void side_received(struct side *side, size_t bytes, bool is_peek)
 
 	session_passed(session);
 	session_progress(session, SESSION_TIMER_LINGER);
+	side_count_read(side);
 	/* Before what cannot be passed on is read over it. */
 	if (is_traced && !is_peek)
 		side_trace(side, data, bytes);
@@ -952,7 +972,7 @@ static void side_received(struct side *side, size_t bytes, bool is_peek)
 		side_pack(side, data, bytes);
 	else
 		bytes = side_pass(side, data, bytes,
-				  is_peek ? READ_BYTES_MIN : bytes);
+				  is_peek ? PEEK_KEEP_BYTES_MAX : bytes);
 	if (is_peek)
 		stream_skip(side->stream, bytes);
 	/* Only now: what was looked at and not taken comes again. */
