@@ -2,6 +2,7 @@
 #include "loop.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -352,6 +353,15 @@ int loop_run(struct loop *loop)
 void loop_stop(struct loop *loop)
 {
 	event_base_loopbreak(loop->base);
+}
+
+void loop_serve(struct loop *loop, const void *whom)
+{
+	if (loop->served != whom)
+		loop->served_in_row = 0;
+	loop->served = whom;
+	if (loop->served_in_row < UINT_MAX)
+		loop->served_in_row++;
 }
 
 void loop_defer(struct loop *loop, struct loop_task *task)

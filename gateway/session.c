@@ -27,10 +27,13 @@
 #define READ_BYTES_MIN (56 * 1024)
 #define PEEK_KEEP_BYTES_MAX (32 * 1024)
 /*
- * So many reads in a row, none of the other side, and a direction has the
- * session to itself. Else it pays less to read more at once than it costs: what
- * is looked at takes up room in the kernel until it is written.
+ * What is looked at takes up room in the kernel until it is written. That costs
+ * nothing while other sessions are read, and little where one way is idle; but a
+ * session with both ways busy that has the loop to itself waits for it, and reads
+ * no more than it can keep. It has the loop to itself after so many reads with no
+ * other session's between, and a way has the session after so many of its own.
  */
+#define READS_ALONE_MIN 8
 #define READS_IN_ROW_MIN 4
 /* The longest record that there may be. */
 #define READ_BYTES_RECORD (256 * 1024)
@@ -657,22 +660,27 @@ static uint32_t side_read_bytes_min(const struct side *side)
 	return side->packing ? READ_BYTES_PACKING : READ_BYTES_MIN;
 }
 
-/* @side was read; so the other one is no longer alone. */
+/* Whether to look at more than can be kept; see READS_ALONE_MIN. */
+static bool side_may_peek(const struct side *side)
+{
+	return side->reads_in_row == READS_IN_ROW_MIN ||
+	       side_session(side)->loop->served_in_row < READS_ALONE_MIN;
+}
+
 static void side_count_read(struct side *side)
 {
-	struct side *other = side_other(side);
-
+	loop_serve(side_session(side)->loop, side_session(side));
 	if (side->reads_in_row < READS_IN_ROW_MIN)
 		side->reads_in_row++;
-	other->reads_in_row = 0;
-	other->read_bytes = side_read_bytes_min(other);
+	side_other(side)->reads_in_row = 0;
+	if (!side_may_peek(side))
+		side->read_bytes = side_read_bytes_min(side);
 }
 
 static void side_grow_reads(struct side *side, size_t bytes)
 {
-	if (side->reads_in_row == READS_IN_ROW_MIN &&
-	    bytes == side->read_bytes && side->form == SIDE_FORM_BYTES &&
-	    stream_can_peek(side->stream) &&
+	if (side_may_peek(side) && bytes == side->read_bytes &&
+	    side->form == SIDE_FORM_BYTES && stream_can_peek(side->stream) &&
 	    2 * side->read_bytes <= side_session(side)->loop->buffer_bytes)
 		side->read_bytes *= 2;
 }

@@ -67,6 +67,7 @@ class Socat(Relay):
     name = "socat"
     program = "socat"
     settings = "as shipped (8 KiB buffer), a process for each session"
+    slowness = 5
     most_sessions = 1000
     ways = Btgate.ways
 
@@ -120,7 +121,7 @@ class Ser2net(Relay):
     name = "ser2net"
     program = "ser2net"
     settings = "as shipped, one connection"
-    slowness = 100
+    slowness = 250
     most_sessions = 1
     options = ""
 
@@ -139,7 +140,7 @@ connection: &bench
 class Ser2netTuned(Ser2net):
     name = "ser2net-tuned"
     settings = "chardelay: false, 64 KiB buffers"
-    slowness = 10
+    slowness = 25
     options = """    options:
         chardelay: false
         net-to-dev-bufsize: 65536
@@ -155,7 +156,9 @@ RELAYS = (Direct, Reference, Btgate, Haproxy, Socat, Ser2net, Ser2netTuned)
 
 class Bulk(Part):
     name = "bulk"
-    total = 400 * MEGABYTE  # of a direction, by all sessions together
+    # Of a direction, by all sessions together: for about a second, in which
+    # neither the start counts nor one clock tick of processor time.
+    total = 1000 * MEGABYTE
 
     def cases(self):
         for sessions in (1, 8, 100):
@@ -303,18 +306,19 @@ class Calls(Part):
 class UnixTcp(Passage):
     name = "unix-tcp"
     kinds = ("unix", "tcp")
+    total = Bulk.total
 
 
 class TcpPty(Passage):
     name = "tcp-pty"
     kinds = ("tcp", "pty")
-    total = 20 * MEGABYTE
+    total = 100 * MEGABYTE
 
 
 class PtyTcp(Passage):
     name = "pty-tcp"
     kinds = ("pty", "tcp")
-    total = 20 * MEGABYTE
+    total = 100 * MEGABYTE
 
 
 # ---- how it grows ----------------------------------------------------------------------
