@@ -417,7 +417,7 @@ START_TEST(reads_are_large_where_one_way_or_others_are_busy)
 		   tcp_end(&tcp_ops, "peer", &target_fd), 2000, 5000);
 	for (int load = ONE_WAY; load < LOADS; load++) {
 		for (int round = 0; round < 10; round++) {
-			if (round == 5)
+			if (round == 8)
 				peeks = 0; /* it has seen enough of it */
 			if (load == BESIDE_OTHERS)
 				loop_serve(loop, &peeks);
