@@ -355,13 +355,13 @@ void loop_stop(struct loop *loop)
 	event_base_loopbreak(loop->base);
 }
 
-void loop_serve(struct loop *loop, const void *whom)
+void loop_count_read(struct loop *loop, const void *reader)
 {
-	if (loop->served != whom)
-		loop->served_in_row = 0;
-	loop->served = whom;
-	if (loop->served_in_row < UINT_MAX)
-		loop->served_in_row++;
+	if (loop->last_reader != reader)
+		loop->reads_in_row = 0;
+	loop->last_reader = reader;
+	if (loop->reads_in_row < UINT_MAX)
+		loop->reads_in_row++;
 }
 
 void loop_defer(struct loop *loop, struct loop_task *task)

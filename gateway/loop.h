@@ -45,8 +45,9 @@ struct loop {
 	struct event_base *base;
 	uint8_t *buffer; /* valid only inside one callback */
 	size_t buffer_bytes;
-	const void *served; /* loop_serve; never followed */
-	unsigned int served_in_row;
+	/* Whose read was last, and how many in a row were. It may be gone. */
+	const void *last_reader;
+	unsigned int reads_in_row;
 	TAILQ_HEAD(loop_task_list, loop_task) tasks;
 	struct event *task_event;
 	TAILQ_HEAD(loop_closing_list, loop_closing)
@@ -68,8 +69,8 @@ int loop_run(struct loop *loop);
 /* Leave loop_run after the callback that runs now. */
 void loop_stop(struct loop *loop);
 
-/* Count in @loop->served_in_row how often @whom was served, and nobody else. */
-void loop_serve(struct loop *loop, const void *whom);
+/* Say that @reader was read into the buffer. */
+void loop_count_read(struct loop *loop, const void *reader);
 
 /*
  * Call run(arg) on the next turn, after every callback of this one. Queueing

@@ -19,19 +19,21 @@
 #include "trace.h"
 
 /*
- * How much to read at once, and so the most that a blocked direction holds. It
- * doubles with each full read that was taken whole, up to the loop's buffer, and
- * is halved with each that was not, where the stream lets us peek: then no more
- * is held than PEEK_KEEP_BYTES_MAX, and what else is not taken stays in the kernel.
+ * How much to read at once. It doubles with each full read that was taken whole,
+ * and is halved with each that was not, or that found little. Up to READ_BYTES_PLAIN
+ * it is read, and what is not taken is kept. More than that is looked at, where the
+ * stream lets us peek, as far as the loop's buffer goes: then no more than
+ * READ_BYTES_MIN is kept, and the rest stays in the kernel. So a stalled direction
+ * of bytes holds less than 64 KB, and what waits for a slow link is half of it.
  */
-#define READ_BYTES_MIN (56 * 1024)
-#define PEEK_KEEP_BYTES_MAX (32 * 1024)
+#define READ_BYTES_MIN (28 * 1024)
+#define READ_BYTES_PLAIN (2 * READ_BYTES_MIN)
 /*
- * What is looked at takes up room in the kernel until it is written. That costs
- * nothing while other sessions are read, and little where one way is idle; but a
- * session with both ways busy that has the loop to itself waits for it, and reads
- * no more than it can keep. It has the loop to itself after so many reads with no
- * other session's between, and a way has the session after so many of its own.
+ * Bytes that were looked at stay in the receive buffer, and its sender's window
+ * small, until they are written. Other sessions' work hides that. A session that
+ * is alone with both ways busy waits for it: there we only read. It is alone if so
+ * many reads of the loop were its own, and one way only is busy if so many of the
+ * session's were of one side.
  */
 #define READS_ALONE_MIN 8
 #define READS_IN_ROW_MIN 4
@@ -664,32 +666,49 @@ static uint32_t side_read_bytes_min(const struct side *side)
 static bool side_may_peek(const struct side *side)
 {
 	return side->reads_in_row == READS_IN_ROW_MIN ||
-	       side_session(side)->loop->served_in_row < READS_ALONE_MIN;
+	       side_session(side)->loop->reads_in_row < READS_ALONE_MIN;
 }
 
 static void side_count_read(struct side *side)
 {
-	loop_serve(side_session(side)->loop, side_session(side));
+	loop_count_read(side_session(side)->loop, side_session(side));
 	if (side->reads_in_row < READS_IN_ROW_MIN)
 		side->reads_in_row++;
 	side_other(side)->reads_in_row = 0;
-	if (!side_may_peek(side))
-		side->read_bytes = side_read_bytes_min(side);
 }
 
-static void side_grow_reads(struct side *side, size_t bytes)
+/* A record is read whole, and packets are made of what is there. */
+static bool side_reads_vary(const struct side *side)
 {
-	if (side_may_peek(side) && bytes == side->read_bytes &&
-	    side->form == SIDE_FORM_BYTES && stream_can_peek(side->stream) &&
-	    2 * side->read_bytes <= side_session(side)->loop->buffer_bytes)
-		side->read_bytes *= 2;
+	return side->form == SIDE_FORM_BYTES &&
+	       !stream_keeps_records(side->stream);
 }
 
-/* What was larger can be looked at first: no more than the least is ever kept. */
+static uint32_t side_read_bytes_max(const struct side *side)
+{
+	return stream_can_peek(side->stream) && side_may_peek(side)
+		       ? (uint32_t)side_session(side)->loop->buffer_bytes
+		       : READ_BYTES_PLAIN;
+}
+
 static void side_shrink_reads(struct side *side)
 {
-	if (side->read_bytes > side_read_bytes_min(side))
+	if (side_reads_vary(side) && side->read_bytes > READ_BYTES_MIN)
 		side->read_bytes /= 2;
+}
+
+/* All of @bytes was taken. */
+static void side_grow_reads(struct side *side, size_t bytes)
+{
+	if (!side_reads_vary(side))
+		return;
+	if (bytes <= side->read_bytes / 4)
+		side_shrink_reads(side);
+	else if (bytes == side->read_bytes &&
+		 2 * side->read_bytes <= side_read_bytes_max(side))
+		side->read_bytes *= 2;
+	else if (side->read_bytes > side_read_bytes_max(side))
+		side->read_bytes = READ_BYTES_PLAIN;
 }
 
 /*
@@ -980,7 +999,7 @@ static void side_received(struct side *side, size_t bytes, bool is_peek)
 		side_pack(side, data, bytes);
 	else
 		bytes = side_pass(side, data, bytes,
-				  is_peek ? PEEK_KEEP_BYTES_MAX : bytes);
+				  is_peek ? READ_BYTES_MIN : bytes);
 	if (is_peek)
 		stream_skip(side->stream, bytes);
 	/* Only now: what was looked at and not taken comes again. */
@@ -1025,7 +1044,8 @@ static void side_read_failed(struct side *side, int code)
 /* Whether there was something, and there may be more. */
 static bool side_read(struct side *side)
 {
-	bool is_peek = side->read_bytes > side_read_bytes_min(side);
+	bool is_peek = side_reads_vary(side) &&
+		       side->read_bytes > READ_BYTES_PLAIN;
 	size_t bytes = side->read_bytes > side->stream->read_bytes_min
 			       ? side->read_bytes
 			       : side->stream->read_bytes_min;

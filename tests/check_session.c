@@ -418,9 +418,9 @@ START_TEST(reads_are_large_where_one_way_or_others_are_busy)
 	for (int load = ONE_WAY; load < LOADS; load++) {
 		for (int round = 0; round < 10; round++) {
 			if (round == 8)
-				peeks = 0; /* it has seen enough of it */
+				peeks = 0; /* the rule has settled by now */
 			if (load == BESIDE_OTHERS)
-				loop_serve(loop, &peeks);
+				loop_count_read(loop, &peeks);
 			put_some(client_fd);
 			if (load != ONE_WAY)
 				put_some(target_fd);
@@ -433,6 +433,26 @@ START_TEST(reads_are_large_where_one_way_or_others_are_busy)
 		}
 		ck_assert_int_eq(peeks > 0, load != BOTH_WAYS);
 	}
+}
+END_TEST
+
+/* A message takes a read, not a look and a read. */
+START_TEST(messages_after_megabytes_are_not_peeked_at)
+{
+	start_with(tcp_end(&tcp_ops, "peer", &client_fd),
+		   tcp_end(&tcp_ops, "peer", &target_fd), 2000, 5000);
+	for (int round = 0; round < 10; round++) {
+		put_some(client_fd);
+		ck_assert_uint_eq(read_all(target_fd, SOME_BYTES), SOME_BYTES);
+	}
+	ck_assert_uint_gt(peeks, 0);
+	for (int message = 0; message < 10; message++) {
+		if (message == 5)
+			peeks = 0;
+		ck_assert_int_eq(send(client_fd, "message", 7, 0), 7);
+		ck_assert_uint_eq(read_all(target_fd, 7), 7);
+	}
+	ck_assert_uint_eq(peeks, 0);
 }
 END_TEST
 
@@ -1199,6 +1219,7 @@ int main(void)
 	tcase_add_test(tests, a_byte_at_a_time);
 	tcase_add_test(tests, megabytes_over_tcp_with_stalls);
 	tcase_add_test(tests, reads_are_large_where_one_way_or_others_are_busy);
+	tcase_add_test(tests, messages_after_megabytes_are_not_peeked_at);
 	tcase_add_test(tests, a_target_that_never_reads_stops_the_client);
 	tcase_add_test(tests, both_ways_stalled_then_released);
 	tcase_add_test(tests, a_stalled_session_leaves_others_alone);
