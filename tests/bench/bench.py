@@ -179,10 +179,12 @@ class Ping(Part):
     seconds = 1
 
     def cases(self):
-        for size in (1, 20, 100, 1000):
+        sizes = (1, 20, 100, 1000)
+        for size in sizes:
             yield f"{size} B", (size, ())
         # So that a queue shows: what waits counts from when it was due.
-        yield "20 B, 2000 a second", (20, ("-r", 2000))
+        for size in sizes:
+            yield f"{size} B, 2000 a second", (size, ("-r", 2000))
 
     def measure(self, kind, case):
         size, options = case
@@ -235,6 +237,8 @@ class Idle(Part):
             time.sleep(self.seconds)  # what is measured is that time
             woken = wakeups(relay.group()) - woken
             spent = cpu_s(relay.group()) - spent
+            if relay.process.poll() is not None:
+                raise Failure("it ended while it had nothing to do")
             load.end()
             return {"bytes/session": (after - before) / sessions,
                     "wake-ups/s": woken / self.seconds,
