@@ -572,7 +572,7 @@ START_TEST(bytes_without_flow_control_are_bounded_too)
 	ck_assert_msg(strstr(reason, "target sends faster than client takes"),
 		      "%s", reason);
 	ck_assert_uint_le(counters.lost_bytes,
-			  SESSION_WAITING_BYTES_MAX + 56 * 1024);
+			  SESSION_WAITING_BYTES_MAX + 32 * 1024);
 	ck_assert_uint_gt(counters.lost_bytes, SESSION_WAITING_BYTES_MAX / 2);
 }
 END_TEST
