@@ -50,7 +50,13 @@ static const struct stream_ops whole_ops = {
 	.close = socket_close,
 };
 
-static unsigned int peeks;
+static unsigned int peeks, reads;
+
+static ssize_t counted_read(struct stream *stream, void *buffer, size_t bytes)
+{
+	reads++;
+	return socket_read(stream, buffer, bytes);
+}
 
 static ssize_t counted_peek(struct stream *stream, void *buffer, size_t bytes)
 {
@@ -59,7 +65,7 @@ static ssize_t counted_peek(struct stream *stream, void *buffer, size_t bytes)
 }
 
 static const struct stream_ops tcp_ops = {
-	.read = socket_read,
+	.read = counted_read,
 	.peek = counted_peek,
 	.skip = socket_skip,
 	.write = socket_write,
@@ -394,13 +400,13 @@ START_TEST(megabytes_over_tcp_with_stalls)
 END_TEST
 
 /* More than one read, less than the kernel takes at once. */
-#define SOME_BYTES 60000
+#define SOME_BYTES 400000
 
-static void put_some(int fd)
+static void put_zeros(int fd, size_t bytes)
 {
 	static const uint8_t zeros[SOME_BYTES];
 
-	ck_assert_int_eq(send(fd, zeros, SOME_BYTES, MSG_NOSIGNAL), SOME_BYTES);
+	ck_assert_int_eq(send(fd, zeros, bytes, MSG_NOSIGNAL), (int)bytes);
 }
 
 /* Large reads are peeks: what is not taken stays where it is. */
@@ -421,9 +427,9 @@ START_TEST(reads_are_large_where_one_way_or_others_are_busy)
 				peeks = 0; /* the rule has settled by now */
 			if (load == BESIDE_OTHERS)
 				loop_count_read(loop, &peeks);
-			put_some(client_fd);
+			put_zeros(client_fd, SOME_BYTES);
 			if (load != ONE_WAY)
-				put_some(target_fd);
+				put_zeros(target_fd, SOME_BYTES);
 			ck_assert_uint_eq(read_all(target_fd, SOME_BYTES),
 					  SOME_BYTES);
 			if (load != ONE_WAY)
@@ -436,13 +442,32 @@ START_TEST(reads_are_large_where_one_way_or_others_are_busy)
 }
 END_TEST
 
+/* A peek that finds little is one system call more and keeps the window small. */
+START_TEST(what_comes_in_small_windows_is_read)
+{
+	const size_t window = 100000; /* more than a read, less than a peek */
+
+	start_with(tcp_end(&tcp_ops, "peer", &client_fd),
+		   tcp_end(&tcp_ops, "peer", &target_fd), 2000, 5000);
+	for (int round = 0; round < 40; round++) {
+		if (round == 10)
+			reads = peeks = 0;
+		put_zeros(client_fd, window);
+		ck_assert_uint_eq(read_all(target_fd, window), window);
+	}
+	ck_assert_uint_gt(peeks, 0);
+	ck_assert_msg(8 * peeks <= reads, "%u peeks and %u reads", peeks,
+		      reads);
+}
+END_TEST
+
 /* A message takes a read, not a look and a read. */
 START_TEST(messages_after_megabytes_are_not_peeked_at)
 {
 	start_with(tcp_end(&tcp_ops, "peer", &client_fd),
 		   tcp_end(&tcp_ops, "peer", &target_fd), 2000, 5000);
 	for (int round = 0; round < 10; round++) {
-		put_some(client_fd);
+		put_zeros(client_fd, SOME_BYTES);
 		ck_assert_uint_eq(read_all(target_fd, SOME_BYTES), SOME_BYTES);
 	}
 	ck_assert_uint_gt(peeks, 0);
@@ -1219,6 +1244,7 @@ int main(void)
 	tcase_add_test(tests, a_byte_at_a_time);
 	tcase_add_test(tests, megabytes_over_tcp_with_stalls);
 	tcase_add_test(tests, reads_are_large_where_one_way_or_others_are_busy);
+	tcase_add_test(tests, what_comes_in_small_windows_is_read);
 	tcase_add_test(tests, messages_after_megabytes_are_not_peeked_at);
 	tcase_add_test(tests, a_target_that_never_reads_stops_the_client);
 	tcase_add_test(tests, both_ways_stalled_then_released);
