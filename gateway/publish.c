@@ -21,6 +21,13 @@
 #include "sdp_local.h"
 
 #define DETAIL_BYTES 900
+/*
+ * So many answers bluetoothd may owe at once. The system bus refuses more than 128
+ * of a connection (dbus-daemon max_replies_per_connection), which others need, too;
+ * and with each record bluetoothd takes longer for the next one, seconds when there
+ * are hundreds, while every call has the same time from when it was sent.
+ */
+#define ASKED_MAX 4
 
 /*
  * Up, or asked for, by whichever of @record and @local is there; never both.
@@ -36,6 +43,7 @@ struct publication {
 	char detail[DETAIL_BYTES];
 	bool is_due; /* to be tried in this round */
 	bool is_answered; /* ever */
+	bool is_asked; /* bluetoothd owes the answer for @record */
 	struct bluez_record *record;
 	struct error
 		bus_error; /* of this round; "" if bluetoothd is to be asked */
@@ -54,6 +62,7 @@ struct publisher {
 	struct bluez_watcher watcher;
 	const char *sdp_path;
 	struct publication_queue publications;
+	unsigned int asked; /* by ASKED_MAX */
 	/*
 	 * Whose answer the local server owes. One at a time: its backlog is 5
 	 * (bluez src/sdpd-server.c), and more would be turned away.
@@ -244,10 +253,25 @@ static void start_local(struct publication *publication)
 
 /* ---- bluetoothd over D-Bus ----------------------------------------------- */
 
+/* The one place where it changes. Others may wait for this one's answer. */
+static void set_asked(struct publication *publication, bool is_asked)
+{
+	struct publisher *publisher = publication->publisher;
+
+	if (is_asked == publication->is_asked)
+		return;
+	publication->is_asked = is_asked;
+	if (is_asked)
+		publisher->asked++;
+	else if (publisher->asked-- == ASKED_MAX)
+		loop_defer(publisher->loop, &publisher->round_task);
+}
+
 static void on_record(int code, const struct error *error, void *arg)
 {
 	struct publication *publication = arg;
 
+	set_asked(publication, false);
 	if (code == 0) {
 		succeed(publication, "bluetoothd on D-Bus");
 		return;
@@ -268,10 +292,15 @@ static void start(struct publication *publication)
 	publication->is_due = false;
 	if (bluez_state(publisher->bluez) == BLUEZ_STATE_READY &&
 	    !*publication->bus_error.text) {
+		if (publisher->asked == ASKED_MAX) {
+			publication->is_due = true;
+			return;
+		}
 		publication->record = bluez_record_new(publisher->bluez,
 						       publication->xml,
 						       on_record, publication);
 		if (publication->record) {
+			set_asked(publication, true);
 			/* A retry that fails as before is nobody's news. */
 			if (!publication->is_answered)
 				set_state(publication, PUBLICATION_STATE_ASKED,
@@ -418,6 +447,7 @@ void publication_free(struct publication *publication)
 	loop_defer(publisher->loop, &publisher->round_task);
 	TAILQ_REMOVE(&publisher->publications, publication, link);
 	loop_cancel(publisher->loop, &publication->changed_task);
+	set_asked(publication, false);
 	bluez_record_free(publication->record);
 	sdp_local_free(publication->local);
 	free(publication->binary);

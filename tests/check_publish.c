@@ -268,6 +268,31 @@ START_TEST(test_bus)
 }
 END_TEST
 
+/* More records than the bus lets one connection have unanswered. */
+START_TEST(test_bus_many)
+{
+	struct watched all[30] = {{0}};
+	const int count = sizeof(all) / sizeof(*all);
+
+	mock_bus_start(&mock, "</policy>"
+			      "<limit name='max_replies_per_connection'>20"
+			      "</limit><policy context='default'>");
+	mock_daemon_start(&mock);
+	start();
+	for (int i = 0; i < count; i++)
+		publish(&all[i], (uint16_t)(i + 1));
+	/* One that waits for its turn ends before it comes. */
+	publication_free(all[count - 1].publication);
+	for (int i = 0; i < count - 1; i++) {
+		run_until(&all[i], PUBLICATION_STATE_UP);
+		ck_assert_int_le(all[i].changes, 2); /* asked, and up */
+	}
+	ck_assert(publisher_is_settled(publisher));
+	for (int i = 0; i < count - 1; i++)
+		publication_free(all[i].publication);
+}
+END_TEST
+
 /* bluetoothd restarts, by SIGKILL, by SIGTERM, with the bus. */
 START_TEST(test_bus_restart)
 {
@@ -618,6 +643,7 @@ int main(void)
 	tcase_set_timeout(tcase, 30);
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, test_bus);
+	tcase_add_test(tcase, test_bus_many);
 	tcase_add_loop_test(tcase, test_bus_restart, 0, 3);
 	tcase_add_test(tcase, test_bus_release);
 	tcase_add_test(tcase, test_bus_refuses);

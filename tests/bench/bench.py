@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """btgate beside what people would use instead, on this machine.
 
-usage: bench.py [--rounds N] [--only PART[,PART]...] [--output FILE]
+usage: bench.py [--rounds N] [--only PART[,PART]...] [--relays NAME[,NAME]...]
+                [--output FILE]
        bench.py --table FILE      the tables of results that there are
        bench.py --summary FILE    what matters most of them
        bench.py --plot FILE SVG   their plot
@@ -22,14 +23,15 @@ import os
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 from measure import (BTGATE, MEGABYTE, RELAY, Direct, Failure, Load, Part, Passage,
-                     Relay, bulk, cpu_s, first_line, free_port, main, memory_bytes,
-                     ping, place_of, processes_of, socat_version, wakeups)
+                     Relay, Target, bulk, cpu_s, first_line, free_port, main,
+                     memory_bytes, package_version, ping, place_of, processes_of,
+                     socat_version, wakeups)
+from routes import ScaleRoutes
 
 
 # ---- relays ----------------------------------------------------------------------
@@ -39,6 +41,9 @@ class Reference(Relay):
     name = "reference"
     program = RELAY
     settings = "tests/bench/relay.c: libevent events, one 64 KiB buffer"
+
+    def version(self):
+        return package_version("libevent-2.1-7")
 
     def command(self, listen, connect):
         return [RELAY, place_of(listen), place_of(connect)]
@@ -124,15 +129,20 @@ class Ser2net(Relay):
     slowness = 250
     most_sessions = 1
     options = ""
+    makes_pty_late = True
+    ways = (("tcp", "tcp"), ("tcp", "pty"))
 
     def version(self):
         return first_line("ser2net", "-v")
 
     def command(self, listen, connect):
+        connector = (f"tcp,127.0.0.1,{place_of(connect)}"
+                     if connect.startswith("tcp:")
+                     else f"pty(raw,link={place_of(connect)})")
         return ["ser2net", "-n", "-d", "-c", self.write(self.name + ".yaml", f"""
 connection: &bench
     accepter: tcp(nodelay),127.0.0.1,{place_of(listen)}
-    connector: tcp,127.0.0.1,{place_of(connect)}
+    connector: {connector}
 {self.options}
 """)]
 
@@ -216,11 +226,12 @@ def most_sessions():
 class Idle(Part):
     name = "idle"
     seconds = 2
+    burst = 200000  # of a session and direction: more than the kernel takes at once
 
     def cases(self):
         for count in (1000, min(10000, most_sessions())):
             yield f"{count}", (count, 0)
-            yield f"{count} after a burst", (count, 20000)
+            yield f"{count} after a burst", (count, self.burst)
 
     def measure(self, kind, case):
         sessions, burst = case
@@ -250,21 +261,27 @@ class Idle(Part):
 class Stall(Part):
     name = "stall"
 
+    sessions = 20
+
     def cases(self):
-        yield "20 targets that never read", 20
+        yield f"{self.sessions} targets that never read", ("up", 1)
+        yield f"{self.sessions} clients that never read", ("down", 1)
+        yield f"{self.sessions} of both", ("both", 2)
 
     def measure(self, kind, case):
-        if case > kind.most_sessions or kind is Direct:
+        way, directions = case
+        if self.sessions > kind.most_sessions or kind is Direct:
             return None
 
         def work(relay):
             before = memory_bytes(relay.group())
-            load = Load("stall", relay, "-s", case, "-b",
-                        100 * MEGABYTE)
+            load = Load("stall", relay, "-s", self.sessions, "-b",
+                        100 * MEGABYTE, "-d", way)
             taken = json.loads(load.line())["taken"]
             grown = memory_bytes(relay.group()) - before
             load.end()
-            return {"KiB/direction": grown / case / 1024,
+            return {"KiB/direction":
+                    grown / self.sessions / directions / 1024,
                     "MB taken": taken / MEGABYTE}
 
         return self.with_relay(kind, work)
@@ -362,112 +379,18 @@ class ScaleSessions(Part):
                 "round trip us": got["p50_us"], "memory KiB": memory / 1024}
 
 
-class ScaleRoutes(Part):
-    """One file with more and more routes: its check, the start, a reload, and a
-    message through one of them while the others wait."""
-
-    name = "scale-routes"
-    grows_with = "routes"
-    seconds = 1
-
+class ScaleTcpRoutes(ScaleRoutes):
     def cases(self):
         for count in (1, 10, 100, 1000):
             yield f"{count}", count
 
-    def measure(self, kind, case):
-        if kind is not Btgate:
-            return None
-        routes = Routes(self.directory, case)
-        try:
-            return {"check ms": routes.check_ms(), **self.run(routes)}
-        except Failure as failure:
-            print(f"bench: {case} routes: {failure}", file=sys.stderr)
-            return None
-
-    def run(self, routes):
-        found = {"start ms": routes.start_ms()}
-        try:
-            found["memory KiB"] = memory_bytes(routes.process.pid) / 1024
-            # The others' records, files and ports stay as they are.
-            found["reload ms, one route changed"] = routes.reload_ms()
-            spent = cpu_s(routes.process.pid)
-            got = Load("ping", routes, "-b", 20, "-t", self.seconds).result()
-            spent = cpu_s(routes.process.pid) - spent
-            found["CPU us/message"] = 1e6 * spent / got["requests"] / 2
-        finally:
-            routes.stop()
-        return found
-
-
-class Routes(Relay):
-    """A gateway with many routes in one file; all but the first, which is used,
-    at an address of the loopback where nobody else listens."""
-
-    def __init__(self, directory, count):
-        super().__init__(directory)
-        self.count = count
-        self.port, self.target_port = free_port(), free_port()
-        self.client, self.target = f"tcp:{self.port}", f"tcp:{self.target_port}"
-        self.generation = 0
-        self.conf = self.path("routes.conf")
-        self.write_routes()
-
-    def write_routes(self):
-        self.generation += 1
-        with open(self.conf, "w", encoding="utf-8") as file:
-            file.write(f"[gateway]\ncontrol = unix:{self.directory}/routes\n")
-            for number in range(self.count):
-                listen = (f"127.77.0.1:{20000 + number}" if number
-                          else f"127.0.0.1:{self.port}")
-                # What changes is the last one: the first one is measured.
-                changed = self.generation if number == self.count - 1 else 0
-                file.write(f"[route route{number}]\n"
-                           f"listen = tcp:{listen}\n"
-                           f"connect = tcp:127.0.0.1:{self.target_port}\n"
-                           f"idle-timeout = {3600 + changed}s\n")
-
-    def timed_ms(self, *command):
-        begun = time.monotonic()
-        done = subprocess.run([BTGATE, *command, "-c", self.conf],
-                              capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise Failure(f"{command[0]}: {done.stderr[-500:]}")
-        return 1000 * (time.monotonic() - begun)
-
-    def check_ms(self):
-        return self.timed_ms("check")
-
-    def reload_ms(self):
-        self.write_routes()
-        return self.timed_ms("reload")
-
-    def start_ms(self):
-        """Until it tells the service manager that it is ready."""
-        path = f"{self.directory}/notify"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-            manager.bind(path)
-            manager.settimeout(60)
-            begun = time.monotonic()
-            self.process = subprocess.Popen(
-                [BTGATE, "run", "-q", "-c", self.conf], start_new_session=True,
-                stdin=subprocess.DEVNULL, env={**os.environ, "NOTIFY_SOCKET": path})
-            try:
-                while b"READY=1" not in manager.recv(4096):
-                    pass
-            except TimeoutError:
-                self.stop()
-                raise Failure("not ready within 60 s") from None
-            finally:
-                os.unlink(path)
-            return 1000 * (time.monotonic() - begun)
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
+    def listens(self, case):
+        """All but the first at an address where nobody else listens."""
+        return [f"tcp:127.77.0.1:{20000 + number}" for number in range(1, case)]
 
 
 PARTS = (Bulk, Ping, Churn, Idle, Stall, Calls, UnixTcp, TcpPty, PtyTcp,
-         ScaleSessions, ScaleRoutes)
+         ScaleSessions, ScaleTcpRoutes)
 
 PLOTTED = ("bulk", "TCP to TCP through a relay (sessions, direction)")
 SUMMARY = (
@@ -483,6 +406,16 @@ SUMMARY = (
     ("a target that never reads, KiB", "stall", "20 targets that never read",
      "KiB/direction"),
 )
+TARGETS = (
+    Target("bulk", "MB/s", "reference", least=1),
+    Target("bulk", "CPU s/GB", "reference", most=1),
+    Target("bulk", "MB/s", "haproxy", least=1),
+    Target("bulk", "MB/s", "socat", least=2),
+    Target("calls", "system calls/message", most=3),
+    Target("idle", "bytes/session", most=1000),
+    Target("idle", "wake-ups/s", most=0),
+    Target("stall", "KiB/direction", most=64000 / 1024),
+)
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, PARTS, RELAYS, PLOTTED, SUMMARY))
+    sys.exit(main(__doc__, PARTS, RELAYS, PLOTTED, SUMMARY, TARGETS))

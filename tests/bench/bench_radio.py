@@ -2,15 +2,16 @@
 # SPDX-License-Identifier: MIT
 """btgate on a radio, beside what people would use instead; in the virtual radio.
 
-usage: bench_radio.py [--rounds N] [--only PART[,PART]...] [--output FILE]
+usage: bench_radio.py [--rounds N] [--only PART[,PART]...]
+                      [--relays NAME[,NAME]...] [--output FILE]
        bench_radio.py --table FILE      the tables of results that there are
        bench_radio.py --summary FILE    what matters most of them
        bench_radio.py --plot FILE SVG   their plot
 
-Parts: rfcomm-tcp, rfcomm-pty, tcp-rfcomm, phones (fifteen of them at once). The
-limit is one RFCOMM link between two adapters, with nothing in between; packets take
-the time that EDR takes for them (scripts/radio/btvirt-handles.c). Rounds and
-figures are as in bench.py.
+Parts: rfcomm-tcp, rfcomm-pty, tcp-rfcomm, phones (fifteen of them at once),
+scale-adapters. The limit is one RFCOMM link between two adapters, with nothing in
+between; packets take the time that EDR takes for them
+(scripts/radio/btvirt-handles.c). Rounds and figures are as in bench.py.
 
 BTGATE and LOAD name the programs, HCI0 and HCI1 the adapters' addresses: the
 gateway's and the first phone's. make bench-radio sets them.
@@ -21,8 +22,10 @@ import shutil
 import subprocess
 import sys
 
-from measure import (BTGATE, Direct, Part, Passage, Relay, Way, bulk, first_line,
-                     main, place_of, socat_version)
+from measure import (BTGATE, Direct, Part, Passage, Relay, Target, Way, bulk,
+                     first_line, main, package_version, ping, place_of,
+                     socat_version)
+from routes import ScaleRoutes
 
 HCI0 = os.environ.get("HCI0", "")
 HCI1 = os.environ.get("HCI1", "")
@@ -39,6 +42,9 @@ CHANNEL = 7
 class Link(Direct):
     settings = "no relay: one RFCOMM link from hci1 to hci0"
     ways = (("rfcomm", "tcp"), ("rfcomm", "pty"), ("tcp", "rfcomm"))
+
+    def version(self):
+        return package_version("bluez")
 
     def start(self, way):
         self.client = f"rfcomm:{HCI0}/{CHANNEL}"
@@ -87,17 +93,20 @@ class RfcommSocat(Rfcomm):
     name = "rfcomm+socat"
     program = "socat"
     settings = "rfcomm watch, or bind, and socat on /dev/rfcomm0"
-    ways = (("rfcomm", "tcp"), ("tcp", "rfcomm"))
+    makes_pty_late = True
+    ways = Link.ways
 
     def version(self):
         return socat_version()
 
     def command(self, listen, connect):
         if listen.startswith("rfcomm:"):
+            other = (f"TCP:127.0.0.1:{place_of(connect)},nodelay"
+                     if connect.startswith("tcp:")
+                     else f"PTY,link={place_of(connect)},raw,echo=0")
             # rfcomm puts the device where a word is {}, and only there.
             return ["rfcomm", "-i", "hci0", "-r", "watch", "0", place_of(listen), "sh",
-                    "-c", 'exec socat "$0,raw,echo=0" '
-                    f"TCP:127.0.0.1:{place_of(connect)},nodelay", "{}"]
+                    "-c", f'exec socat "$0,raw,echo=0" {other}', "{}"]
         self.bind(connect)
         return ["socat", f"TCP-LISTEN:{place_of(listen)},bind=127.0.0.1,"
                 "reuseaddr,nodelay", "/dev/rfcomm0,raw,echo=0"]
@@ -183,15 +192,37 @@ class Phones(RfcommTcp):
     def cases(self):
         for way in ("up", "down", "both"):
             yield f"{PHONES} {way}", way
+        yield f"{PHONES}, 20 B", 20
 
     def measure(self, kind, case):
         if issubclass(kind, Rfcomm):  # one at a time
             return None
+        if case == 20:
+            return self.with_relay(
+                kind, lambda relay: ping(relay, 20, self.seconds, "-s", PHONES))
         return self.with_relay(
             kind, lambda relay: bulk(relay, PHONES, self.total, case))
 
 
-PARTS = (RfcommTcp, RfcommPty, TcpRfcomm, Phones)
+class ScaleAdapters(ScaleRoutes):
+    """As many routes at each adapter as there are RFCOMM channels, and as many over
+    L2CAP: with sixteen adapters nearly a thousand in one file."""
+
+    name = "scale-adapters"
+    grows_with = "adapters"
+
+    def cases(self):
+        for count in (1, 2, 4, 8, 16):
+            yield f"{count}", count
+
+    def listens(self, case):
+        return [endpoint for adapter in range(case) for number in range(1, 31)
+                for endpoint in (f"rfcomm:{number}\nadapter = hci{adapter}",
+                                 f"l2cap:{0x1001 + 2 * number:#x}\n"
+                                 f"adapter = hci{adapter}")]
+
+
+PARTS = (RfcommTcp, RfcommPty, TcpRfcomm, Phones, ScaleAdapters)
 
 PLOTTED = ("rfcomm-tcp", "RFCOMM to TCP through a relay (direction)")
 SUMMARY = tuple(
@@ -203,6 +234,10 @@ SUMMARY = tuple(
                                ("MB/s down", "down", "MB/s"),
                                ("round trip of 20 bytes, us", "20 B", "p50 us"))
 ) + ((f"{PHONES} phones at once, MB/s up", "phones", f"{PHONES} up", "MB/s"),)
+TARGETS = tuple(
+    target for part in PARTS for target in (
+        Target(part.name, "MB/s", "direct", least=0.95),
+        Target(part.name, "p50 us", "direct", most=1.15)))
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, PARTS, RELAYS, PLOTTED, SUMMARY))
+    sys.exit(main(__doc__, PARTS, RELAYS, PLOTTED, SUMMARY, TARGETS))

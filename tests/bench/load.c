@@ -50,7 +50,7 @@ static const char usage_text[] =
 	"            [-i IDLE]\n"
 	"       load churn CLIENT TARGET -s AT-ONCE -t SECONDS [-i IDLE]\n"
 	"       load idle CLIENT TARGET -s SESSIONS [-b BURST-BYTES]\n"
-	"       load stall CLIENT TARGET -s SESSIONS -b BYTES\n"
+	"       load stall CLIENT TARGET -s SESSIONS -b BYTES -d up|down|both\n"
 	"\n"
 	"CLIENT is what the relay listens at, TARGET what it connects to, or \"echo\" if\n"
 	"what is behind it answers by itself:\n"
@@ -65,8 +65,8 @@ static const char usage_text[] =
 	"-i     beside IDLE more sessions; says \"idle\" when all are there, begins\n"
 	"       with a line from its input, and holds them until that ends\n"
 	"idle   opens SESSIONS, says \"idle\", and holds them until its input ends\n"
-	"stall  offers BYTES a session to targets that do not read; says how much was\n"
-	"       taken, and holds the sessions until its input ends\n";
+	"stall  offers BYTES a session and direction to who does not read; says how much\n"
+	"       was taken, and holds the sessions until its input ends\n";
 
 enum mode { MODE_BULK, MODE_PING, MODE_CHURN, MODE_IDLE, MODE_STALL };
 static const char *const mode_names[] = { "bulk", "ping", "churn", "idle",
@@ -439,6 +439,7 @@ static struct flow *flow_to(const struct end *end)
 
 static void end_send(struct end *end)
 {
+	uint32_t events = job.mode == MODE_STALL ? 0 : EPOLLIN;
 	struct flow *flow = flow_from(end);
 
 	while (end->is_client && end->hello_bytes < HELLO_BYTES) {
@@ -468,11 +469,10 @@ static void end_send(struct end *end)
 			      end->session->number, strerror(errno));
 		flow->sent += (uint64_t)n;
 	}
-	watch(end, flow->sent < flow->total ||
-				   (end->is_client &&
-				    end->hello_bytes < HELLO_BYTES)
-			   ? EPOLLIN | EPOLLOUT
-			   : EPOLLIN);
+	if (flow->sent < flow->total ||
+	    (end->is_client && end->hello_bytes < HELLO_BYTES))
+		events |= EPOLLOUT;
+	watch(end, events);
 }
 
 static void session_request(struct session *session, uint64_t due_ns)
@@ -518,7 +518,7 @@ static void session_start(struct session *session, unsigned int number)
 	session->client.hello_bytes = has_target() ? 0 : HELLO_BYTES;
 	memcpy(session->client.hello, &session->number, HELLO_BYTES);
 	/* The others are asked for once all are there. */
-	if (job.mode == MODE_IDLE || job.mode == MODE_STALL)
+	if (job.mode == MODE_IDLE || (job.mode == MODE_STALL && job.goes_up))
 		session->up.total = job.bytes;
 	end_send(&session->client);
 }
@@ -549,12 +549,9 @@ static void session_churned(struct session *session)
 static void session_known(struct session *session)
 {
 	sessions_known++;
-	if (job.mode == MODE_IDLE)
+	if (job.mode == MODE_IDLE || (job.mode == MODE_STALL && job.goes_down))
 		session->down.total = job.bytes;
-	if (job.mode == MODE_STALL)
-		watch(session->target, 0);
-	else
-		end_send(session->target);
+	end_send(session->target);
 }
 
 static void session_received(struct end *end)
@@ -736,17 +733,35 @@ static void await_known(unsigned int count)
 			      count);
 }
 
+static void await_path(const char *path)
+{
+	for (unsigned int ms = 0; access(path, F_OK) < 0; ms += BUSY_STEP_MS) {
+		if (ms > BUSY_MS)
+			fatal("%s does not come", path);
+		sleep_ms(BUSY_STEP_MS);
+	}
+}
+
+static void add_pty(const char *path)
+{
+	struct end *end = calloc(1, sizeof(*end));
+
+	if (!end)
+		fatal("out of memory");
+	add(end, open_pty(path), false);
+}
+
 static void open_sessions(void)
 {
-	const char *path;
+	const char *path = NULL;
+	bool is_late;
 
-	if (has_target() && is_kind(job.target, "pty", &path)) {
-		struct end *end = calloc(1, sizeof(*end));
-
-		if (!end)
-			fatal("out of memory");
-		add(end, open_pty(path), false);
-	} else if (has_target()) {
+	/* Some make it only once there is a client. */
+	is_late = has_target() && is_kind(job.target, "pty", &path) &&
+		  access(path, F_OK) < 0;
+	if (path && !is_late) {
+		add_pty(path);
+	} else if (has_target() && !path) {
 		struct epoll_event event = { .events = EPOLLIN,
 					     .data.ptr = &listener };
 
@@ -758,6 +773,11 @@ static void open_sessions(void)
 		fatal("out of memory");
 	for (unsigned int i = 0; i < sessions_all(); i++) {
 		session_start(&sessions[i], i);
+		if (is_late) {
+			await_path(path);
+			add_pty(path);
+			is_late = false;
+		}
 		turn(0);
 		await_known(i + 1 > UNKNOWN_MAX ? i + 1 - UNKNOWN_MAX : 0);
 	}
@@ -902,7 +922,7 @@ static void run_stall(void)
 			turn(100);
 		taken = 0;
 		for (unsigned int i = 0; i < job.sessions; i++)
-			taken += sessions[i].up.sent;
+			taken += sessions[i].up.sent + sessions[i].down.sent;
 	} while (taken != before);
 	printf("{\"taken\": %llu}\n", (unsigned long long)taken);
 	hold();

@@ -37,9 +37,6 @@ class Failure(Exception):
     """A relay did not do what it was asked."""
 
 
-failed = []  # the names of those that did not, as often as they did not
-
-
 def free_port():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -165,6 +162,7 @@ class Relay:
     slowness = 1  # so many times fewer bytes, to end in time
     silent_ms = 0  # it may lose or echo what comes before
     most_sessions = 100000
+    makes_pty_late = False  # with its client, not at the start
     ways = (("tcp", "tcp"),)  # kinds of what it listens at and connects to
 
     def __init__(self, directory):
@@ -199,7 +197,7 @@ class Relay:
                 start_new_session=True)
         await_true(f"{self.name} listens at {way.listen}",
                    lambda: is_listening(way.listen))
-        if way.connect.startswith("pty:"):
+        if way.connect.startswith("pty:") and not self.makes_pty_late:
             await_true(f"{self.name} has made {way.connect}",
                        lambda: is_listening(way.connect))
 
@@ -222,6 +220,8 @@ class Relay:
                    lambda: not processes_of(self.process.pid))
 
     def said(self):
+        if not self.process:
+            return ""
         with open(self.path(f"{self.name}.log"), encoding="utf-8") as log:
             return log.read()[-2000:]
 
@@ -229,6 +229,11 @@ class Relay:
 def first_line(*command):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return ((done.stdout or done.stderr).strip().splitlines() or [""])[0]
+
+
+def package_version(package):
+    return package + " " + first_line(
+        "dpkg-query", "-W", "-f", "${Version}", package)
 
 
 def socat_version():
@@ -319,22 +324,20 @@ class Part:
         raise NotImplementedError
 
     def with_relay(self, kind, work):
-        """work(relay) with a fresh one; what it returns, or None."""
+        """work(relay) with a fresh one; what it returns, or None if it has not such
+        ends. Raises Failure, with what the relay said."""
         if self.kinds not in kind.ways:
             return None
         relay = kind(self.directory)
         try:
-            relay.start(self.way())
             try:
+                relay.start(self.way())
                 return work(relay)
             finally:
-                relay.stop()
+                if relay.process:
+                    relay.stop()
         except Failure as failure:
-            failed.append(relay.name)
-            print(f"bench: {relay.name}: {failure}\n{relay.said()}"
-                  if relay.process else f"bench: {relay.name}: {failure}",
-                  file=sys.stderr)
-            return None
+            raise Failure(f"{failure}\n{relay.said()}") from None
 
 
 def bulk(relay, sessions, size, way):
@@ -376,10 +379,19 @@ class Passage(Part):
 # ---- the rounds ------------------------------------------------------------------------
 
 
+def measured(part, relay, case, failures):
+    try:
+        return part.measure(relay, case) or {}
+    except Failure as failure:
+        print(f"bench: {part.name}, {relay.name}: {failure}", file=sys.stderr)
+        failures[relay.name] += 1
+        return {}
+
+
 def run_rounds(parts, relays, rounds, save):
     """save(round, results) after each: {part: {case: {relay: {figure: [a value a
-    round]}}}}"""
-    results = {}
+    round]}}}}. Returns how often each relay failed."""
+    results, failures = {}, collections.Counter()
     with tempfile.TemporaryDirectory(prefix="btgate-bench-") as directory:
         for number in range(rounds):
             for kind in parts:
@@ -387,15 +399,16 @@ def run_rounds(parts, relays, rounds, save):
                 for name, case in part.cases():
                     turn = number % len(relays)
                     for relay in relays[turn:] + relays[:turn]:
-                        found = part.measure(relay, case)
+                        found = measured(part, relay, case, failures)
                         of_case = results.setdefault(part.name, {}).setdefault(
                             name, {})
-                        for figure, value in (found or {}).items():
+                        for figure, value in found.items():
                             of_case.setdefault(relay.name, {}).setdefault(
                                 figure, []).append(value)
                 print(f"round {number + 1} of {rounds}: {part.name}",
                       file=sys.stderr, flush=True)
             save(number + 1, results)
+    return failures
 
 
 def machine():
@@ -441,10 +454,10 @@ def print_rows(head, rows):
 
 
 def ratio(values, others):
-    """Behind a figure: how many times the other one's of the same round it was."""
-    if len(values) != len(others) or not all(others):
-        return ""
-    return f" ({statistics.median(map(operator.truediv, values, others)):.2f})"
+    """How many times the other one's of the same round it was; None: not known."""
+    if not values or len(values) != len(others) or not all(others):
+        return None
+    return statistics.median(map(operator.truediv, values, others))
 
 
 def cell(by_relay, name, figure, base):
@@ -452,7 +465,8 @@ def cell(by_relay, name, figure, base):
     if not values:
         return ""
     others = by_relay.get(base, {}).get(figure, [])
-    return spread(values) + (ratio(values, others) if name != base else "")
+    times = ratio(values, others) if name != base else None
+    return spread(values) + (f" ({times:.2f})" if times is not None else "")
 
 
 def print_part(part, cases, names):
@@ -497,7 +511,43 @@ def print_growth(part, cases, names, grows_with):
     print_rows(["", *cases, "growth"], rows)
 
 
-def print_tables(results, parts):
+# What btgate must reach of a figure in all cases of a part: so many times another
+# relay's, or so much where there is no other one.
+Target = collections.namedtuple("Target", "part figure of least most",
+                                defaults=(None, 0, math.inf))
+
+
+def against(target, by_relay):
+    values = by_relay.get("btgate", {}).get(target.figure, [])
+    if target.of:
+        return ratio(values, by_relay.get(target.of, {}).get(target.figure, []))
+    return statistics.median(values) if values else None
+
+
+def print_targets(results, targets):
+    """Each with the case that is the worst, and those that do not reach it."""
+    rows = []
+    for target in targets:
+        found = {case: against(target, by_relay) for case, by_relay
+                 in results["parts"].get(target.part, {}).items()}
+        found = {case: value for case, value in found.items() if value is not None}
+        if not found:
+            continue
+        worst = (min if target.least else max)(found, key=found.get)
+        missed = [f"{case} {value:.2f}" for case, value in found.items()
+                  if not target.least <= round(value, 2) <= target.most]
+        bound = (f"at least {target.least:g}" if target.least
+                 else f"at most {target.most:g}")
+        rows.append([f"{target.part}, {target.figure}",
+                     bound + (f" times {target.of}" if target.of else ""),
+                     f"{found[worst]:.2f} ({worst})",
+                     "not by " + ", ".join(missed) if missed else "reached"])
+    if rows:
+        print("\n**what is to be reached**, by the medians of these rounds\n")
+        print_rows(["", "target", "the worst case", ""], rows)
+
+
+def print_tables(results, parts, targets):
     print(f"{results['machine']['processors']} processors, "
           f"{results['machine']['model']}, Linux {results['machine']['kernel']}; "
           f"{results['rounds']} rounds\n")
@@ -511,6 +561,7 @@ def print_tables(results, parts):
             print_growth(part, cases, names, grow[part])
         else:
             print_part(part, cases, names)
+    print_targets(results, targets)
 
 
 def print_summary(results, rows):
@@ -561,12 +612,13 @@ def is_wanted(part, only):
                for word in only.split(","))
 
 
-def main(usage, parts, relays, plotted, summary):
+def main(usage, parts, relays, plotted, summary, targets):
     """A benchmark's command line; plotted is a part and the title of its plot,
     summary are the rows of print_summary."""
     parser = argparse.ArgumentParser(usage=usage.split("\n\n")[1])
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--only", default=",".join(part.name for part in parts))
+    parser.add_argument("--relays", default=",".join(kind.name for kind in relays))
     parser.add_argument("--output", default="build/bench/results.json")
     parser.add_argument("--table")
     parser.add_argument("--summary")
@@ -577,7 +629,7 @@ def main(usage, parts, relays, plotted, summary):
         with open(shown, encoding="utf-8") as file:
             results = json.load(file)
         if options.table:
-            print_tables(results, parts)
+            print_tables(results, parts, targets)
         elif options.summary:
             print_summary(results, summary)
         else:
@@ -588,6 +640,8 @@ def main(usage, parts, relays, plotted, summary):
     wanted = [part for part in parts if is_wanted(part, options.only)]
     there = []
     for relay in relays:
+        if relay.name not in options.relays.split(","):
+            continue
         if relay("").is_there():
             there.append(relay)
         else:
@@ -603,11 +657,11 @@ def main(usage, parts, relays, plotted, summary):
         with open(options.output, "w", encoding="utf-8") as file:
             json.dump(results, file, indent=1)
 
-    run_rounds(wanted, there, options.rounds, save)
-    print_tables(results, parts)
+    failures = run_rounds(wanted, there, options.rounds, save)
+    print_tables(results, parts, targets)
     # Of the others it is no more than a gap in the table.
-    if "btgate" in failed:
-        print(f"bench: btgate failed {failed.count('btgate')} times, see above",
+    if failures["btgate"]:
+        print(f"bench: btgate failed {failures['btgate']} times, see above",
               file=sys.stderr)
         return 1
     return 0
