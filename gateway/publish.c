@@ -23,17 +23,26 @@
 #define DETAIL_BYTES 900
 /*
  * So many answers bluetoothd may owe at once. The system bus refuses more than 128
- * of a connection (dbus-daemon max_replies_per_connection), which others need, too;
- * and with each record bluetoothd takes longer for the next one, seconds when there
- * are hundreds, while every call has the same time from when it was sent.
+ * of a connection (dbus-daemon 1.14, max_replies_per_connection), which others need,
+ * too. And calls that are sent together run out of time together: bluetoothd (5.66)
+ * takes longer with each record that it has.
  */
-#define ASKED_MAX 4
+#define ASKED_MAX 8
+
+/* Whom to ask for a record, once it is its turn. */
+enum turn {
+	TURN_BUS, /* bluetoothd */
+	TURN_LOCAL, /* the local SDP server */
+	TURNS,
+	TURN_NONE = TURNS, /* is up, being asked for, or failed */
+};
 
 /*
  * Up, or asked for, by whichever of @record and @local is there; never both.
  */
 struct publication {
 	TAILQ_ENTRY(publication) link;
+	TAILQ_ENTRY(publication) turn_link;
 	struct publisher *publisher;
 	char place[24]; /* "channel 22" */
 	char *xml;
@@ -41,7 +50,7 @@ struct publication {
 	size_t binary_bytes;
 	enum publication_state state;
 	char detail[DETAIL_BYTES];
-	bool is_due; /* to be tried in this round */
+	enum turn turn;
 	bool is_answered; /* ever */
 	bool is_asked; /* bluetoothd owes the answer for @record */
 	struct bluez_record *record;
@@ -62,7 +71,9 @@ struct publisher {
 	struct bluez_watcher watcher;
 	const char *sdp_path;
 	struct publication_queue publications;
-	unsigned int asked; /* by ASKED_MAX */
+	/* Those with a turn: who came first is asked first, also by a retry. */
+	struct publication_queue turns[TURNS];
+	unsigned int asked; /* how many answers bluetoothd owes */
 	/*
 	 * Whose answer the local server owes. One at a time: its backlog is 5
 	 * (bluez src/sdpd-server.c), and more would be turned away.
@@ -71,7 +82,6 @@ struct publisher {
 	struct event *retry_event;
 	struct backoff retry;
 	struct loop_task round_task;
-	bool is_settled;
 	char report[DETAIL_BYTES]; /* logged last */
 };
 
@@ -105,21 +115,22 @@ static bool is_news(struct publisher *publisher, const char *text)
 	return true;
 }
 
-/* ---- how it ended -------------------------------------------------------- */
-
-static void settle(struct publisher *publisher)
+/* The one place where a turn changes; it comes with the next round. */
+static void set_turn(struct publication *publication, enum turn turn)
 {
-	const struct publication *publication;
+	struct publisher *publisher = publication->publisher;
 
-	if (publisher->is_settled || !*bluez_reason(publisher->bluez))
+	if (publication->turn != TURN_NONE)
+		TAILQ_REMOVE(&publisher->turns[publication->turn], publication,
+			     turn_link);
+	publication->turn = turn;
+	if (turn == TURN_NONE)
 		return;
-	for (publication = TAILQ_FIRST(&publisher->publications); publication;
-	     publication = TAILQ_NEXT(publication, link)) {
-		if (!publication->is_answered)
-			return;
-	}
-	publisher->is_settled = true;
+	TAILQ_INSERT_TAIL(&publisher->turns[turn], publication, turn_link);
+	loop_defer(publisher->loop, &publisher->round_task);
 }
+
+/* ---- how it ended -------------------------------------------------------- */
 
 static void retry_later(struct publisher *publisher)
 {
@@ -139,7 +150,6 @@ static void succeed(struct publication *publication, const char *way)
 	if (is_news(publisher, text))
 		log_info("service records are %s", text);
 	set_state(publication, PUBLICATION_STATE_UP, text);
-	settle(publisher);
 }
 
 static void fail(struct publication *publication)
@@ -165,7 +175,6 @@ static void fail(struct publication *publication)
 		 bluez_advice(publisher->bluez));
 	set_state(publication, PUBLICATION_STATE_WAITING, text);
 	retry_later(publisher);
-	settle(publisher);
 }
 
 /* It was up and is not any more; what comes next is another round's. */
@@ -225,8 +234,7 @@ static void on_local(int code, const struct error *error, void *arg)
 	} else if (bluez_state(publisher->bluez) == BLUEZ_STATE_READY &&
 		   !*publication->bus_error.text) {
 		/* It has come meanwhile, and was not asked yet. */
-		publication->is_due = true;
-		loop_defer(publisher->loop, &publisher->round_task);
+		set_turn(publication, TURN_BUS);
 	} else {
 		fail(publication);
 	}
@@ -236,9 +244,7 @@ static void start_local(struct publication *publication)
 {
 	struct publisher *publisher = publication->publisher;
 
-	publication->is_due = publisher->local_asker;
-	if (publication->is_due)
-		return;
+	set_turn(publication, TURN_NONE);
 	publication->local = sdp_local_new(publisher->loop, publisher->sdp_path,
 					   publication->binary,
 					   publication->binary_bytes, on_local,
@@ -261,10 +267,12 @@ static void set_asked(struct publication *publication, bool is_asked)
 	if (is_asked == publication->is_asked)
 		return;
 	publication->is_asked = is_asked;
-	if (is_asked)
+	if (is_asked) {
 		publisher->asked++;
-	else if (publisher->asked-- == ASKED_MAX)
+	} else {
+		publisher->asked--;
 		loop_defer(publisher->loop, &publisher->round_task);
+	}
 }
 
 static void on_record(int code, const struct error *error, void *arg)
@@ -282,40 +290,36 @@ static void on_record(int code, const struct error *error, void *arg)
 	if (publication->state == PUBLICATION_STATE_UP)
 		lose(publication, &publication->bus_error);
 	else
-		start_local(publication);
+		set_turn(publication, TURN_LOCAL);
 }
 
 static void start(struct publication *publication)
 {
 	struct publisher *publisher = publication->publisher;
 
-	publication->is_due = false;
-	if (bluez_state(publisher->bluez) == BLUEZ_STATE_READY &&
-	    !*publication->bus_error.text) {
-		if (publisher->asked == ASKED_MAX) {
-			publication->is_due = true;
-			return;
-		}
-		publication->record = bluez_record_new(publisher->bluez,
-						       publication->xml,
-						       on_record, publication);
-		if (publication->record) {
-			set_asked(publication, true);
-			/* A retry that fails as before is nobody's news. */
-			if (!publication->is_answered)
-				set_state(publication, PUBLICATION_STATE_ASKED,
-					  "bluetoothd was asked");
-			return;
-		}
+	if (bluez_state(publisher->bluez) != BLUEZ_STATE_READY) {
+		set_turn(publication, TURN_LOCAL);
+		return;
+	}
+	publication->record = bluez_record_new(
+		publisher->bluez, publication->xml, on_record, publication);
+	if (!publication->record) {
 		error_set(&publication->bus_error, -errno,
 			  "bluetoothd cannot be asked (%s)", strerror(errno));
+		set_turn(publication, TURN_LOCAL);
+		return;
 	}
-	start_local(publication);
+	set_turn(publication, TURN_NONE);
+	set_asked(publication, true);
+	/* A retry that fails as before is nobody's news. */
+	if (!publication->is_answered)
+		set_state(publication, PUBLICATION_STATE_ASKED,
+			  "bluetoothd was asked");
 }
 
 /* ---- rounds --------------------------------------------------------------- */
 
-/* Try what is due, as soon as it is known whether there is a bus. */
+/* As many as may be asked for, as soon as it is known whether there is a bus. */
 static void run_round(void *arg)
 {
 	struct publisher *publisher = arg;
@@ -323,24 +327,26 @@ static void run_round(void *arg)
 
 	if (!*bluez_reason(publisher->bluez))
 		return;
-	for (publication = TAILQ_FIRST(&publisher->publications); publication;
-	     publication = TAILQ_NEXT(publication, link)) {
-		if (publication->is_due)
-			start(publication);
-	}
-	settle(publisher);
+	while (publisher->asked < ASKED_MAX &&
+	       (publication = TAILQ_FIRST(&publisher->turns[TURN_BUS])))
+		start(publication);
+	while (!publisher->local_asker &&
+	       (publication = TAILQ_FIRST(&publisher->turns[TURN_LOCAL])))
+		start_local(publication);
 }
 
+/* Whatever is neither up nor being asked for. */
 static void begin_round(struct publisher *publisher)
 {
 	struct publication *publication;
 
 	for (publication = TAILQ_FIRST(&publisher->publications); publication;
 	     publication = TAILQ_NEXT(publication, link)) {
-		if (publication->record || publication->local)
+		if (publication->record || publication->local ||
+		    publication->turn == TURN_BUS)
 			continue;
-		publication->is_due = true;
 		publication->bus_error.text[0] = '\0';
+		set_turn(publication, TURN_BUS);
 	}
 	run_round(publisher);
 }
@@ -367,6 +373,8 @@ struct publisher *publisher_new(struct loop *loop, struct bluez *bluez)
 	publisher->round_task = (struct loop_task){.run = run_round,
 						   .arg = publisher};
 	TAILQ_INIT(&publisher->publications);
+	for (int turn = 0; turn < TURNS; turn++)
+		TAILQ_INIT(&publisher->turns[turn]);
 	publisher->retry_event = event_new(loop->base, -1, 0, on_retry,
 					   publisher);
 	if (!publisher->retry_event) {
@@ -394,11 +402,6 @@ void publisher_set_sdp_path(struct publisher *publisher, const char *path)
 	publisher->sdp_path = path;
 }
 
-bool publisher_is_settled(const struct publisher *publisher)
-{
-	return publisher->is_settled;
-}
-
 struct publication *publication_new(struct publisher *publisher,
 				    const struct sdp_service *service,
 				    publication_changed_cb changed, void *arg)
@@ -413,7 +416,7 @@ struct publication *publication_new(struct publisher *publisher,
 	publication->arg = arg;
 	publication->changed_task = (struct loop_task){.run = run_changed,
 						       .arg = publication};
-	publication->is_due = true;
+	publication->turn = TURN_NONE;
 	snprintf(publication->place, sizeof(publication->place),
 		 service->protocol == SERVICE_PROTOCOL_L2CAP ? "PSM %u"
 							     : "channel %u",
@@ -430,7 +433,7 @@ struct publication *publication_new(struct publisher *publisher,
 		errno = -code;
 		return NULL;
 	}
-	loop_defer(publisher->loop, &publisher->round_task);
+	set_turn(publication, TURN_BUS);
 	return publication;
 }
 
@@ -448,6 +451,7 @@ void publication_free(struct publication *publication)
 	TAILQ_REMOVE(&publisher->publications, publication, link);
 	loop_cancel(publisher->loop, &publication->changed_task);
 	set_asked(publication, false);
+	set_turn(publication, TURN_NONE);
 	bluez_record_free(publication->record);
 	sdp_local_free(publication->local);
 	free(publication->binary);

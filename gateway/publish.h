@@ -22,7 +22,7 @@ struct publisher;
 struct sdp_service;
 
 enum publication_state {
-	PUBLICATION_STATE_WAITING, /* no way to publish now; retried */
+	PUBLICATION_STATE_WAITING, /* for its turn, or, if it was told, for a way */
 	PUBLICATION_STATE_ASKED, /* bluetoothd has not answered yet */
 	PUBLICATION_STATE_UP, /* phones can find it */
 };
@@ -47,12 +47,6 @@ void publisher_free(struct publisher *publisher);
 
 /* For the tests: another path for the local SDP server's socket; kept. */
 void publisher_set_sdp_path(struct publisher *publisher, const char *path);
-
-/*
- * True once the first attempt was answered, either way, for every publication
- * that there was then: readiness.
- */
-bool publisher_is_settled(const struct publisher *publisher);
 
 /*
  * Publish a copy of @service from now on. @changed never runs from inside

@@ -20,7 +20,7 @@
 
 /*
  * How much to read at once. It doubles with each full read that was taken whole,
- * and is halved with each that was not, or that found little. Up to READ_BYTES_PLAIN
+ * and is halved with each that was not, or that found half as much at most. Up to READ_BYTES_PLAIN
  * it is read, and what is not taken is kept. More than that is looked at, where the
  * stream lets us peek, as far as the loop's buffer goes: then no more than
  * READ_BYTES_MIN is kept, and the rest stays in the kernel. So a stalled direction
@@ -721,7 +721,7 @@ static void side_grow_reads(struct side *side, size_t bytes)
 		side->read_bytes = READ_BYTES_PLAIN;
 		side->reads_before_peek = READS_BEFORE_PEEK;
 	}
-	if (bytes <= side->read_bytes / 4)
+	if (bytes <= side->read_bytes / 2)
 		side_shrink_reads(side);
 	else if (bytes == side->read_bytes &&
 		 2 * side->read_bytes <= side_read_bytes_max(side))

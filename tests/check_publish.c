@@ -185,7 +185,6 @@ static void start(void)
 	ck_assert_ptr_nonnull(publisher);
 	bluez_watch(bluez, &watcher, on_bluez, NULL);
 	publisher_set_sdp_path(publisher, server.path);
-	ck_assert(!publisher_is_settled(publisher));
 }
 
 struct watched {
@@ -260,7 +259,6 @@ START_TEST(test_bus)
 	report = mock_await(&mock, "register ");
 	assert_has(report, "<uint8 value=\"0x05\"/>");
 	free(report);
-	ck_assert(publisher_is_settled(publisher));
 	publication_free(one.publication);
 	mock_expect(&mock, "unregister ");
 	publication_free(two.publication);
@@ -269,27 +267,69 @@ START_TEST(test_bus)
 END_TEST
 
 /* More records than the bus lets one connection have unanswered. */
-START_TEST(test_bus_many)
-{
-	struct watched all[30] = {{0}};
-	const int count = sizeof(all) / sizeof(*all);
+#define MANY 30
 
-	mock_bus_start(&mock, "</policy>"
-			      "<limit name='max_replies_per_connection'>20"
-			      "</limit><policy context='default'>");
+static struct watched many[MANY];
+
+static void publish_many(const char *policy)
+{
+	char limited[512];
+
+	snprintf(limited, sizeof(limited),
+		 "%s</policy><limit name='max_replies_per_connection'>20"
+		 "</limit><policy context='default'>",
+		 policy);
+	mock_bus_start(&mock, limited);
 	mock_daemon_start(&mock);
 	start();
-	for (int i = 0; i < count; i++)
-		publish(&all[i], (uint16_t)(i + 1));
-	/* One that waits for its turn ends before it comes. */
-	publication_free(all[count - 1].publication);
-	for (int i = 0; i < count - 1; i++) {
-		run_until(&all[i], PUBLICATION_STATE_UP);
-		ck_assert_int_le(all[i].changes, 2); /* asked, and up */
+	memset(many, 0, sizeof(many));
+	for (uint16_t i = 0; i < MANY; i++)
+		publish(&many[i], (uint16_t)(i + 1));
+}
+
+static void free_many(void)
+{
+	for (int i = 0; i < MANY; i++)
+		publication_free(many[i].publication);
+}
+
+START_TEST(test_bus_many)
+{
+	publish_many("");
+	run_until(&many[0], PUBLICATION_STATE_ASKED);
+	/* One that was asked for, and one that waits for its turn. */
+	for (int i = 0; i < MANY; i += MANY - 1) {
+		publication_free(many[i].publication);
+		many[i].publication = NULL;
 	}
-	ck_assert(publisher_is_settled(publisher));
-	for (int i = 0; i < count - 1; i++)
-		publication_free(all[i].publication);
+	for (int i = 1; i < MANY - 1; i++) {
+		run_until(&many[i], PUBLICATION_STATE_UP);
+		ck_assert_int_le(many[i].changes, 2); /* asked, and up */
+	}
+	free_many();
+}
+END_TEST
+
+START_TEST(test_bus_many_restart)
+{
+	publish_many("");
+	run_until(&many[0], PUBLICATION_STATE_ASKED);
+	ck_assert_int_eq(many[MANY - 1].changes, 0); /* has no turn yet */
+	mock_daemon_stop(&mock);
+	mock_daemon_start(&mock);
+	for (int i = 0; i < MANY; i++)
+		run_until(&many[i], PUBLICATION_STATE_UP);
+	free_many();
+}
+END_TEST
+
+/* Each is told, also the last one: retries of the first come behind it. */
+START_TEST(test_bus_refuses_many)
+{
+	publish_many("<deny send_interface='org.bluez.ProfileManager1'/>");
+	for (int i = 0; i < MANY; i++)
+		run_until(&many[i], PUBLICATION_STATE_WAITING);
+	free_many();
 }
 END_TEST
 
@@ -389,7 +429,6 @@ START_TEST(test_neither)
 	start();
 	publish(&one, 22);
 	run_until(&one, PUBLICATION_STATE_WAITING);
-	ck_assert(publisher_is_settled(publisher));
 	assert_has(one.detail, "the system bus is not there (No such file or "
 			       "directory)");
 	assert_has(one.detail, "no local SDP server");
@@ -594,24 +633,23 @@ END_TEST
 
 START_TEST(test_free_at_once)
 {
-	struct watched one = {0};
+	struct watched one = {0}, two = {0};
 
 	server_start(SDP_MANNER_ACCEPT);
 	start();
 	publish(&one, 22);
+	publish(&two, 23);
 	publication_free(one.publication);
-	while (!publisher_is_settled(publisher))
-		event_base_loop(loop->base, EVLOOP_ONCE);
+	run_until(&two, PUBLICATION_STATE_UP);
 	ck_assert_int_eq(one.changes, 0);
-	ck_assert_int_eq(server.requests, 0);
+	ck_assert_int_eq(server.requests, 1);
+	publication_free(two.publication);
 }
 END_TEST
 
 START_TEST(test_nothing_to_publish)
 {
 	start();
-	while (!publisher_is_settled(publisher))
-		event_base_loop(loop->base, EVLOOP_ONCE);
 	while (!adapter_news)
 		event_base_loop(loop->base, EVLOOP_ONCE);
 }
@@ -644,6 +682,8 @@ int main(void)
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, test_bus);
 	tcase_add_test(tcase, test_bus_many);
+	tcase_add_test(tcase, test_bus_many_restart);
+	tcase_add_test(tcase, test_bus_refuses_many);
 	tcase_add_loop_test(tcase, test_bus_restart, 0, 3);
 	tcase_add_test(tcase, test_bus_release);
 	tcase_add_test(tcase, test_bus_refuses);

@@ -39,6 +39,8 @@
 /* A link that has just ended may be in the way for so long, at most. */
 #define BUSY_MS 5000
 #define BUSY_STEP_MS 20
+/* A pty comes so late after its client, at most. */
+#define PTY_MS 5000
 /* More on their way through a relay might be more than it lets wait. */
 #define UNKNOWN_MAX 64
 /* Nothing moved for so long: the relay is broken, or this program is. */
@@ -736,7 +738,7 @@ static void await_known(unsigned int count)
 static void await_path(const char *path)
 {
 	for (unsigned int ms = 0; access(path, F_OK) < 0; ms += BUSY_STEP_MS) {
-		if (ms > BUSY_MS)
+		if (ms > PTY_MS)
 			fatal("%s does not come", path);
 		sleep_ms(BUSY_STEP_MS);
 	}
@@ -820,14 +822,23 @@ static void await_word(void)
 		exit(1); /* whoever wanted it has gone */
 }
 
+static double own_cpu_seconds(void)
+{
+	struct timespec spent;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &spent);
+	return (double)spent.tv_sec + (double)spent.tv_nsec / 1e9;
+}
+
 static void run_bulk(void)
 {
 	uint64_t start;
-	double seconds;
+	double seconds, cpu_seconds;
 
 	open_sessions();
 	await_known(sessions_all());
 	start = now_ns();
+	cpu_seconds = own_cpu_seconds();
 	for (unsigned int i = 0; i < job.sessions; i++) {
 		struct session *session = &sessions[i];
 
@@ -843,8 +854,9 @@ static void run_bulk(void)
 	}
 	run_until_done();
 	seconds = (double)(now_ns() - start) / 1e9;
-	printf("{\"seconds\": %.6f, \"bytes\": %llu}\n", seconds,
-	       (unsigned long long)moved);
+	cpu_seconds = own_cpu_seconds() - cpu_seconds;
+	printf("{\"seconds\": %.6f, \"bytes\": %llu, \"cpu_seconds\": %.6f}\n",
+	       seconds, (unsigned long long)moved, cpu_seconds);
 }
 
 static void run_ping(void)

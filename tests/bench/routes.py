@@ -15,6 +15,7 @@ class ScaleRoutes(Part):
     name = "scale-routes"
     grows_with = "routes"
     seconds = 1
+    environment = {}  # of the gateway
 
     def listens(self, case):
         """What the routes listen at that are there beside the one that is used."""
@@ -23,7 +24,7 @@ class ScaleRoutes(Part):
     def measure(self, kind, case):
         if kind.name != "btgate":
             return None
-        routes = Routes(self.directory, self.listens(case))
+        routes = Routes(self.directory, self.listens(case), self.environment)
         found = {"check ms": routes.check_ms(), "start ms": routes.start_ms()}
         try:
             found["memory KiB"] = memory_bytes(routes.process.pid) / 1024
@@ -41,8 +42,11 @@ class ScaleRoutes(Part):
 class Routes(Relay):
     """A gateway with many routes in one file; the first is used."""
 
-    def __init__(self, directory, listens):
+    name = "btgate"
+
+    def __init__(self, directory, listens, environment):
         super().__init__(directory)
+        self.environment = environment
         port, self.target_port = free_port(), free_port()
         self.listens = [f"tcp:127.0.0.1:{port}", *listens]
         self.client, self.target = f"tcp:{port}", f"tcp:{self.target_port}"
@@ -83,21 +87,26 @@ class Routes(Relay):
         path = f"{self.directory}/notify"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             manager.bind(path)
-            manager.settimeout(60)
+            manager.settimeout(1)
             begun = time.monotonic()
             self.process = subprocess.Popen(
                 [BTGATE, "run", "-q", "-c", self.conf], start_new_session=True,
-                stdin=subprocess.DEVNULL, env={**os.environ, "NOTIFY_SOCKET": path})
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **self.environment, "NOTIFY_SOCKET": path})
             try:
-                while b"READY=1" not in manager.recv(4096):
-                    pass
-            except TimeoutError:
+                while not self.is_ready(manager):
+                    if (self.process.poll() is not None or
+                            time.monotonic() > begun + 60):
+                        raise Failure("it does not become ready")
+            except Failure:
                 self.stop()
-                raise Failure("not ready within 60 s") from None
+                raise
             finally:
                 os.unlink(path)
             return 1000 * (time.monotonic() - begun)
 
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
+    def is_ready(self, manager):
+        try:
+            return b"READY=1" in manager.recv(4096)
+        except TimeoutError:
+            return False
