@@ -210,10 +210,30 @@ static void explain_local(struct error *out, int code,
 	}
 }
 
+static void fail_local(struct publication *publication,
+		       const struct error *error)
+{
+	publication->local_error = *error;
+	/* bluetoothd may have come meanwhile, and was not asked yet. */
+	if (bluez_state(publication->publisher->bluez) == BLUEZ_STATE_READY &&
+	    !*publication->bus_error.text)
+		set_turn(publication, TURN_BUS);
+	else
+		fail(publication);
+}
+
+/* It is not about the record: nobody else needs to try. */
+static bool is_server_absent(int code)
+{
+	return code == -ENOENT || code == -EACCES || code == -ECONNREFUSED;
+}
+
 static void on_local(int code, const struct error *error, void *arg)
 {
 	struct publication *publication = arg;
 	struct publisher *publisher = publication->publisher;
+	struct error explained = {""};
+	struct publication *next;
 	char way[160];
 
 	if (publisher->local_asker == publication) {
@@ -226,17 +246,17 @@ static void on_local(int code, const struct error *error, void *arg)
 		succeed(publication, way);
 		return;
 	}
-	explain_local(&publication->local_error, code, error);
+	explain_local(&explained, code, error);
 	sdp_local_free(publication->local);
 	publication->local = NULL;
-	if (publication->state == PUBLICATION_STATE_UP) {
-		lose(publication, &publication->local_error);
-	} else if (bluez_state(publisher->bluez) == BLUEZ_STATE_READY &&
-		   !*publication->bus_error.text) {
-		/* It has come meanwhile, and was not asked yet. */
-		set_turn(publication, TURN_BUS);
-	} else {
-		fail(publication);
+	if (publication->state == PUBLICATION_STATE_UP)
+		lose(publication, &explained);
+	else
+		fail_local(publication, &explained);
+	while (is_server_absent(code) &&
+	       (next = TAILQ_FIRST(&publisher->turns[TURN_LOCAL]))) {
+		set_turn(next, TURN_NONE);
+		fail_local(next, &explained);
 	}
 }
 

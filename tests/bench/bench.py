@@ -239,6 +239,8 @@ class Idle(Part):
             return None
 
         def work(relay):
+            # What a relay has once, such as the one buffer for all, is no session's.
+            Load("bulk", relay, "-b", 20 * MEGABYTE, "-d", "both").result()
             before = memory_bytes(relay.group())
             load = Load("idle", relay, "-s", sessions,
                         "-b", burst)
