@@ -1176,13 +1176,13 @@ class Sweep(Kinds, Traced):
 
     def talk_alone(self, talk):
         """Some targets are one client's at a time, until its session has ended."""
-        def has_ended():
-            began, ended = (len(self.gateway.matches(
-                f"route fire: session .* {what}")) for what in (
-                    "connected to", "ended: "))
-            return began <= ended
-        self.await_life(has_ended)
+        def count(what):
+            return len(self.gateway.matches(f"route fire: session .* {what}"))
+        self.await_life(lambda: count("connected to") <= count("ended: "))
+        began = count("connected to")
         talk()
+        # The next one would not wait for what it has not been told of yet.
+        self.await_life(lambda: count("connected to") > began)
 
     def clients(self, talk):
         """Two, one after the other, with one beside them; who was not served."""

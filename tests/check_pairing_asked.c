@@ -417,6 +417,8 @@ END_TEST
 START_TEST(test_over)
 {
 	open_window();
+	/* What was not yet set would not be given back. */
+	mock_expect(&mock, "set /org/bluez/hci0 PairableTimeout 130");
 	ask_for_pin();
 	event_active(limit, EV_TIMEOUT, 0);
 	mock_expect(&mock, REJECTED);

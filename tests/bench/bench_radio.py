@@ -233,7 +233,9 @@ SUMMARY = tuple(
     for what, case, figure in (("MB/s up", "up", "MB/s"),
                                ("MB/s down", "down", "MB/s"),
                                ("round trip of 20 bytes, us", "20 B", "p50 us"))
-) + ((f"{PHONES} phones at once, MB/s up", "phones", f"{PHONES} up", "MB/s"),)
+) + ((f"{PHONES} phones at once, MB/s up", "phones", f"{PHONES} up", "MB/s"),
+     (f"{PHONES} phones at once, round trip of 20 bytes, us", "phones",
+      f"{PHONES}, 20 B", "p50 us"))
 TARGETS = tuple(
     target for part in PARTS if issubclass(part, OneLink) for target in (
         Target(part.name, "MB/s", "direct", least=0.95),

@@ -525,14 +525,14 @@ def print_growth(part, cases, names, grows_with):
 
 
 # What btgate must reach of a figure in all cases of a part: so many times another
-# relay's, or so much where there is no other one. With each case that does not, the
-# figure that may be the limit of it is shown.
+# relay's, or so much where there is no other one. With each case that does not, what
+# the limit is, who has nothing in between, reaches of it is shown.
 Target = collections.namedtuple("Target", "part figure of least most limit",
                                 defaults=(None, 0, math.inf, None))
 
 
-def against(target, by_relay):
-    values = by_relay.get("btgate", {}).get(target.figure)
+def against(target, name, by_relay):
+    values = by_relay.get(name, {}).get(target.figure)
     if target.of:
         return ratio(values, by_relay.get(target.of, {}).get(target.figure))
     return median(values)
@@ -543,9 +543,9 @@ def miss(target, case, value, by_relay):
     # No finer than it is shown: 3.002 system calls are the start and three each.
     if target.least <= value and round(value, 2) <= target.most:
         return ""
-    limit = median(by_relay["btgate"].get(target.limit))
+    limit = against(target, target.limit, by_relay)
     return f"{case} {value:.2f}" + (
-        f" ({target.limit} {limit:.0f})" if limit is not None else "")
+        f" ({target.limit} {limit:.2f})" if limit is not None else "")
 
 
 def print_targets(results, targets):
@@ -555,7 +555,8 @@ def print_targets(results, targets):
         cases = {case: by_relay for case, by_relay
                  in results["parts"].get(target.part, {}).items()
                  if target.figure in by_relay.get("btgate", {})}
-        found = {case: against(target, by_relay) for case, by_relay in cases.items()}
+        found = {case: against(target, "btgate", by_relay)
+                 for case, by_relay in cases.items()}
         unknown = [case for case, value in found.items() if value is None]
         found = {case: value for case, value in found.items() if value is not None}
         if not found:
