@@ -35,7 +35,7 @@
  * (tcp_rcv_space_adjust). Where even the smallest peek is not filled we read so
  * often before we look again, and mostly there is more then.
  */
-#define READS_BEFORE_PEEK 8
+#define READS_BEFORE_PEEK 2
 /*
  * Bytes that were looked at stay in the receive buffer, and its sender's window
  * small, until they are written. Other sessions' work hides that. A session that
