@@ -20,11 +20,12 @@
 
 /*
  * How much to read at once. It doubles with each full read that was taken whole,
- * and is halved with each that was not, or that found half as much at most. Up to READ_BYTES_PLAIN
- * it is read, and what is not taken is kept. More than that is looked at, where the
- * stream lets us peek, as far as the loop's buffer goes: then no more than
- * READ_BYTES_MIN is kept, and the rest stays in the kernel. So a stalled direction
- * of bytes holds less than 64 KB, and what waits for a slow link is half of it.
+ * and is halved with each that was not, or that found half as much at most. Up to
+ * READ_BYTES_PLAIN it is read, and what is not taken is kept. More than that is
+ * looked at, where the stream lets us peek, as far as the loop's buffer goes: then
+ * no more than READ_BYTES_MIN is kept, and the rest stays in the kernel. So a
+ * stalled direction of bytes holds less than 64 KB, and what waits for a slow link
+ * is half of it.
  */
 #define READ_BYTES_MIN (28 * 1024)
 #define READ_BYTES_PLAIN (2 * READ_BYTES_MIN)
