@@ -67,9 +67,7 @@ CHECKS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(SLOW_CHECKS) \
 	$(filter-out $(SLOW_CHECKS),$(wildcard tests/check_*.c)))
 # Suites whose tests need a process each, for what others left in their variables.
 # Under sanitizers and valgrind, which begin and end slowly, the others do without.
-FORKING_CHECKS := check_config check_doctor check_endpoint check_file_watch \
-	check_local check_lockfile check_pty check_pty_listen \
-	check_log check_loop check_remote check_serial check_trace
+FORKING_CHECKS := check_endpoint check_log check_loop check_remote
 ONE_PROCESS = $(filter-out $(FORKING_CHECKS),$(notdir $(CHECKS)))
 FUZZERS := $(patsubst tests/%.c,build-fuzz/%,$(wildcard tests/fuzz_*.c))
 # What a fuzzer may link: text to structs, without libevent or BlueZ.

@@ -92,6 +92,10 @@ static void setup(void)
 	loop = loop_new();
 	ck_assert_ptr_nonnull(loop);
 	mock_setup(&mock, loop);
+	rfcomm_errno = 0;
+	l2cap_errno = 0;
+	controller_count = 0;
+	service = NULL;
 	memset(&diagnosis, 0, sizeof(diagnosis));
 	diagnosis.stream = open_memstream(&text, &text_bytes);
 	ck_assert_ptr_nonnull(diagnosis.stream);

@@ -30,7 +30,7 @@ struct watcher {
 };
 
 static struct loop *loop;
-static char directory[] = "/tmp/btgate-check-watch-XXXXXX";
+static char directory[32];
 static char path[PATH_MAX]; /* of the last file that was named */
 
 static const char *at(const char *name)
@@ -140,6 +140,7 @@ static void setup(void)
 {
 	loop = loop_new();
 	ck_assert_ptr_nonnull(loop);
+	strcpy(directory, "/tmp/btgate-check-watch-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(directory));
 }
 

@@ -1129,13 +1129,6 @@ static bool has_command(const char *name)
 	return system(line) == 0;
 }
 
-static bool is_forking(void)
-{
-	const char *fork_mode = getenv("CK_FORK");
-
-	return !fork_mode || strcmp(fork_mode, "no") != 0;
-}
-
 static void add_case(Suite *suite, TCase *tcase)
 {
 	tcase_add_checked_fixture(tcase, setup, teardown);
@@ -1190,12 +1183,10 @@ static TCase *terminal_case(void)
 	} else {
 		puts("skipped, needs root: test_vhangup, test_vhangup_unseen");
 	}
-	/* A process that has become an ordinary user stays one. */
-	if (geteuid() == 0 && is_forking())
+	if (geteuid() == 0)
 		tcase_add_test(tcase, test_exclusive_unprivileged);
 	else
-		puts("skipped, needs root and CK_FORK: "
-		     "test_exclusive_unprivileged");
+		puts("skipped, needs root: test_exclusive_unprivileged");
 	return tcase;
 }
 

@@ -1113,13 +1113,6 @@ END_TEST
 
 /* ---- the suite -------------------------------------------------------------------- */
 
-static bool is_forking(void)
-{
-	const char *fork_mode = getenv("CK_FORK");
-
-	return !fork_mode || strcmp(fork_mode, "no") != 0;
-}
-
 static void add_tests(TCase *tcase)
 {
 	tcase_add_test(tcase, test_bulk);
@@ -1159,12 +1152,10 @@ static void add_root_tests(TCase *tcase)
 	} else {
 		puts("skipped, needs root: test_access, test_vhangup");
 	}
-	/* A process that has become an ordinary user stays one. */
-	if (geteuid() == 0 && is_forking())
+	if (geteuid() == 0)
 		tcase_add_test(tcase, test_exclusive_unprivileged);
 	else
-		puts("skipped, needs root and CK_FORK: "
-		     "test_exclusive_unprivileged");
+		puts("skipped, needs root: test_exclusive_unprivileged");
 }
 
 int main(void)

@@ -40,7 +40,7 @@
 #define DEADLINE_MS 20000
 #define KIB 1024u
 
-static char directory[] = "/tmp/check_trace.XXXXXX";
+static char directory[32];
 static char path[64];
 
 /* ---- what was put ------------------------------------------------------------- */
@@ -105,6 +105,7 @@ static void setup(void)
 	tzset();
 	got_bytes = 0;
 	log_line_count = 0;
+	strcpy(directory, "/tmp/check_trace.XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(directory));
 	snprintf(path, sizeof(path), "%s/trace", directory);
 }

@@ -252,11 +252,25 @@ static inline void assert_logged(const char *words)
 	ck_assert_msg(has_logged(words), "not logged: %s", words);
 }
 
+/* Until the end of the test, which may be one of many in its process. */
 static inline void become_nobody(void)
 {
-	if (setgroups(0, NULL) || setgid(NOBODY) || setuid(NOBODY))
+	if (setgroups(0, NULL) || setresgid(NOBODY, NOBODY, 0) ||
+	    setresuid(NOBODY, NOBODY, 0))
 		_exit(95);
 	/* The leak checker attaches to us at exit. */
+	prctl(PR_SET_DUMPABLE, 1);
+}
+
+static inline void become_root_again(void)
+{
+	uid_t real, effective, saved;
+
+	ck_assert_int_eq(getresuid(&real, &effective, &saved), 0);
+	if (saved == effective)
+		return;
+	ck_assert_int_eq(setresuid(0, 0, 0), 0);
+	ck_assert_int_eq(setresgid(0, 0, 0), 0);
 	prctl(PR_SET_DUMPABLE, 1);
 }
 
@@ -277,6 +291,7 @@ static inline void start_scene(const char *name)
 /* Every test ends with nothing left: a directory with files stays. */
 static inline void stop_scene(void)
 {
+	become_root_again();
 	loop_free(loop);
 	stop_log();
 	ck_assert_msg(rmdir(directory) == 0, "%s: %s", directory,
