@@ -31,13 +31,6 @@
 #define READ_BYTES_PLAIN (2 * READ_BYTES_MIN)
 #define READ_BYTES_PEEK_MIN (2 * READ_BYTES_PLAIN)
 /*
- * While what is peeked at is written the window is closed, and a kernel that sees
- * that little is taken in a round trip does not enlarge the receive buffer
- * (tcp_rcv_space_adjust). Where even the smallest peek is not filled we read so
- * often before we look again, and mostly there is more then.
- */
-#define READS_BEFORE_PEEK 2
-/*
  * Bytes that were looked at stay in the receive buffer, and its sender's window
  * small, until they are written. Other sessions' work hides that. A session that
  * is alone with both ways busy waits for it: there we only read. It is alone if so
@@ -111,7 +104,7 @@ struct side {
 	enum side_state state : 8;
 	enum side_watch watch : 8;
 	uint8_t reads_in_row; /* up to READS_IN_ROW_MIN */
-	uint8_t reads_before_peek; /* still to be done; see READS_BEFORE_PEEK */
+	bool skips_peek; /* the next one is no peek */
 	bool is_client; /* the session's client, not its target */
 	bool is_shut; /* the other's end was passed on to it */
 	bool is_dead; /* nothing can be written to it any more */
@@ -679,7 +672,7 @@ static bool side_may_peek(const struct side *side)
 			READS_ALONE_MIN;
 	bool is_one_way = side->reads_in_row == READS_IN_ROW_MIN;
 
-	return side->reads_before_peek == 0 && (is_one_way || !is_alone);
+	return !side->skips_peek && (is_one_way || !is_alone);
 }
 
 static void side_count_read(struct side *side)
@@ -715,12 +708,19 @@ static void side_grow_reads(struct side *side, size_t bytes)
 {
 	if (!side_reads_vary(side))
 		return;
-	if (side->reads_before_peek > 0)
-		side->reads_before_peek--;
+	side->skips_peek = false;
+	/*
+	 * While what is peeked at is written the window is closed, and a kernel
+	 * that sees that little is taken in a round trip does not enlarge the
+	 * receive buffer (tcp_rcv_space_adjust). Where even the smallest peek is
+	 * not filled we read once before we look again: mostly there is more
+	 * then. After more reads a hundred sessions' receive buffers grow to
+	 * the kernel's limit for TCP.
+	 */
 	if (side->read_bytes == READ_BYTES_PEEK_MIN &&
 	    bytes < READ_BYTES_PEEK_MIN) {
 		side->read_bytes = READ_BYTES_PLAIN;
-		side->reads_before_peek = READS_BEFORE_PEEK;
+		side->skips_peek = true;
 	}
 	if (bytes <= side->read_bytes / 2)
 		side_shrink_reads(side);

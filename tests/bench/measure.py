@@ -495,15 +495,17 @@ def print_part(part, cases, names):
 
 
 def growth(points):
-    """What (number, cost) pairs in rising order say of how the cost grows. The
-    least of them is there without any, and says nothing of it."""
-    fixed, last = min(cost for _, cost in points), points[-1][1]
+    """What (number, cost) pairs in rising order say of how the cost grows. From the
+    least of them on: up to there it is hidden by what is there without any."""
+    fixed, first = min((cost, number) for number, cost in points)
+    last = points[-1][1]
     if last <= 1.3 * fixed:
         return "constant"
     (number, cost), (most, greatest) = points[-2:]
     if cost <= fixed:
         return f"{last / fixed:.2g} times"
-    power = math.log((greatest - fixed) / (cost - fixed)) / math.log(most / number)
+    power = (math.log((greatest - fixed) / (cost - fixed)) /
+             math.log((most - first) / (number - first)))
     return "linear" if 0.75 <= power <= 1.25 else f"n^{power:.1f}"
 
 
