@@ -149,15 +149,17 @@ $(BUILD)/bench:
 	$(Q)mkdir -p $@
 
 # ROUNDS and ONLY as in tests/bench/bench.py --help.
-bench: $(PROGRAM) $(BUILD)/bench/load $(BUILD)/bench/relay
+bench:
 	$(Q)scripts/setup bench
+	$(Q)$(MAKE) --no-print-directory $(PROGRAM) $(BUILD)/bench/load $(BUILD)/bench/relay
 	$(Q)BTGATE=./$(PROGRAM) LOAD=$(BUILD)/bench/load RELAY=$(BUILD)/bench/relay \
 		tests/bench/bench.py $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(ONLY),--only $(ONLY)) --output $(BUILD)/bench/results.json
 
 # Results go to $(BUILD)/bench/radio/results.json.
-bench-radio: $(PROGRAM) $(BUILD)/bench/load
-	$(Q)scripts/setup radio
+bench-radio:
+	$(Q)scripts/setup build radio
+	$(Q)$(MAKE) --no-print-directory $(PROGRAM) $(BUILD)/bench/load
 	$(Q)scripts/virtual-radio run -n 16 -c 2 -t 7200 -o $(BUILD)/bench/radio \
 		--env BTGATE=$(CURDIR)/$(PROGRAM) \
 		--env LOAD=$(CURDIR)/$(BUILD)/bench/load tests/bench/radio \

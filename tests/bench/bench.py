@@ -395,10 +395,14 @@ PARTS = (Bulk, Ping, Churn, Idle, Stall, Calls, UnixTcp, TcpPty, PtyTcp,
 
 PLOTTED = ("bulk", "TCP to TCP through a relay (sessions, direction)")
 SUMMARY = (
-    ("one session, MB/s", "bulk", "1 up", "MB/s"),
-    ("8 sessions both ways, MB/s", "bulk", "8 both", "MB/s"),
-    ("100 sessions both ways, MB/s", "bulk", "100 both", "MB/s"),
-    ("processor time, s/GB", "bulk", "8 both", "CPU s/GB"),
+    *((f"{sessions} {way}, MB/s", "bulk", f"{sessions} {way}", "MB/s")
+      for sessions in ("1", "8", "100") for way in ("up", "down", "both")),
+    *((f"{case}, CPU s/GB", "bulk", case, "CPU s/GB")
+      for case in ("1 both", "8 both", "100 both")),
+    *((f"{label} {way}, MB/s", part, way, "MB/s")
+      for part, label in (("unix-tcp", "unix to TCP"), ("tcp-pty", "TCP to a pty"),
+                          ("pty-tcp", "pty to TCP"))
+      for way in ("up", "down")),
     ("round trip of 20 bytes, us", "ping", "20 B", "p50 us"),
     ("system calls for a message", "calls", "20 B", "system calls/message"),
     ("connections a second", "churn", "16 at a time", "connections/s"),

@@ -351,7 +351,7 @@ def bulk(relay, sessions, size, way):
     spent = cpu_s(relay.group()) - before if relay.group() else 0
     return {"MB/s": got["bytes"] / got["seconds"] / MEGABYTE,
             "CPU s/GB": spent / (got["bytes"] / 1e9),
-            # At 100 the generator, one thread, is what limits the throughput.
+            # At 100 % the generator, one thread, is what limits the throughput.
             "generator busy %": 100 * got["cpu_seconds"] / got["seconds"],
             "machine busy %": busy.percent()}
 
@@ -391,6 +391,13 @@ def take_round(of_relay, number, found):
         values += [None] * (number - len(values)) + [found.get(figure)]
 
 
+def in_turn(relays, number):
+    """Each is the first once, and does not always come after the same one."""
+    turn = number % len(relays)
+    turned = relays[turn:] + relays[:turn]
+    return turned[::-1] if number % 2 else turned
+
+
 def run_rounds(parts, relays, rounds, save):
     """save(round, results) after each: {part: {case: {relay: {figure: [a value a
     round]}}}}. Returns how often each relay failed."""
@@ -400,8 +407,7 @@ def run_rounds(parts, relays, rounds, save):
             for kind in parts:
                 part = kind(directory)
                 for name, case in part.cases():
-                    turn = number % len(relays)
-                    for relay in relays[turn:] + relays[:turn]:
+                    for relay in in_turn(relays, number):
                         try:
                             found = part.measure(relay, case) or {}
                         except Failure as failure:
@@ -482,10 +488,15 @@ def cell(by_relay, name, figure, base):
     return spread(values) + (f" ({times:.2f})" if times is not None else "")
 
 
+def base_of(names):
+    """The relay that the others are measured against."""
+    return "reference" if "reference" in names else "direct"
+
+
 def print_part(part, cases, names):
     names = [name for name in names
              if any(name in by_relay for by_relay in cases.values())]
-    base = "reference" if "reference" in names else "direct"
+    base = base_of(names)
     for figure in figures_of(cases):
         print(f"\n**{part}**, {figure}"
               + (f" (times {base})" if base in names else "") + "\n")
@@ -597,14 +608,13 @@ def print_tables(results, parts, targets):
 
 
 def print_summary(results, rows):
-    """One table of (what it is, part, case, figure) rows: medians."""
+    """One table of (what it is, part, case, figure) rows."""
     names = [relay["name"] for relay in results["relays"]]
     lines = []
     for label, part, case, figure in rows:
         by_relay = results["parts"].get(part, {}).get(case, {})
-        lines.append([label, *(
-            "" if value is None else plain(value, 3) for value in (
-                median(by_relay.get(name, {}).get(figure)) for name in names))])
+        lines.append([label, *(cell(by_relay, name, figure, base_of(names))
+                               for name in names)])
     print_rows(["", *names], lines)
 
 
