@@ -392,10 +392,12 @@ def take_round(of_relay, number, found):
 
 
 def in_turn(relays, number):
-    """Each is the first once, and does not always come after the same one."""
+    """Each is the first once in as many rounds as there are relays, and does not
+    always come after the same one: every second round goes backwards."""
     turn = number % len(relays)
-    turned = relays[turn:] + relays[:turn]
-    return turned[::-1] if number % 2 else turned
+    if number % 2:
+        return relays[turn::-1] + relays[:turn:-1]
+    return relays[turn:] + relays[:turn]
 
 
 def run_rounds(parts, relays, rounds, save):
