@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the benchmark puts on a relay: both of its ends, in one process and one
- * thread. Every byte that comes out is compared with what went in, and what was
- * measured is one line of JSON.
+ * What the benchmark puts on a relay: both of its ends. Every byte that comes out
+ * is compared with what went in, and what was measured is one line of JSON.
+ *
+ * Both ends are in one process and one thread, which so knows what each has sent
+ * and when. Only bulk has a process for each: one thread for both would be what
+ * limits a relay that is good.
  *
  * A session begins with its number, in four bytes from its client, because a
  * relay connects to a target in any order. All after that is the pattern, at a
@@ -59,7 +62,7 @@ static const char usage_text[] =
 	"  tcp:PORT unix:PATH pty:PATH rfcomm:ADDRESS/CHANNEL (as target: rfcomm:CHANNEL)\n"
 	"Clients over RFCOMM call from hci1, hci2 and so on, one session each.\n"
 	"\n"
-	"bulk   BYTES a session and direction\n"
+	"bulk   BYTES a session and direction; holds the sessions until its input ends\n"
 	"ping   requests of BYTES, one after the other's answer, or RATE a second of\n"
 	"       each session, whose time counts from when they were due\n"
 	"churn  connections one after the other, each with one byte there and back\n"
@@ -97,6 +100,7 @@ struct session {
 	uint32_t number;
 	struct end client, *target;
 	struct flow up, down;
+	bool is_done; /* all has been sent and received that this process has to */
 	/* When the requests were due that are not answered yet, in order. */
 	uint64_t *due_ns;
 	size_t due_first, due_count, due_max;
@@ -116,11 +120,25 @@ static struct {
 	double rate; /* requests a second and session; 0: closed loop */
 } job = { .sessions = 1, .bytes = 1, .goes_up = true, .seconds = 1 };
 
+/*
+ * With bulk, which ends are this process's. The two tell each other, in packets:
+ * the targets' process each session that came out, the clients' one when to begin,
+ * and the former, last, what it has measured.
+ */
+enum part { PART_ALL, PART_CLIENTS, PART_TARGETS };
+static enum part part;
+static int partner = -1;
+static struct moment {
+	uint64_t ns;
+	uint64_t cpu_ns; /* of this process; of partner_done, since it began */
+} begun, partner_done;
+static bool is_begun, is_partner_done;
+
 static uint8_t pattern[PATTERN_BYTES];
 static int poller, listener = -1, ticker = -1;
 static struct session *sessions;
 static unsigned int sessions_done, sessions_known;
-static uint64_t moved; /* bytes received anywhere, to see that it goes on */
+static uint64_t moved; /* bytes sent and received, to see that it goes on */
 static uint64_t end_ns; /* no request after it */
 static uint64_t connections;
 static struct {
@@ -148,6 +166,18 @@ static uint64_t now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static struct moment moment_now(void)
+{
+	struct timespec spent;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &spent);
+	return (struct moment){
+		.ns = now_ns(),
+		.cpu_ns = (uint64_t)spent.tv_sec * 1000000000u +
+			  (uint64_t)spent.tv_nsec,
+	};
 }
 
 static void *grow(void *array, size_t count, size_t *max, size_t size)
@@ -383,6 +413,15 @@ static void add(struct end *end, int fd, bool is_client)
 		fatal("epoll_ctl: %s", strerror(errno));
 }
 
+/* A descriptor that is not of an end, if it is there; known by where it is. */
+static void add_own(int *fd)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = fd };
+
+	if (*fd >= 0 && epoll_ctl(poller, EPOLL_CTL_ADD, *fd, &event) < 0)
+		fatal("epoll_ctl: %s", strerror(errno));
+}
+
 static void end_close(struct end *end)
 {
 	if (end && end->fd >= 0)
@@ -416,6 +455,14 @@ static void accept_all(void)
 
 static bool has_target(void) { return strcmp(job.target, "echo") != 0; }
 
+/* The path, or NULL: what the relay connects to is a socket, or echo. */
+static const char *target_pty(void)
+{
+	const char *path;
+
+	return is_kind(job.target, "pty", &path) ? path : NULL;
+}
+
 static unsigned int sessions_all(void)
 {
 	return job.sessions + job.idle_sessions;
@@ -437,6 +484,27 @@ static struct flow *flow_from(const struct end *end)
 static struct flow *flow_to(const struct end *end)
 {
 	return end->is_client ? &end->session->down : &end->session->up;
+}
+
+/* All that it has to send, and all that is to come. */
+static bool end_is_done(const struct end *end)
+{
+	const struct flow *from = flow_from(end), *to = flow_to(end);
+
+	return from->sent == from->total && to->received == to->total;
+}
+
+static void session_check_done(struct session *session)
+{
+	if (session->is_done || (job.mode == MODE_BULK && !is_begun))
+		return;
+	if (part != PART_TARGETS && !end_is_done(&session->client))
+		return;
+	if (part != PART_CLIENTS && has_target() &&
+	    (!session->target || !end_is_done(session->target)))
+		return;
+	session->is_done = true;
+	sessions_done++;
 }
 
 static void end_send(struct end *end)
@@ -470,7 +538,10 @@ static void end_send(struct end *end)
 			fatal("cannot write to session %u: %s",
 			      end->session->number, strerror(errno));
 		flow->sent += (uint64_t)n;
+		moved += (uint64_t)n;
 	}
+	if (job.mode == MODE_BULK)
+		session_check_done(end->session);
 	if (flow->sent < flow->total ||
 	    (end->is_client && end->hello_bytes < HELLO_BYTES))
 		events |= EPOLLOUT;
@@ -547,10 +618,18 @@ static void session_churned(struct session *session)
 	session_request(session, now_ns());
 }
 
+static void tell_partner(const void *data, size_t bytes)
+{
+	if (send(partner, data, bytes, 0) < 0)
+		exit(1); /* it has gone, and said why */
+}
+
 /* A target's session is known now. */
 static void session_known(struct session *session)
 {
 	sessions_known++;
+	if (part == PART_TARGETS)
+		tell_partner("", 1);
 	if (job.mode == MODE_IDLE || (job.mode == MODE_STALL && job.goes_down))
 		session->down.total = job.bytes;
 	end_send(session->target);
@@ -574,10 +653,7 @@ static void session_received(struct end *end)
 		}
 		break;
 	default:
-		if (session->up.received == session->up.total &&
-		    session->down.received == session->down.total &&
-		    session->up.sent == session->up.received)
-			sessions_done++;
+		session_check_done(session);
 		break;
 	}
 }
@@ -647,6 +723,70 @@ static void end_receive(struct end *end)
 	session_received(end);
 }
 
+/* ---- a process for each end ---------------------------------------------------- */
+
+/* From here on all may send. */
+static void bulk_begin(void)
+{
+	const uint64_t up = job.goes_up ? job.bytes : 0;
+	const uint64_t down = job.goes_down ? job.bytes : 0;
+
+	is_begun = true;
+	begun = moment_now();
+	if (part == PART_CLIENTS)
+		tell_partner("", 1);
+	for (unsigned int i = 0; i < job.sessions; i++) {
+		struct session *session = &sessions[i];
+
+		session->up.total = up;
+		session->down.total = has_target() ? down : up;
+		/* As far as is known here; the other process sends it. */
+		if (part == PART_CLIENTS)
+			session->down.sent = down;
+		if (part != PART_TARGETS)
+			end_send(&session->client);
+		if (session->target)
+			end_send(session->target);
+	}
+}
+
+static void partner_said(void)
+{
+	struct moment said;
+	ssize_t n = recv(partner, &said, sizeof(said), MSG_DONTWAIT);
+
+	if (n < 0 && errno == EAGAIN)
+		return;
+	if (n == sizeof(said)) {
+		partner_done = said;
+		is_partner_done = true;
+	} else if (n != 1) {
+		exit(1); /* it has gone, and said why */
+	} else if (part == PART_CLIENTS) {
+		sessions_known++;
+	} else {
+		bulk_begin();
+	}
+}
+
+/* The targets are another process's from here on. */
+static void split(void)
+{
+	int ends[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0 ||
+	    (pid = fork()) < 0)
+		fatal("cannot make a second process: %s", strerror(errno));
+	part = pid ? PART_CLIENTS : PART_TARGETS;
+	partner = ends[part == PART_TARGETS];
+	close(ends[part == PART_CLIENTS]);
+	if (part == PART_CLIENTS && listener >= 0) {
+		close(listener);
+		listener = -1;
+	}
+}
+
 /* ---- the loop --------------------------------------------------------------- */
 
 static void ticker_start(void)
@@ -657,11 +797,10 @@ static void ticker_start(void)
 		.it_interval.tv_nsec = 100000,
 		.it_value.tv_nsec = 100000,
 	};
-	struct epoll_event event = { .events = EPOLLIN, .data.ptr = &ticker };
 
 	ticker = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 	timerfd_settime(ticker, 0, &each, NULL);
-	epoll_ctl(poller, EPOLL_CTL_ADD, ticker, &event);
+	add_own(&ticker);
 }
 
 static void ticked(void)
@@ -701,6 +840,8 @@ static bool turn(int patience_ms)
 			accept_all();
 		} else if (events[i].data.ptr == &ticker) {
 			ticked();
+		} else if (events[i].data.ptr == &partner) {
+			partner_said();
 		} else if (end->fd >= 0) {
 			if ((events[i].events & EPOLLOUT) && end->session)
 				end_send(end);
@@ -735,6 +876,13 @@ static void await_known(unsigned int count)
 			      count);
 }
 
+static void await_true(const bool *is_so, const char *otherwise)
+{
+	while (!*is_so)
+		if (!turn(STANDSTILL_MS))
+			fatal("%s", otherwise);
+}
+
 static void await_path(const char *path)
 {
 	for (unsigned int ms = 0; access(path, F_OK) < 0; ms += BUSY_STEP_MS) {
@@ -755,24 +903,12 @@ static void add_pty(const char *path)
 
 static void open_sessions(void)
 {
-	const char *path = NULL;
-	bool is_late;
-
+	const char *path = part == PART_ALL ? target_pty() : NULL;
 	/* Some make it only once there is a client. */
-	is_late = has_target() && is_kind(job.target, "pty", &path) &&
-		  access(path, F_OK) < 0;
-	if (path && !is_late) {
-		add_pty(path);
-	} else if (has_target() && !path) {
-		struct epoll_event event = { .events = EPOLLIN,
-					     .data.ptr = &listener };
+	bool is_late = path && access(path, F_OK) < 0;
 
-		listener = open_listener();
-		epoll_ctl(poller, EPOLL_CTL_ADD, listener, &event);
-	}
-	sessions = calloc(sessions_all(), sizeof(*sessions));
-	if (!sessions)
-		fatal("out of memory");
+	if (path && !is_late)
+		add_pty(path);
 	for (unsigned int i = 0; i < sessions_all(); i++) {
 		session_start(&sessions[i], i);
 		if (is_late) {
@@ -794,9 +930,9 @@ static int compare_u64(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
-static double latency_us(double part)
+static double latency_us(double share)
 {
-	return (double)latencies.ns[(size_t)(part *
+	return (double)latencies.ns[(size_t)(share *
 					     (double)(latencies.count - 1))] /
 	       1000;
 }
@@ -822,41 +958,58 @@ static void await_word(void)
 		exit(1); /* whoever wanted it has gone */
 }
 
-static double own_cpu_seconds(void)
+/* It ends with its partner: until then its ends of the sessions are needed. */
+static void run_targets(void)
 {
-	struct timespec spent;
+	const char *path = target_pty();
+	struct moment done;
+	char byte;
 
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &spent);
-	return (double)spent.tv_sec + (double)spent.tv_nsec / 1e9;
+	for (unsigned int i = 0; i < job.sessions; i++) {
+		sessions[i].number = i;
+		session_set_base(&sessions[i]);
+		/* It comes as soon as the other process has begun. */
+		if (job.goes_up)
+			sessions[i].up.sent = sessions[i].up.total = job.bytes;
+	}
+	if (path) {
+		await_path(path);
+		add_pty(path);
+	}
+	await_true(&is_begun, "nobody has begun");
+	run_until_done();
+	done = moment_now();
+	done.cpu_ns -= begun.cpu_ns;
+	tell_partner(&done, sizeof(done));
+	while (recv(partner, &byte, 1, 0) < 0 && errno == EINTR)
+		;
+	exit(0);
 }
 
 static void run_bulk(void)
 {
-	uint64_t start;
-	double seconds, cpu_seconds;
+	const unsigned int ways = job.goes_up + (job.goes_down && has_target());
+	struct moment done;
 
+	if (part == PART_TARGETS)
+		run_targets();
 	open_sessions();
 	await_known(sessions_all());
-	start = now_ns();
-	cpu_seconds = own_cpu_seconds();
-	for (unsigned int i = 0; i < job.sessions; i++) {
-		struct session *session = &sessions[i];
-
-		if (job.goes_up)
-			session->up.total = job.bytes;
-		if (job.goes_down && has_target())
-			session->down.total = job.bytes;
-		if (!has_target())
-			session->down.total = session->up.total;
-		end_send(&session->client);
-		if (session->target)
-			end_send(session->target);
-	}
+	bulk_begin();
 	run_until_done();
-	seconds = (double)(now_ns() - start) / 1e9;
-	cpu_seconds = own_cpu_seconds() - cpu_seconds;
+	done = moment_now();
+	done.cpu_ns -= begun.cpu_ns;
+	if (part == PART_CLIENTS) {
+		await_true(&is_partner_done, "the targets are not done");
+		done.cpu_ns += partner_done.cpu_ns;
+		if (done.ns < partner_done.ns)
+			done.ns = partner_done.ns;
+	}
 	printf("{\"seconds\": %.6f, \"bytes\": %llu, \"cpu_seconds\": %.6f}\n",
-	       seconds, (unsigned long long)moved, cpu_seconds);
+	       (double)(done.ns - begun.ns) / 1e9,
+	       (unsigned long long)job.bytes * job.sessions * ways,
+	       (double)done.cpu_ns / 1e9);
+	hold();
 }
 
 static void run_ping(void)
@@ -1007,7 +1160,16 @@ int main(int argc, char **argv)
 	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
 	fill_pattern();
+	sessions = calloc(sessions_all(), sizeof(*sessions));
+	if (!sessions)
+		fatal("out of memory");
+	if (has_target() && !target_pty())
+		listener = open_listener();
+	if (job.mode == MODE_BULK && has_target())
+		split();
 	poller = epoll_create1(EPOLL_CLOEXEC);
+	add_own(&listener);
+	add_own(&partner);
 	runs[job.mode]();
 	if (job.is_staged)
 		hold();

@@ -11,6 +11,7 @@ BTGATE, LOAD and RELAY name the programs; the Makefile sets them.
 import argparse
 import collections
 import contextlib
+import glob
 import json
 import math
 import operator
@@ -30,7 +31,6 @@ BTGATE = os.path.abspath(os.environ.get("BTGATE", "btgate"))
 LOAD = os.path.abspath(os.environ.get("LOAD", "build/bench/load"))
 RELAY = os.path.abspath(os.environ.get("RELAY", "build/bench/relay"))
 PATIENCE_S = 20
-TICKS = os.sysconf("SC_CLK_TCK")
 MEGABYTE = 1000 * 1000
 
 
@@ -84,7 +84,7 @@ def is_listening(endpoint):
 
 
 def processes_of(group):
-    """The processes of a process group."""
+    """The processes of a process group; None has none."""
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -97,16 +97,17 @@ def processes_of(group):
 
 
 def cpu_s(group):
-    """Processor time of a group so far, with the children that have ended."""
+    """Processor time of a group's processes so far, of those that there are: what
+    ticks tell of a hundred that have each worked for less than one is nothing."""
     total = 0
     for pid in processes_of(group):
-        try:
-            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-                fields = file.read().rsplit(")", 1)[1].split()
-            total += sum(int(field) for field in fields[11:15])
-        except FileNotFoundError:
-            pass
-    return total / TICKS
+        for path in glob.glob(f"/proc/{pid}/task/*/schedstat"):
+            try:
+                with open(path, encoding="ascii") as file:
+                    total += int(file.read().split()[0])
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+    return total / 1e9
 
 
 class Busy:
@@ -164,6 +165,7 @@ class Relay:
     silent_ms = 0  # it may lose or echo what comes before
     most_sessions = 100000
     makes_pty_late = False  # with its client, not at the start
+    parts = ()  # for which it is there; none: for all
     ways = (("tcp", "tcp"),)  # kinds of what it listens at and connects to
 
     def __init__(self, directory):
@@ -345,15 +347,21 @@ class Part:
 
 def bulk(relay, sessions, size, way):
     """Throughput, and what it has cost, of size bytes a session and direction."""
-    before, busy = cpu_s(relay.group()) if relay.group() else 0, Busy()
-    got = Load("bulk", relay, "-s", sessions, "-b", size, "-d",
-               way).result()
-    spent = cpu_s(relay.group()) - before if relay.group() else 0
-    return {"MB/s": got["bytes"] / got["seconds"] / MEGABYTE,
-            "CPU s/GB": spent / (got["bytes"] / 1e9),
-            # At 100 % the generator, one thread, is what limits the throughput.
-            "generator busy %": 100 * got["cpu_seconds"] / got["seconds"],
-            "machine busy %": busy.percent()}
+    before, busy = cpu_s(relay.group()), Busy()
+    load = Load("bulk", relay, "-s", sessions, "-b", size, "-d", way)
+    got = json.loads(load.line())
+    spent, busy = cpu_s(relay.group()) - before, busy.percent()
+    load.end()
+    found = {"MB/s": got["bytes"] / got["seconds"] / MEGABYTE}
+    if relay.group():
+        found["CPU s/GB"] = spent / (got["bytes"] / 1e9)
+        # At 100 % it is the relay that limits the throughput, if it is one thread;
+        # what the sessions' start has cost is in it.
+        found["relay busy %"] = 100 * spent / got["seconds"]
+    # At 200 % it is the generator's two processes.
+    found["generator busy %"] = 100 * got["cpu_seconds"] / got["seconds"]
+    found["machine busy %"] = busy
+    return found
 
 
 def ping(relay, size, seconds, *options):
@@ -409,7 +417,9 @@ def run_rounds(parts, relays, rounds, save):
             for kind in parts:
                 part = kind(directory)
                 for name, case in part.cases():
-                    for relay in in_turn(relays, number):
+                    for relay in in_turn([relay for relay in relays
+                                          if part.name in relay.parts or
+                                          not relay.parts], number):
                         try:
                             found = part.measure(relay, case) or {}
                         except Failure as failure:

@@ -3,8 +3,9 @@
  * The benchmark's reference: as small as a correct relay on libevent's events can
  * be. One buffer for all, what was read is written at once, and only what was not
  * taken is kept; then that side is not read until it is gone. TCP to TCP, nothing
- * else: no limits, no timeouts, no log, no half-close but both at once.
- * usage: relay LISTEN-PORT CONNECT-PORT
+ * else: no limits, no timeouts, no log, no half-close but both at once. A larger
+ * buffer shows what that alone is worth, where all of it may be kept.
+ * usage: relay LISTEN-PORT CONNECT-PORT [BUFFER-KIB]
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -19,7 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BUFFER_BYTES (64 * 1024)
+#define BUFFER_KIB 64
 
 struct side {
 	int fd;
@@ -34,7 +35,8 @@ struct pair {
 };
 
 static struct event_base *base;
-static uint8_t buffer[BUFFER_BYTES];
+static uint8_t *buffer;
+static size_t buffer_bytes;
 static struct sockaddr_in target_address = { .sin_family = AF_INET };
 
 static void side_clear(struct side *side)
@@ -61,7 +63,7 @@ static void pair_free(struct side *side)
 static void readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct side *side = arg, *other = side->other;
-	ssize_t n = read(fd, buffer, sizeof(buffer)), written;
+	ssize_t n = read(fd, buffer, buffer_bytes), written;
 
 	(void)what;
 	if (n < 0 && errno == EAGAIN)
@@ -161,10 +163,16 @@ int main(int argc, char **argv)
 	int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
 	struct event *event;
 
-	if (argc != 3) {
-		fputs("usage: relay LISTEN-PORT CONNECT-PORT\n", stderr);
+	if (argc != 3 && argc != 4) {
+		fputs("usage: relay LISTEN-PORT CONNECT-PORT [BUFFER-KIB]\n",
+		      stderr);
 		return 2;
 	}
+	buffer_bytes = 1024 * (argc == 4 ? strtoul(argv[3], NULL, 10)
+					 : BUFFER_KIB);
+	buffer = malloc(buffer_bytes);
+	if (!buffer)
+		abort();
 	getrlimit(RLIMIT_NOFILE, &files);
 	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
