@@ -98,7 +98,7 @@ struct config_route {
 	struct address_uuid service_uuid; /* Serial Port, 0x1101 */
 	struct address_adapter adapter; /* the gateway's */
 	enum security_level security; /* medium */
-	/* What other routes have for their own; for "auto". Not written out. */
+	/* What other routes have for their own; of "auto" only. Not written out. */
 	struct address_ports reserved_ports;
 	struct address_peers peers; /* whom it takes; all */
 	struct address_networks clients; /* the same for TCP and TLS */

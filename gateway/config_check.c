@@ -9,6 +9,7 @@
 #include "config_draft.h"
 #include "config_entrance.h"
 #include "config_findings.h"
+#include "config_places.h"
 #include "error.h"
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
@@ -278,6 +279,12 @@ static enum endpoint_role role_of(enum config_key key)
 					: ENDPOINT_ROLE_CONNECT;
 }
 
+static enum config_key key_of(enum endpoint_role role)
+{
+	return role == ENDPOINT_ROLE_LISTEN ? CONFIG_KEY_LISTEN
+					    : CONFIG_KEY_CONNECT;
+}
+
 static bool ends_conflict(const struct config_draft *a, enum config_key a_key,
 			  const struct config_draft *b, enum config_key b_key)
 {
@@ -318,55 +325,28 @@ static void note_conflict(struct config_drafts *drafts,
 		    is_next ? "; a pty in 'listen' needs PATH.next, too" : "");
 }
 
-/* What an end of @draft holds, as a number; 0: nothing, or not understood. */
-static uint32_t place_of(const struct config_draft *draft, enum config_key key)
-{
-	const struct address_endpoint *end = end_of(draft, key);
-
-	return end ? address_endpoint_place(end,
-					    key == CONFIG_KEY_LISTEN
-						    ? ENDPOINT_ROLE_LISTEN
-						    : ENDPOINT_ROLE_CONNECT)
-		   : 0;
-}
-
-static void set_places(struct config_draft *draft)
-{
-	draft->places[ENDPOINT_ROLE_LISTEN] = place_of(draft,
-						       CONFIG_KEY_LISTEN);
-	draft->places[ENDPOINT_ROLE_CONNECT] = place_of(draft,
-							CONFIG_KEY_CONNECT);
-}
-
-/*
- * What one end of route @index holds, against all earlier routes: their places
- * first, because of a thousand routes each is compared with each.
- */
-static void check_conflict(struct config_drafts *drafts, size_t index,
+/* What one end of @draft holds, against those of all earlier routes. */
+static void check_conflict(struct config_drafts *drafts,
+			   const struct config_draft *draft,
 			   enum config_key key)
 {
-	const struct config_draft *draft = drafts->routes[index];
-	const uint32_t place =
-		draft->places[key == CONFIG_KEY_LISTEN ? ENDPOINT_ROLE_LISTEN
-						       : ENDPOINT_ROLE_CONNECT];
-	/* By role. */
-	static const enum config_key ends[] = {CONFIG_KEY_LISTEN,
-					       CONFIG_KEY_CONNECT};
+	const uint32_t place = config_places_of(draft, role_of(key));
+	const struct config_holder *holder = place ? config_places_first(drafts,
+									 place)
+						   : NULL;
 
-	for (size_t i = 0; place && i < index; i++) {
-		const struct config_draft *earlier = drafts->routes[i];
+	for (; holder; holder = config_places_next(holder)) {
+		const struct config_draft *earlier = holder->draft;
+		enum config_key earlier_key = key_of(holder->role);
 
-		for (size_t j = 0; j < 2; j++) {
-			if (earlier->places[j] != place ||
-			    !ends_conflict(earlier, ends[j], draft, key))
-				continue;
-			/* One listener for both, see config_entrance.h. */
-			if (key == CONFIG_KEY_LISTEN && ends[j] == key &&
-			    earlier->route.entrance == draft->route.entrance)
-				continue;
-			note_conflict(drafts, draft, key, earlier, ends[j]);
-			return;
-		}
+		if (!ends_conflict(earlier, earlier_key, draft, key))
+			continue;
+		/* One listener for both, see config_entrance.h. */
+		if (key == CONFIG_KEY_LISTEN && earlier_key == key &&
+		    earlier->route.entrance == draft->route.entrance)
+			continue;
+		note_conflict(drafts, draft, key, earlier, earlier_key);
+		return;
 	}
 }
 
@@ -510,9 +490,9 @@ static void check_route(struct config_drafts *drafts, size_t index)
 	check_own_adapter(drafts, draft);
 	check_loop(drafts, draft);
 	config_entrance_find(drafts, index);
-	set_places(draft);
-	check_conflict(drafts, index, CONFIG_KEY_LISTEN);
-	check_conflict(drafts, index, CONFIG_KEY_CONNECT);
+	check_conflict(drafts, draft, CONFIG_KEY_LISTEN);
+	check_conflict(drafts, draft, CONFIG_KEY_CONNECT);
+	config_places_add(drafts, draft);
 	check_control(drafts, draft, CONFIG_KEY_LISTEN);
 	check_control(drafts, draft, CONFIG_KEY_CONNECT);
 	check_metrics(drafts, draft);
@@ -557,29 +537,39 @@ static bool has_own_channel(const struct config_drafts *drafts, size_t index)
 	       drafts->routes[index]->route.entrance == index;
 }
 
+/* How many entrances above it have a channel of the same adapter. */
+static size_t channels_before(const struct config_drafts *drafts, size_t index)
+{
+	const struct config_draft *draft = drafts->routes[index];
+
+	/* The nearest of them knows the others. */
+	for (size_t i = index; i-- > 0;) {
+		const struct config_draft *other = drafts->routes[i];
+
+		if (has_own_channel(drafts, i) &&
+		    address_adapter_is_same(&draft->route.adapter,
+					    &other->route.adapter))
+			return other->channels_before + 1;
+	}
+	return 0;
+}
+
 /* An adapter has 30 RFCOMM channels, and each entrance needs its own. */
 static void check_channels(struct config_drafts *drafts)
 {
 	for (size_t i = 0; i < drafts->route_count; i++) {
-		const struct config_draft *draft = drafts->routes[i];
-		size_t used = 0;
+		struct config_draft *draft = drafts->routes[i];
 
 		if (!has_own_channel(drafts, i))
 			continue;
-		for (size_t j = 0; j < i; j++) {
-			const struct config_draft *other = drafts->routes[j];
-
-			used += has_own_channel(drafts, j) &&
-				address_adapter_is_same(&draft->route.adapter,
-							&other->route.adapter);
-		}
-		if (used < ADDRESS_CHANNEL_MAX)
+		draft->channels_before = channels_before(drafts, i);
+		if (draft->channels_before < ADDRESS_CHANNEL_MAX)
 			continue;
 		config_note(
 			&drafts->findings, draft->lines[CONFIG_KEY_LISTEN],
 			"no RFCOMM channel is left: an adapter has %d, and %zu "
 			"earlier routes listen on the same",
-			ADDRESS_CHANNEL_MAX, used);
+			ADDRESS_CHANNEL_MAX, draft->channels_before);
 		return;
 	}
 }
@@ -588,11 +578,13 @@ static void check_channels(struct config_drafts *drafts)
 static void reserve_ports(struct config_drafts *drafts,
 			  struct config_draft *draft)
 {
+	if (!config_draft_is_bluetooth_listen(draft) ||
+	    address_endpoint_port(&draft->route.listen))
+		return;
 	for (size_t i = 0; i < drafts->route_count; i++) {
 		const struct config_draft *other = drafts->routes[i];
 
-		if (other->route.entrance != draft->route.entrance &&
-		    config_draft_is_bluetooth_listen(other) &&
+		if (config_draft_is_bluetooth_listen(other) &&
 		    other->route.listen.kind == draft->route.listen.kind &&
 		    !adapter_is_other(&other->route.adapter,
 				      &draft->route.adapter))
@@ -613,8 +605,7 @@ void config_check(struct config_drafts *drafts)
 	for (size_t i = 0; i < drafts->route_count; i++) {
 		check_trace(drafts, drafts->routes[i]);
 		check_adapter(drafts, drafts->routes[i]);
-		if (config_draft_is_bluetooth_listen(drafts->routes[i]))
-			reserve_ports(drafts, drafts->routes[i]);
+		reserve_ports(drafts, drafts->routes[i]);
 	}
 	if (!drafts->route_count && !drafts->findings.count)
 		config_note(&drafts->findings, 0,

@@ -2,6 +2,7 @@
 #include "config_draft.h"
 
 #include <errno.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -872,6 +873,8 @@ void config_drafts_init(struct config_drafts *drafts)
 	struct error error;
 
 	memset(drafts, 0, sizeof(*drafts));
+	for (size_t i = 0; i < CONFIG_HOLDER_LISTS; i++)
+		STAILQ_INIT(&drafts->holders[i]);
 	drafts->gateway.section = CONFIG_SECTION_GATEWAY;
 	drafts->gateway.gateway.is_discoverable = true;
 	drafts->gateway.gateway.has_control = true;
@@ -910,8 +913,13 @@ struct config_draft *config_drafts_add_route(struct config_drafts *drafts,
 	return draft;
 }
 
+static void leave_draft(void *draft)
+{
+}
+
 void config_drafts_clear(struct config_drafts *drafts)
 {
+	tdestroy(drafts->names, leave_draft);
 	for (size_t i = 0; i < drafts->route_count; i++) {
 		config_route_clear(&drafts->routes[i]->route);
 		free(drafts->routes[i]);

@@ -12,12 +12,15 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/queue.h>
 
 #include "config.h"
 #include "config_findings.h"
 
 #define CONFIG_ROUTES_MAX 4096
 #define CONFIG_ROUTE_NAME_BYTES_MAX 64
+/* So many lists of holders, that no one is long (CONFIG_ROUTES_MAX). */
+#define CONFIG_HOLDER_LISTS 1024
 
 enum config_section {
 	CONFIG_SECTION_NONE, /* before the first header, or under a bad one */
@@ -58,6 +61,16 @@ enum config_key {
 	CONFIG_KEY_COUNT,
 };
 
+/* An end of a route, among those that hold the same; config_places.c's. */
+struct config_holder {
+	STAILQ_ENTRY(config_holder) link;
+	const struct config_draft *draft;
+	enum endpoint_role role;
+	uint32_t place;
+};
+
+STAILQ_HEAD(config_holder_list, config_holder);
+
 /* One section. */
 struct config_draft {
 	enum config_section section;
@@ -67,7 +80,8 @@ struct config_draft {
 	bool is_meant[CONFIG_KEY_COUNT]; /* by a line that was refused */
 	struct config_gateway gateway;
 	struct config_route route;
-	uint32_t places[2]; /* of its ends, by role; config_check.c's */
+	struct config_holder holders[2]; /* its ends, by role */
+	size_t channels_before; /* taken on its adapter; config_check.c's */
 };
 
 /* All sections of all files, and what is wrong with them. */
@@ -76,6 +90,8 @@ struct config_drafts {
 	struct config_draft defaults;
 	struct config_draft **routes; /* in file order */
 	size_t route_count;
+	void *names; /* those with a name, for tsearch(3); config_read.c's */
+	struct config_holder_list holders[CONFIG_HOLDER_LISTS];
 	struct config_findings findings;
 };
 

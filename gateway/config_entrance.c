@@ -6,6 +6,7 @@
 
 #include "config_draft.h"
 #include "config_findings.h"
+#include "config_places.h"
 #include "text.h"
 
 /* The route of @entrance above route @index that takes @peer, or NULL. */
@@ -50,17 +51,17 @@ static bool is_fixed(const struct address_endpoint *listen)
 }
 
 /*
- * Whether who comes to route @index comes to route @entrance, the first of
- * some. An automatic channel is shared where that leaves the later route
- * somebody: two services for the same devices remain two.
+ * Whether who comes to route @index comes to @a, the first of some. An automatic
+ * channel is shared where that leaves the later route somebody: two services for
+ * the same devices remain two.
  */
-static bool is_entrance_of(const struct config_drafts *drafts, size_t entrance,
-			   size_t index)
+static bool is_entrance_of(const struct config_drafts *drafts,
+			   const struct config_draft *a, size_t index)
 {
-	const struct config_draft *a = drafts->routes[entrance];
 	const struct config_draft *b = drafts->routes[index];
+	const size_t entrance = a->route.entrance;
 
-	if (a->route.entrance != entrance ||
+	if (drafts->routes[entrance] != a ||
 	    !config_draft_is_bluetooth_listen(a) ||
 	    a->route.listen.kind != b->route.listen.kind)
 		return false;
@@ -213,16 +214,22 @@ static bool check_reachable(struct config_drafts *drafts, size_t index)
 void config_entrance_find(struct config_drafts *drafts, size_t index)
 {
 	struct config_draft *draft = drafts->routes[index];
+	const uint32_t place = config_places_of(draft, ENDPOINT_ROLE_LISTEN);
+	const struct config_holder *holder;
 
 	draft->route.entrance = index;
 	if (!config_draft_is_bluetooth_listen(draft))
 		return;
-	for (size_t i = 0; i < index; i++) {
-		if (!is_entrance_of(drafts, i, index))
+	for (holder = config_places_first(drafts, place); holder;
+	     holder = config_places_next(holder)) {
+		const struct config_draft *first = holder->draft;
+
+		if (holder->role != ENDPOINT_ROLE_LISTEN ||
+		    !is_entrance_of(drafts, first, index))
 			continue;
-		draft->route.entrance = i;
+		draft->route.entrance = first->route.entrance;
 		if (check_reachable(drafts, index))
-			check_agreement(drafts, drafts->routes[i], draft);
+			check_agreement(drafts, first, draft);
 		return;
 	}
 }

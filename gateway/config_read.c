@@ -2,8 +2,10 @@
 #include "config_read.h"
 
 #include <ini.h>
+#include <search.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "config_draft.h"
@@ -25,16 +27,30 @@ struct reader {
 
 /* ---- section headers ------------------------------------------------- */
 
-static const struct config_draft *find_route(const struct config_drafts *drafts,
-					     const char *name)
+static int compare_names(const void *a, const void *b)
 {
-	for (size_t i = 0; i < drafts->route_count; i++) {
-		const struct config_draft *draft = drafts->routes[i];
+	return strcmp(((const struct config_draft *)a)->route.name,
+		      ((const struct config_draft *)b)->route.name);
+}
 
-		if (draft->route.name && strcmp(draft->route.name, name) == 0)
-			return draft;
-	}
-	return NULL;
+/* Give @draft its name. The one that has it already, or NULL. */
+static const struct config_draft *take_name(struct reader *reader,
+					    struct config_draft *draft,
+					    const char *name)
+{
+	struct config_draft **node;
+
+	draft->route.name = strdup(name);
+	node = draft->route.name
+		       ? tsearch(draft, &reader->drafts->names, compare_names)
+		       : NULL;
+	if (!node)
+		reader->findings->is_out_of_memory = true;
+	if (node && *node == draft)
+		return NULL;
+	free(draft->route.name);
+	draft->route.name = NULL;
+	return node ? *node : NULL;
 }
 
 static void check_route_name(struct reader *reader, const char *name,
@@ -43,7 +59,7 @@ static void check_route_name(struct reader *reader, const char *name,
 	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				      "abcdefghijklmnopqrstuvwxyz"
 				      "0123456789._-";
-	const struct config_draft *first = find_route(reader->drafts, name);
+	const struct config_draft *first;
 	char where[CONFIG_WHERE_BYTES];
 
 	if (!*name) {
@@ -58,15 +74,11 @@ static void check_route_name(struct reader *reader, const char *name,
 			reader->findings, reader->line,
 			"the route's name '%s' is %zu bytes long; at most %d",
 			name, strlen(name), CONFIG_ROUTE_NAME_BYTES_MAX);
-	} else if (first) {
+	} else if ((first = take_name(reader, draft, name))) {
 		config_note(reader->findings, reader->line,
 			    "[route %s] is already there on %s", name,
 			    config_where(reader->findings, first->line,
 					 reader->line, where));
-	} else {
-		draft->route.name = strdup(name);
-		if (!draft->route.name)
-			reader->findings->is_out_of_memory = true;
 	}
 }
 

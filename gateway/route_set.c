@@ -2,6 +2,7 @@
 #include "route_set.h"
 
 #include <errno.h>
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -37,6 +38,7 @@ struct route_set {
 	struct member_list members; /* in the order of the configuration */
 	struct member_list leaving; /* they drain */
 	struct trace_list traces;
+	void *traces_by_name; /* for tsearch(3) */
 	struct loop_task traces_task; /* those without a route go */
 	bool is_stopping;
 	route_set_stopped_cb stopped;
@@ -51,25 +53,38 @@ struct successor {
 	bool is_new_entrance;
 	struct member *member; /* the old one, or a new one */
 	bool is_disabled; /* as the old one is */
+	size_t next; /* of the group, in file order; 0: none */
+};
+
+/* One of the set as it is. */
+struct predecessor {
+	struct member *member;
+	bool has_successor;
 };
 
 struct route_change {
 	struct route_set *set;
 	struct config *config;
 	struct successor *successors; /* as many as the config has routes */
+	struct predecessor *predecessors; /* by their names */
+	size_t predecessor_count;
+	void *taken; /* old entrances that have a successor, for tsearch(3) */
 };
 
 /* ---- traces ----------------------------------------------------------------- */
 
+static int compare_traces(const void *a, const void *b)
+{
+	return strcmp(((const struct trace *)a)->route,
+		      ((const struct trace *)b)->route);
+}
+
 static struct trace *find_trace(const struct route_set *set, const char *name)
 {
-	struct trace *trace;
+	const struct trace key = {.route = (char *)name};
+	struct trace **node = tfind(&key, &set->traces_by_name, compare_traces);
 
-	for (trace = TAILQ_FIRST(&set->traces); trace;
-	     trace = TAILQ_NEXT(trace, link))
-		if (strcmp(trace->route, name) == 0)
-			return trace;
-	return NULL;
+	return node ? *node : NULL;
 }
 
 /* Of old and new routes of that name. NULL with errno set. */
@@ -80,23 +95,18 @@ static struct trace *provide_trace(struct route_set *set, const char *name)
 	if (trace)
 		return trace;
 	trace = trace_new(name);
-	if (trace)
-		TAILQ_INSERT_TAIL(&set->traces, trace, link);
+	if (!trace)
+		return NULL;
+	if (!tsearch(trace, &set->traces_by_name, compare_traces)) {
+		trace_free(trace);
+		errno = ENOMEM;
+		return NULL;
+	}
+	TAILQ_INSERT_TAIL(&set->traces, trace, link);
 	return trace;
 }
 
-static bool has_trace(const struct member_list *list, const struct trace *trace)
-{
-	const struct member *member;
-
-	for (member = TAILQ_FIRST(list); member;
-	     member = TAILQ_NEXT(member, link))
-		if (member->trace == trace)
-			return true;
-	return false;
-}
-
-/* In a turn of its own: within one, a route that comes is in no list yet. */
+/* In a turn of its own: within one, a route of the same name may come. */
 static void free_idle_traces(void *arg)
 {
 	struct route_set *set = arg;
@@ -104,10 +114,10 @@ static void free_idle_traces(void *arg)
 
 	for (trace = TAILQ_FIRST(&set->traces); trace; trace = next) {
 		next = TAILQ_NEXT(trace, link);
-		if (has_trace(&set->members, trace) ||
-		    has_trace(&set->leaving, trace))
+		if (trace->users)
 			continue;
 		TAILQ_REMOVE(&set->traces, trace, link);
+		tdelete(trace, &set->traces_by_name, compare_traces);
 		trace_free(trace);
 	}
 }
@@ -129,8 +139,9 @@ static void member_free(struct member *member)
 {
 	if (!member)
 		return;
-	loop_defer(member->set->loop, &member->set->traces_task);
 	route_free(member->route);
+	member->trace->users--;
+	loop_defer(member->set->loop, &member->set->traces_task);
 	if (member->entrance && entrance_is_empty(member->entrance))
 		entrance_free(member->entrance);
 	if (member->deadline)
@@ -191,8 +202,10 @@ static struct member *member_new(struct route_set *set,
 		member->route = route_new(set->loop, &member->config, entrance,
 					  bluez, member->trace, member_stopped,
 					  member);
-	if (member->deadline && member->route)
+	if (member->deadline && member->route) {
+		member->trace->users++;
 		return member;
+	}
 	loop_defer(set->loop, &set->traces_task);
 	route_free(member->route);
 	if (member->deadline)
@@ -236,6 +249,62 @@ static struct member *find_member(const struct route_set *set, const char *name)
 
 /* ---- what becomes of which --------------------------------------------------- */
 
+static int compare_predecessors(const void *a, const void *b)
+{
+	const struct predecessor *x = a, *y = b;
+
+	return strcmp(x->member->config.name, y->member->config.name);
+}
+
+static int compare_name(const void *name, const void *predecessor)
+{
+	const struct predecessor *x = predecessor;
+
+	return strcmp(name, x->member->config.name);
+}
+
+static struct predecessor *find_predecessor(const struct route_change *change,
+					    const char *name)
+{
+	return bsearch(name, change->predecessors, change->predecessor_count,
+		       sizeof(*change->predecessors), compare_name);
+}
+
+static int list_predecessors(struct route_change *change)
+{
+	const struct member_list *members = &change->set->members;
+	struct member *member;
+	size_t count = 0;
+
+	for (member = TAILQ_FIRST(members); member;
+	     member = TAILQ_NEXT(member, link))
+		count++;
+	/* One more, because there may be none. */
+	change->predecessors = calloc(count + 1, sizeof(*change->predecessors));
+	if (!change->predecessors)
+		return -ENOMEM;
+	for (member = TAILQ_FIRST(members); member;
+	     member = TAILQ_NEXT(member, link))
+		change->predecessors[change->predecessor_count++].member =
+			member;
+	qsort(change->predecessors, count, sizeof(*change->predecessors),
+	      compare_predecessors);
+	return 0;
+}
+
+/* The routes of each entrance, from the first one on. */
+static void link_groups(struct route_change *change)
+{
+	for (size_t i = change->config->route_count; i-- > 0;) {
+		size_t first = change->config->routes[i].entrance;
+
+		if (first == i)
+			continue;
+		change->successors[i].next = change->successors[first].next;
+		change->successors[first].next = i;
+	}
+}
+
 /* An automatic port that another route names now has to be given up. */
 static bool is_port_claimed(const struct member *old,
 			    const struct config_route *route)
@@ -248,11 +317,13 @@ static int find_old(struct route_change *change, size_t index)
 {
 	const struct config_route *route = &change->config->routes[index];
 	struct successor *successor = &change->successors[index];
+	struct predecessor *old = find_predecessor(change, route->name);
 	int same;
 
-	successor->old = find_member(change->set, route->name);
-	if (!successor->old)
+	if (!old)
 		return 0;
+	old->has_successor = true;
+	successor->old = old->member;
 	successor->is_disabled = route_is_disabled(successor->old->route);
 	same = config_route_is_same(&successor->old->config, route);
 	if (same < 0)
@@ -261,46 +332,54 @@ static int find_old(struct route_change *change, size_t index)
 	return 0;
 }
 
+static int compare_entrances(const void *a, const void *b)
+{
+	return (a > b) - (a < b);
+}
+
 static bool is_taken(const struct route_change *change,
 		     const struct entrance *entrance)
 {
-	for (size_t i = 0; i < change->config->route_count; i++)
-		if (change->successors[i].entrance == entrance)
-			return true;
-	return false;
+	return tfind(entrance, &change->taken, compare_entrances);
 }
 
 /* The listener that the routes of group @first can go on with. */
 static struct entrance *find_entrance(const struct route_change *change,
 				      size_t first, bool is_same)
 {
-	const struct config *config = change->config;
+	size_t i = first;
 
-	for (size_t i = first; i < config->route_count; i++) {
+	do {
 		const struct successor *successor = &change->successors[i];
-		const struct config_route *route = &config->routes[i];
+		const struct config_route *route = &change->config->routes[i];
 		const struct member *old = successor->old;
 
-		if (route->entrance == first && old &&
-		    successor->is_same == is_same &&
+		if (old && successor->is_same == is_same &&
 		    config_listener_is_same(&old->config, route) &&
 		    !is_port_claimed(old, route) &&
 		    !is_taken(change, old->entrance))
 			return old->entrance;
-	}
+		i = successor->next;
+	} while (i);
 	return NULL;
 }
 
 /* Routes that stay come first: theirs is not to go to others. */
-static void find_entrances(struct route_change *change, bool is_same)
+static int find_entrances(struct route_change *change, bool is_same)
 {
 	for (size_t i = 0; i < change->config->route_count; i++) {
 		struct successor *successor = &change->successors[i];
 
-		if (change->config->routes[i].entrance == i &&
-		    !successor->entrance)
-			successor->entrance = find_entrance(change, i, is_same);
+		if (change->config->routes[i].entrance != i ||
+		    successor->entrance)
+			continue;
+		successor->entrance = find_entrance(change, i, is_same);
+		if (successor->entrance &&
+		    !tsearch(successor->entrance, &change->taken,
+			     compare_entrances))
+			return -ENOMEM;
 	}
+	return 0;
 }
 
 static int make_successor(struct route_change *change, size_t index,
@@ -340,14 +419,15 @@ struct route_change *route_change_new(struct route_set *set,
 	change->config = config;
 	change->successors = calloc(config->route_count,
 				    sizeof(*change->successors));
-	if (!change->successors)
-		code = -ENOMEM;
+	code = change->successors ? list_predecessors(change) : -ENOMEM;
+	if (code == 0)
+		link_groups(change);
 	for (size_t i = 0; code == 0 && i < config->route_count; i++)
 		code = find_old(change, i);
-	if (code == 0) {
-		find_entrances(change, true);
-		find_entrances(change, false);
-	}
+	if (code == 0)
+		code = find_entrances(change, true);
+	if (code == 0)
+		code = find_entrances(change, false);
 	for (size_t i = 0; code == 0 && i < config->route_count; i++)
 		code = make_successor(change, i, bluez, publisher);
 	if (code == 0)
@@ -355,6 +435,19 @@ struct route_change *route_change_new(struct route_set *set,
 	route_change_free(change);
 	errno = -code;
 	return NULL;
+}
+
+static void leave_entrance(void *entrance)
+{
+}
+
+/* All but what has become, or will become, of the routes. */
+static void change_done(struct route_change *change)
+{
+	tdestroy(change->taken, leave_entrance);
+	free(change->predecessors);
+	free(change->successors);
+	free(change);
 }
 
 void route_change_free(struct route_change *change)
@@ -374,8 +467,7 @@ void route_change_free(struct route_change *change)
 	for (size_t i = 0; i < count; i++)
 		if (change->successors[i].is_new_entrance)
 			entrance_free(change->successors[i].entrance);
-	free(change->successors);
-	free(change);
+	change_done(change);
 }
 
 /* ---- doing it ------------------------------------------------------------------ */
@@ -457,8 +549,7 @@ void route_change_commit(struct route_change *change)
 	for (size_t i = 0; i < count; i++)
 		if (change->successors[i].entrance)
 			entrance_let_go(change->successors[i].entrance);
-	free(change->successors);
-	free(change);
+	change_done(change);
 }
 
 /* ---- the difference -------------------------------------------------------------- */
@@ -495,15 +586,6 @@ static enum route_difference difference_of(const struct successor *successor,
 		       : ROUTE_IS_RETRACED;
 }
 
-static bool has_successor(const struct route_change *change,
-			  const struct member *member)
-{
-	for (size_t i = 0; i < change->config->route_count; i++)
-		if (change->successors[i].old == member)
-			return true;
-	return false;
-}
-
 void route_change_list(const struct route_change *change,
 		       route_difference_cb cb, void *arg)
 {
@@ -517,7 +599,8 @@ void route_change_list(const struct route_change *change,
 	}
 	for (member = TAILQ_FIRST(&change->set->members); member;
 	     member = TAILQ_NEXT(member, link))
-		if (!has_successor(change, member))
+		if (!find_predecessor(change, member->config.name)
+			     ->has_successor)
 			cb(member->config.name, ROUTE_IS_REMOVED, arg);
 }
 

@@ -31,6 +31,7 @@ struct trace_watcher {
 
 struct trace {
 	TAILQ_ENTRY(trace) link; /* its owner's */
+	unsigned int users; /* its owner's */
 	char *route;
 	struct trace_file *file; /* NULL: none */
 	TAILQ_HEAD(trace_watchers, trace_watcher) watchers;

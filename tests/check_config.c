@@ -359,7 +359,7 @@ static void assert_reserved(const struct config_route *route,
 	}
 }
 
-/* Channels that other routes name are not for "auto"; an entrance is one. */
+/* Channels that other routes name are not for "auto"; who names one needs none. */
 START_TEST(channels_are_reserved)
 {
 	struct config *config = parse_good(
@@ -367,10 +367,10 @@ START_TEST(channels_are_reserved)
 			ROUTE("b", "rfcomm:3", "") ROUTE("c", "rfcomm", "")
 				ROUTE("d", "rfcomm:7", "adapter = hci0"));
 
-	assert_reserved(&config->routes[0], (uint16_t[]){7, 0});
-	assert_reserved(&config->routes[1], (uint16_t[]){7, 0});
+	assert_reserved(&config->routes[0], (uint16_t[]){0});
+	assert_reserved(&config->routes[1], (uint16_t[]){0});
 	assert_reserved(&config->routes[2], (uint16_t[]){3, 7, 0});
-	assert_reserved(&config->routes[3], (uint16_t[]){3, 0});
+	assert_reserved(&config->routes[3], (uint16_t[]){0});
 	config_free(config);
 }
 END_TEST
@@ -384,8 +384,8 @@ START_TEST(psms_are_reserved)
 				ROUTE("e", "rfcomm:17", "")
 					ROUTE("f", "rfcomm", ""));
 
-	assert_reserved(&config->routes[0], (uint16_t[]){0x10ff, 0});
-	assert_reserved(&config->routes[2], (uint16_t[]){0x1001, 0x10ff, 0});
+	assert_reserved(&config->routes[0], (uint16_t[]){0});
+	assert_reserved(&config->routes[2], (uint16_t[]){0});
 	assert_reserved(&config->routes[3], (uint16_t[]){0x1001, 0x10ff, 0});
 	assert_reserved(&config->routes[5], (uint16_t[]){17, 0});
 	config_free(config);
@@ -452,6 +452,37 @@ START_TEST(a_thousand_routes)
 	/* 0.05 s here; the bound is for valgrind on a slow machine. */
 	ck_assert_double_lt(seconds_now() - start, 60);
 	free(outcome.text);
+	free(data);
+}
+END_TEST
+
+/* Whoever is in its way is found among more than there are lists. */
+START_TEST(conflicts_among_thousands)
+{
+	char *data = many_routes(3000, "tcp:");
+	char *more = malloc(strlen(data) + 256);
+	struct outcome outcome;
+
+	strcpy(more, data);
+	strcat(more, "[route r7]\nlisten = tcp:2999\n"
+		     "connect = pty:/run/btgate/p5\n"
+		     "[route late]\nlisten = tcp:1\n"
+		     "connect = pty:/run/btgate/p2999\n");
+	outcome = parse("many", more, strlen(more));
+	ck_assert_int_eq(outcome.code, -EINVAL);
+	ck_assert_str_eq(
+		outcome.text,
+		"many:9001: [route r7] is already there on line 22\n"
+		"many:9002: 'listen' is in use already: [route r2998] has "
+		"listen = tcp:127.0.0.1:2999 on line 8996\n"
+		"many:9003: 'connect' is in use already: [route r5] has "
+		"connect = pty:/run/btgate/p5 on line 18\n"
+		"many:9005: 'listen' is in use already: [route r0] has listen "
+		"= tcp:127.0.0.1:1 on line 2\n"
+		"many:9006: 'connect' is in use already: [route r2999] has "
+		"connect = pty:/run/btgate/p2999 on line 9000\n");
+	free(outcome.text);
+	free(more);
 	free(data);
 }
 END_TEST
@@ -967,6 +998,7 @@ static TCase *contents_tests(void)
 	tcase_add_test(test, shared_channels_count_once);
 	tcase_add_test(test, peers_are_inherited_and_own_their_memory);
 	tcase_add_test(test, a_thousand_routes);
+	tcase_add_test(test, conflicts_among_thousands);
 	tcase_add_test(test, too_many_routes);
 	tcase_add_test(test, too_many_errors);
 	tcase_add_test(test, one_line_of_ten_megabytes);
