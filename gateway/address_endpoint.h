@@ -196,8 +196,7 @@ bool address_endpoint_needs_next(const struct address_endpoint *endpoint,
 
 /*
  * What an endpoint of that role holds, as a number: two with different ones are
- * never in conflict, and 0 is with nobody. To be compared first, where each has to
- * be with each.
+ * never in conflict, and 0 is with nobody.
  */
 uint32_t address_endpoint_place(const struct address_endpoint *endpoint,
 				enum endpoint_role role);

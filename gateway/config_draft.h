@@ -19,7 +19,7 @@
 
 #define CONFIG_ROUTES_MAX 4096
 #define CONFIG_ROUTE_NAME_BYTES_MAX 64
-/* So many lists of holders, that no one is long (CONFIG_ROUTES_MAX). */
+/* So many lists that of CONFIG_ROUTES_MAX with places of their own none is long. */
 #define CONFIG_HOLDER_LISTS 1024
 
 enum config_section {

@@ -15,8 +15,7 @@ struct config_drafts;
 /*
  * Set the entrance of route @index, once those of all routes before it are set,
  * they are among the holders (config_places_add), and it has inherited what it
- * does not say itself. What is wrong with sharing
- * it becomes a finding.
+ * does not say itself. What is wrong with sharing it becomes a finding.
  */
 void config_entrance_find(struct config_drafts *drafts, size_t index);
 

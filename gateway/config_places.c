@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "config_places.h"
 
-#include <stddef.h>
-
 #include "config_draft.h"
 
 uint32_t config_places_of(const struct config_draft *draft,

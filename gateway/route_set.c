@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <search.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -334,7 +335,7 @@ static int find_old(struct route_change *change, size_t index)
 
 static int compare_entrances(const void *a, const void *b)
 {
-	return (a > b) - (a < b);
+	return ((uintptr_t)a > (uintptr_t)b) - ((uintptr_t)a < (uintptr_t)b);
 }
 
 static bool is_taken(const struct route_change *change,
@@ -411,7 +412,7 @@ struct route_change *route_change_new(struct route_set *set,
 				      struct publisher *publisher)
 {
 	struct route_change *change = calloc(1, sizeof(*change));
-	int code = 0;
+	int code;
 
 	if (!change)
 		return NULL;

@@ -82,7 +82,7 @@ connect = {connect.replace("tcp:", "tcp:127.0.0.1:")}
 class Socat(Relay):
     name = "socat"
     program = "socat"
-    settings = "as shipped (8 KiB buffer), a process for each session"
+    settings = "as shipped (8 KiB buffer), a process for each session, on any processor"
     most_sessions = 1000
     ways = Btgate.ways
 
@@ -168,7 +168,8 @@ class Ser2netTuned(Ser2net):
 """
 
 
-RELAYS = (Direct, Reference, LargeReference, Btgate, Haproxy, Socat, Ser2net, Ser2netTuned)
+RELAYS = (Direct, Reference, LargeReference, Btgate, Haproxy, Socat, Ser2net,
+          Ser2netTuned)
 
 
 # ---- what is measured ----------------------------------------------------------------
@@ -176,8 +177,8 @@ RELAYS = (Direct, Reference, LargeReference, Btgate, Haproxy, Socat, Ser2net, Se
 
 class Bulk(Part):
     name = "bulk"
-    # Of a direction, by all sessions together: for about a second, in which
-    # neither the start counts nor one clock tick of processor time.
+    # Of a direction, by all sessions together: for about a second, in which the
+    # start does not count.
     total = 1000 * MEGABYTE
 
     def cases(self):
@@ -249,8 +250,9 @@ class Idle(Part):
             return None
 
         def work(relay):
-            # What a relay has once, such as the one buffer for all, is no session's.
-            Load("bulk", relay, "-b", 20 * MEGABYTE, "-d", "both").result()
+            # What a relay has once, such as the one buffer for all, is no session's;
+            # one way, so that it is used as far as it goes.
+            Load("bulk", relay, "-b", 200 * MEGABYTE, "-d", "up").result()
             before = memory_bytes(relay.group())
             load = Load("idle", relay, "-s", sessions,
                         "-b", burst)
@@ -427,7 +429,7 @@ TARGETS = (
     Target("bulk", "MB/s", "reference", least=1.2, limit="reference-512k"),
     Target("bulk", "CPU s/GB", "reference", most=1),
     Target("bulk", "MB/s", "haproxy", least=1),
-    Target("bulk", "MB/s", "socat", least=2),
+    Target("bulk", "MB/s", "socat", least=2, limit="direct"),
     Target("calls", "system calls/message", most=3),
     Target("idle", "bytes/session", most=1000),
     Target("idle", "wake-ups/s", most=0),

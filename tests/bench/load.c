@@ -136,6 +136,7 @@ static bool is_begun, is_partner_done;
 
 static uint8_t pattern[PATTERN_BYTES];
 static int poller, listener = -1, ticker = -1;
+static int target_terminal = -1; /* a pty that was there before the first client */
 static struct session *sessions;
 static unsigned int sessions_done, sessions_known;
 static uint64_t moved; /* bytes sent and received, to see that it goes on */
@@ -772,6 +773,7 @@ static void partner_said(void)
 /* The targets are another process's from here on. */
 static void split(void)
 {
+	int *const of_targets[] = { &listener, &target_terminal };
 	int ends[2];
 	pid_t pid;
 
@@ -781,9 +783,10 @@ static void split(void)
 	part = pid ? PART_CLIENTS : PART_TARGETS;
 	partner = ends[part == PART_TARGETS];
 	close(ends[part == PART_CLIENTS]);
-	if (part == PART_CLIENTS && listener >= 0) {
-		close(listener);
-		listener = -1;
+	for (size_t i = 0; part == PART_CLIENTS && i < 2; i++) {
+		if (*of_targets[i] >= 0)
+			close(*of_targets[i]);
+		*of_targets[i] = -1;
 	}
 }
 
@@ -883,39 +886,37 @@ static void await_true(const bool *is_so, const char *otherwise)
 			fatal("%s", otherwise);
 }
 
-static void await_path(const char *path)
-{
-	for (unsigned int ms = 0; access(path, F_OK) < 0; ms += BUSY_STEP_MS) {
-		if (ms > PTY_MS)
-			fatal("%s does not come", path);
-		sleep_ms(BUSY_STEP_MS);
-	}
-}
-
-static void add_pty(const char *path)
+static void add_target_terminal(void)
 {
 	struct end *end = calloc(1, sizeof(*end));
 
 	if (!end)
 		fatal("out of memory");
-	add(end, open_pty(path), false);
+	add(end, target_terminal, false);
+}
+
+/* The relay makes it with its client, which has been there for @ms at most. */
+static void await_target_terminal(unsigned int ms)
+{
+	const uint64_t until = now_ns() + (ms + PTY_MS) * 1000000ull;
+
+	while (access(target_pty(), F_OK) < 0) {
+		if (now_ns() > until)
+			fatal("%s does not come", target_pty());
+		turn(BUSY_STEP_MS);
+	}
+	target_terminal = open_pty(target_pty());
+	add_target_terminal();
 }
 
 static void open_sessions(void)
 {
-	const char *path = part == PART_ALL ? target_pty() : NULL;
-	/* Some make it only once there is a client. */
-	bool is_late = path && access(path, F_OK) < 0;
-
-	if (path && !is_late)
-		add_pty(path);
+	if (target_terminal >= 0)
+		add_target_terminal();
 	for (unsigned int i = 0; i < sessions_all(); i++) {
 		session_start(&sessions[i], i);
-		if (is_late) {
-			await_path(path);
-			add_pty(path);
-			is_late = false;
-		}
+		if (part == PART_ALL && target_pty() && target_terminal < 0)
+			await_target_terminal(0);
 		turn(0);
 		await_known(i + 1 > UNKNOWN_MAX ? i + 1 - UNKNOWN_MAX : 0);
 	}
@@ -961,7 +962,6 @@ static void await_word(void)
 /* It ends with its partner: until then its ends of the sessions are needed. */
 static void run_targets(void)
 {
-	const char *path = target_pty();
 	struct moment done;
 	char byte;
 
@@ -972,10 +972,10 @@ static void run_targets(void)
 		if (job.goes_up)
 			sessions[i].up.sent = sessions[i].up.total = job.bytes;
 	}
-	if (path) {
-		await_path(path);
-		add_pty(path);
-	}
+	if (target_terminal >= 0)
+		add_target_terminal();
+	else if (target_pty())
+		await_target_terminal(BUSY_MS + job.silent_ms);
 	await_true(&is_begun, "nobody has begun");
 	run_until_done();
 	done = moment_now();
@@ -1163,7 +1163,9 @@ int main(int argc, char **argv)
 	sessions = calloc(sessions_all(), sizeof(*sessions));
 	if (!sessions)
 		fatal("out of memory");
-	if (has_target() && !target_pty())
+	if (target_pty() && access(target_pty(), F_OK) == 0)
+		target_terminal = open_pty(target_pty());
+	else if (has_target() && !target_pty())
 		listener = open_listener();
 	if (job.mode == MODE_BULK && has_target())
 		split();

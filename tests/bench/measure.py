@@ -97,7 +97,7 @@ def processes_of(group):
 
 
 def cpu_s(group):
-    """Processor time of a group's processes so far, of those that there are: what
+    """Processor time so far of a group's threads, of those that there are: what
     ticks tell of a hundred that have each worked for less than one is nothing."""
     total = 0
     for pid in processes_of(group):
@@ -402,7 +402,7 @@ def take_round(of_relay, number, found):
 def in_turn(relays, number):
     """Each is the first once in as many rounds as there are relays, and does not
     always come after the same one: every second round goes backwards."""
-    turn = number % len(relays)
+    turn = number % max(len(relays), 1)
     if number % 2:
         return relays[turn::-1] + relays[:turn:-1]
     return relays[turn:] + relays[:turn]
@@ -416,10 +416,10 @@ def run_rounds(parts, relays, rounds, save):
         for number in range(rounds):
             for kind in parts:
                 part = kind(directory)
+                of_part = [relay for relay in relays
+                           if part.name in relay.parts or not relay.parts]
                 for name, case in part.cases():
-                    for relay in in_turn([relay for relay in relays
-                                          if part.name in relay.parts or
-                                          not relay.parts], number):
+                    for relay in in_turn(of_part, number):
                         try:
                             found = part.measure(relay, case) or {}
                         except Failure as failure:
@@ -689,6 +689,8 @@ def main(usage, parts, relays, plotted, summary, targets):
         else:
             plot(results, options.plot[1], *plotted)
         return 0
+    if not os.path.exists("/proc/self/schedstat"):
+        parser.error("this kernel does not tell processor time (CONFIG_SCHED_INFO)")
     with contextlib.suppress(ValueError, OSError):  # root may
         resource.setrlimit(resource.RLIMIT_NOFILE, (65536, 65536))
     wanted = [part for part in parts if is_wanted(part, options.only)]

@@ -27,7 +27,7 @@ struct side {
 	struct event *readable, *writable;
 	struct side *other;
 	uint8_t *kept; /* for this one, not taken yet */
-	size_t kept_bytes;
+	size_t kept_from, kept_bytes;
 };
 
 struct pair {
@@ -81,6 +81,7 @@ static void readable(evutil_socket_t fd, short what, void *arg)
 	}
 	if (written == n)
 		return;
+	other->kept_from = 0;
 	other->kept_bytes = (size_t)(n - written);
 	other->kept = malloc(other->kept_bytes);
 	if (!other->kept)
@@ -93,7 +94,7 @@ static void readable(evutil_socket_t fd, short what, void *arg)
 static void writable(evutil_socket_t fd, short what, void *arg)
 {
 	struct side *side = arg;
-	ssize_t n = write(fd, side->kept, side->kept_bytes);
+	ssize_t n = write(fd, side->kept + side->kept_from, side->kept_bytes);
 
 	(void)what;
 	if (n < 0 && errno == EAGAIN)
@@ -102,8 +103,8 @@ static void writable(evutil_socket_t fd, short what, void *arg)
 		pair_free(side);
 		return;
 	}
+	side->kept_from += (size_t)n;
 	side->kept_bytes -= (size_t)n;
-	memmove(side->kept, side->kept + n, side->kept_bytes);
 	if (side->kept_bytes)
 		return;
 	free(side->kept);
