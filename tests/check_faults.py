@@ -790,12 +790,13 @@ class SystemCalls(Traced):
         self.gateway = gateway
         fds, survivors = self.fds_at_rest(gateway), 0
         for number in range(4):
-            with contextlib.closing(self.dial(port)) as client:
-                try:
+            # Who is hit may be reset before connect(2) has seen it through.
+            try:
+                with contextlib.closing(self.dial(port)) as client:
                     talk(client)
                     survivors += 1
-                except (OSError, EOFError):
-                    pass
+            except (OSError, EOFError):
+                pass
             # Where it was hit, the log says so.
             gateway.await_line(" refused |ended: ", number + 1)
         self.await_fds(gateway, fds)

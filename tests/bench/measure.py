@@ -126,6 +126,14 @@ class Busy:
         return 100 * (total - idle) / max(total, 1)
 
 
+def tcp_memory_pressures():
+    """How often the kernel came to its limit for the memory of all TCP sockets
+    (tcp_mem): it takes back and drops what has arrived then."""
+    with open("/proc/net/netstat", encoding="ascii") as file:
+        lines = [line.split() for line in file if line.startswith("TcpExt:")]
+    return int(dict(zip(*lines)).get("TCPMemoryPressures", 0))
+
+
 def memory_bytes(group):
     """What is the group's own, shared pages in part (Pss)."""
     total = 0
@@ -306,6 +314,7 @@ class Part:
 
     name = ""
     kinds = ("tcp", "tcp")  # of what the relay listens at, and connects to
+    warms_up = 0  # so many of a case are measured beforehand, for nothing
     grows_with = ""  # the cases are numbers of these, and show how it grows
 
     def __init__(self, directory):
@@ -347,7 +356,7 @@ class Part:
 
 def bulk(relay, sessions, size, way):
     """Throughput, and what it has cost, of size bytes a session and direction."""
-    before, busy = cpu_s(relay.group()), Busy()
+    before, busy, pressures = cpu_s(relay.group()), Busy(), tcp_memory_pressures()
     load = Load("bulk", relay, "-s", sessions, "-b", size, "-d", way)
     got = json.loads(load.line())
     spent, busy = cpu_s(relay.group()) - before, busy.percent()
@@ -361,6 +370,7 @@ def bulk(relay, sessions, size, way):
     # At 200 % it is the generator's two processes.
     found["generator busy %"] = 100 * got["cpu_seconds"] / got["seconds"]
     found["machine busy %"] = busy
+    found["times short of TCP memory"] = tcp_memory_pressures() - pressures
     return found
 
 
@@ -408,6 +418,16 @@ def in_turn(relays, number):
     return relays[turn:] + relays[:turn]
 
 
+def measured(part, relay, name, case, failures):
+    """What was found; {}, said and counted, if it failed."""
+    try:
+        return part.measure(relay, case) or {}
+    except Failure as failure:
+        print(f"bench: {part.name} {name}, {relay.name}: {failure}", file=sys.stderr)
+        failures[relay.name] += 1
+        return {}
+
+
 def run_rounds(parts, relays, rounds, save):
     """save(round, results) after each: {part: {case: {relay: {figure: [a value a
     round]}}}}. Returns how often each relay failed."""
@@ -419,18 +439,13 @@ def run_rounds(parts, relays, rounds, save):
                 of_part = [relay for relay in relays
                            if part.name in relay.parts or not relay.parts]
                 for name, case in part.cases():
-                    for relay in in_turn(of_part, number):
-                        try:
-                            found = part.measure(relay, case) or {}
-                        except Failure as failure:
-                            print(f"bench: {part.name} {name}, {relay.name}: "
-                                  f"{failure}", file=sys.stderr)
-                            failures[relay.name] += 1
-                            found = {}
-                        of_case = results.setdefault(part.name, {}).setdefault(
-                            name, {})
+                    order = in_turn(of_part, number)
+                    of_case = results.setdefault(part.name, {}).setdefault(name, {})
+                    for relay in order[:part.warms_up]:
+                        measured(part, relay, name, case, failures)
+                    for relay in order:
                         take_round(of_case.setdefault(relay.name, {}), number,
-                                   found)
+                                   measured(part, relay, name, case, failures))
                 print(f"round {number + 1} of {rounds}: {part.name}",
                       file=sys.stderr, flush=True)
             save(number + 1, results)
