@@ -73,7 +73,15 @@ gateway_sleeps() {
 	[ "$(gateway_runs)" = "$before" ] &&
 		[ "$(awk '{ print $3 }' "/proc/$GATEWAY_PID/stat")" = S ]
 }
-gateway_has_fds() { [ "$(gateway_fds)" -eq "$1" ] || { ls -l "/proc/$GATEWAY_PID/fd"; return 1; }; }
+gateway_list_fds() { ls -l "/proc/$GATEWAY_PID/fd"; }
+gateway_has_fds() {
+	[ "$(gateway_fds)" -eq "$1" ] && return
+	echo "before:"
+	cat /run/fault-fds
+	echo "now:"
+	gateway_list_fds
+	return 1
+}
 gateway_said() { tail -n "+$((FAULT_LINE + 1))" "$GATEWAY_LOG" | grep -cE -- "$1" || true; }
 
 fault_begin() { # NAME
@@ -81,6 +89,7 @@ fault_begin() { # NAME
 	require "$FAULT: those beside it are well" calm_tell_all pause
 	require "$FAULT: it sleeps before" await "$GATEWAY_WAIT_S" gateway_sleeps
 	FAULT_FDS=$(gateway_fds_at_rest)
+	gateway_list_fds >/run/fault-fds
 	FAULT_KB=$(gateway_kb)
 	FAULT_LINE=$(wc -l <"$GATEWAY_LOG")
 	FAULT_BYTES=$(calm_total go)
