@@ -55,13 +55,17 @@ calm_end() { # NAME
 }
 
 gateway_fds() { find "/proc/$GATEWAY_PID/fd" -mindepth 1 | wc -l; }
-# A route that dials again and again has one more now and then.
-gateway_fds_at_rest() {
-	local first second
-	first=$(gateway_fds)
-	pause 0.3
-	second=$(gateway_fds)
-	echo $((first < second ? first : second))
+# A route that dials again and again has one more now and then, and what has only just
+# ended may have one left.
+gateway_fds_at_rest() { # LOOKS
+	local least now i
+	least=$(gateway_fds)
+	for ((i = 1; i < $1; i++)); do
+		pause 0.3
+		now=$(gateway_fds)
+		if ((now < least)); then least=$now; fi
+	done
+	echo "$least"
 }
 gateway_kb() { awk '/^VmRSS/ { print $2 }' "/proc/$GATEWAY_PID/status"; }
 # All time that it ran or waited to run; the third field of stat is what it does.
@@ -84,11 +88,11 @@ gateway_has_fds() {
 }
 gateway_said() { tail -n "+$((FAULT_LINE + 1))" "$GATEWAY_LOG" | grep -cE -- "$1" || true; }
 
-fault_begin() { # NAME
+fault_begin() { # NAME [LOOKS]
 	FAULT=$1
 	require "$FAULT: those beside it are well" calm_tell_all pause
 	require "$FAULT: it sleeps before" await "$GATEWAY_WAIT_S" gateway_sleeps
-	FAULT_FDS=$(gateway_fds_at_rest)
+	FAULT_FDS=$(gateway_fds_at_rest "${2:-2}")
 	gateway_list_fds >/run/fault-fds
 	FAULT_KB=$(gateway_kb)
 	FAULT_LINE=$(wc -l <"$GATEWAY_LOG")
