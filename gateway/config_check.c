@@ -263,16 +263,6 @@ static void check_own_adapter(struct config_drafts *drafts,
 		    "'connect' dials the route's own adapter, %s", text);
 }
 
-/* The end of @draft that is listed under @key, if it was understood. */
-static const struct address_endpoint *end_of(const struct config_draft *draft,
-					     enum config_key key)
-{
-	if (!draft->is_valid[key])
-		return NULL;
-	return key == CONFIG_KEY_LISTEN ? &draft->route.listen
-					: &draft->route.connect;
-}
-
 static enum endpoint_role role_of(enum config_key key)
 {
 	return key == CONFIG_KEY_LISTEN ? ENDPOINT_ROLE_LISTEN
@@ -288,8 +278,8 @@ static enum config_key key_of(enum endpoint_role role)
 static bool ends_conflict(const struct config_draft *a, enum config_key a_key,
 			  const struct config_draft *b, enum config_key b_key)
 {
-	const struct address_endpoint *a_end = end_of(a, a_key);
-	const struct address_endpoint *b_end = end_of(b, b_key);
+	const struct address_endpoint *a_end = config_draft_end(a, a_key);
+	const struct address_endpoint *b_end = config_draft_end(b, b_key);
 
 	return a_end && b_end &&
 	       address_endpoint_is_conflict(a_end, role_of(a_key),
@@ -302,9 +292,9 @@ static void note_conflict(struct config_drafts *drafts,
 			  const struct config_draft *earlier,
 			  enum config_key earlier_key)
 {
-	const struct address_endpoint *end = end_of(draft, key);
-	const struct address_endpoint *earlier_end = end_of(earlier,
-							    earlier_key);
+	const struct address_endpoint *end = config_draft_end(draft, key);
+	const struct address_endpoint *earlier_end = config_draft_end(
+		earlier, earlier_key);
 	bool is_next = address_endpoint_needs_next(end, role_of(key),
 						   earlier_end,
 						   role_of(earlier_key)) ||
@@ -372,9 +362,9 @@ static bool is_traced_to(const struct config_draft *draft,
 static bool is_trace_taken(const struct config_draft *draft,
 			   const struct config_draft *other)
 {
-	return is_traced_to(draft, end_of(other, CONFIG_KEY_LISTEN),
+	return is_traced_to(draft, config_draft_end(other, CONFIG_KEY_LISTEN),
 			    ENDPOINT_ROLE_LISTEN) ||
-	       is_traced_to(draft, end_of(other, CONFIG_KEY_CONNECT),
+	       is_traced_to(draft, config_draft_end(other, CONFIG_KEY_CONNECT),
 			    ENDPOINT_ROLE_CONNECT) ||
 	       (other != draft && other->is_valid[CONFIG_KEY_TRACE] &&
 		other->line < draft->line &&
@@ -412,14 +402,11 @@ static void check_control(struct config_drafts *drafts,
 			  const struct config_draft *draft, enum config_key key)
 {
 	const struct config_gateway *gateway = &drafts->gateway.gateway;
-	const struct address_endpoint *end = end_of(draft, key);
+	const struct address_endpoint *end = config_draft_end(draft, key);
 
 	if (end && gateway->has_control &&
 	    address_endpoint_is_conflict(
-		    end,
-		    key == CONFIG_KEY_LISTEN ? ENDPOINT_ROLE_LISTEN
-					     : ENDPOINT_ROLE_CONNECT,
-		    &draft->route.adapter, &gateway->control,
+		    end, role_of(key), &draft->route.adapter, &gateway->control,
 		    ENDPOINT_ROLE_LISTEN, &draft->route.adapter))
 		config_note(&drafts->findings, draft->lines[key],
 			    "'%s' is the control socket's path; choose "
@@ -432,7 +419,8 @@ static void check_metrics(struct config_drafts *drafts,
 			  const struct config_draft *draft)
 {
 	const struct config_gateway *gateway = &drafts->gateway.gateway;
-	const struct address_endpoint *end = end_of(draft, CONFIG_KEY_LISTEN);
+	const struct address_endpoint *end = config_draft_end(
+		draft, CONFIG_KEY_LISTEN);
 
 	if (end && gateway->has_metrics &&
 	    address_endpoint_is_conflict(

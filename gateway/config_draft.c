@@ -833,6 +833,15 @@ void config_draft_set(struct config_draft *draft, const char *name,
 		refuse_key(draft, name, line, findings);
 }
 
+const struct address_endpoint *config_draft_end(
+	const struct config_draft *draft, enum config_key key)
+{
+	if (!draft->is_valid[key])
+		return NULL;
+	return key == CONFIG_KEY_LISTEN ? &draft->route.listen
+					: &draft->route.connect;
+}
+
 bool config_draft_is_bluetooth_listen(const struct config_draft *draft)
 {
 	return draft->is_valid[CONFIG_KEY_LISTEN] &&

@@ -120,6 +120,10 @@ void config_draft_set(struct config_draft *draft, const char *name,
  */
 void config_draft_mark(struct config_draft *draft, enum config_key key);
 
+/* Its end under @key, 'listen' or 'connect'; NULL if it was not understood. */
+const struct address_endpoint *config_draft_end(
+	const struct config_draft *draft, enum config_key key);
+
 /* Whether its 'listen' was understood, and is Bluetooth. */
 bool config_draft_is_bluetooth_listen(const struct config_draft *draft);
 

@@ -6,13 +6,11 @@
 uint32_t config_places_of(const struct config_draft *draft,
 			  enum endpoint_role role)
 {
-	const bool is_listen = role == ENDPOINT_ROLE_LISTEN;
+	const struct address_endpoint *end = config_draft_end(
+		draft, role == ENDPOINT_ROLE_LISTEN ? CONFIG_KEY_LISTEN
+						    : CONFIG_KEY_CONNECT);
 
-	if (!draft->is_valid[is_listen ? CONFIG_KEY_LISTEN
-				       : CONFIG_KEY_CONNECT])
-		return 0;
-	return address_endpoint_place(
-		is_listen ? &draft->route.listen : &draft->route.connect, role);
+	return end ? address_endpoint_place(end, role) : 0;
 }
 
 static void add_holder(struct config_drafts *drafts, struct config_draft *draft,
